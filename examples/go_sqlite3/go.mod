@@ -1,0 +1,3 @@
+module example.com/go_sqlite3
+
+go 1.26

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+	"github.com/ocipkg/rules_ocipkg/internal/library"
+	"github.com/ocipkg/rules_ocipkg/internal/registry"
+	"github.com/ocipkg/rules_ocipkg/internal/store"
+	"github.com/ocipkg/rules_ocipkg/internal/trust"
+)
+
+// talk prints what goes on to standard error: a bar on a terminal, a line elsewhere, nothing with --quiet.
+type talk struct {
+	quiet bool
+	bar   *progressbar.ProgressBar
+}
+
+func newTalk(cmd *cobra.Command) *talk {
+	quiet, _ := cmd.Flags().GetBool("quiet")
+	return &talk{quiet: quiet}
+}
+
+func (t *talk) printf(format string, args ...any) {
+	if !t.quiet {
+		fmt.Fprintf(os.Stderr, format+"\n", args...)
+	}
+}
+
+// progress is nil where nobody watches.
+func (t *talk) progress(what string) func(done, total int64) {
+	if t.quiet || !term.IsTerminal(int(os.Stderr.Fd())) {
+		return nil
+	}
+	return func(done, total int64) {
+		if t.bar == nil {
+			t.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription(what),
+				progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30))
+		}
+		_ = t.bar.Set64(done) // a terminal that cannot be drawn on is no reason to fail
+	}
+}
+
+func newClient(t *talk) *registry.Client {
+	return registry.NewClient(registry.Options{
+		UserAgent: "ocipkg/" + version,
+		Warn:      func(message string) { t.printf("ocipkg: warning: %s", message) },
+	})
+}
+
+func newDepot(t *talk, what string) (*library.Depot, error) {
+	policy, err := trust.PolicyFromEnvironment()
+	if err != nil {
+		return nil, err
+	}
+	root, err := store.DefaultRoot()
+	if err != nil {
+		return nil, err
+	}
+	s, err := store.Open(root)
+	if err != nil {
+		return nil, err
+	}
+	return &library.Depot{
+		Registry: newClient(t),
+		Store:    s,
+		Policy:   policy,
+		Waiting: func(pid int) {
+			if pid > 0 {
+				t.printf("ocipkg: waiting for process %d, which is fetching the same", pid)
+			} else {
+				t.printf("ocipkg: waiting for another process, which is fetching the same")
+			}
+		},
+		Progress: t.progress(what),
+	}, nil
+}
+
+// targetFlag is the platform a library is for; its default is the machine at hand.
+type targetFlag struct{ text string }
+
+func (f *targetFlag) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.text, "target", "", "target triple of the library, such as aarch64-unknown-linux-gnu (default: this machine's)")
+}
+
+func (f *targetFlag) triple() (artifact.Triple, error) {
+	if f.text == "" {
+		return artifact.HostTriple(), nil
+	}
+	return artifact.ParseTriple(f.text)
+}

@@ -1,0 +1,84 @@
+// Command ocipkg publishes native libraries to OCI registries and takes them from there.
+//
+// Each subcommand is one file here and a thin one: what it does lives in the packages under internal.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	// A cancelled context surfaces as whatever was under way at that moment; what happened is the signal.
+	if ctx.Err() != nil {
+		fmt.Fprintln(os.Stderr, "ocipkg: interrupted; nothing half-done was left")
+		return int(diagnostic.Interrupted)
+	}
+	fmt.Fprintf(os.Stderr, "ocipkg: %s\n", err)
+	if _, ok := errors.AsType[*diagnostic.Error](err); !ok && isUsage(err) {
+		fmt.Fprintln(os.Stderr, "  see `ocipkg --help`, or `ocipkg COMMAND --help`")
+		return int(diagnostic.Usage)
+	}
+	return int(diagnostic.KindOf(err))
+}
+
+// isUsage recognises cobra's complaints about commands, arguments and flags, which have no type of their own.
+func isUsage(err error) bool {
+	for _, start := range []string{"unknown command", "unknown flag", "unknown shorthand", "accepts ", "requires ", "required flag", "flag needed", "flag needs", "invalid argument"} {
+		if strings.HasPrefix(err.Error(), start) {
+			return true
+		}
+	}
+	return false
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ocipkg",
+		Short: "Share native libraries through OCI registries",
+		Long: `ocipkg packs headers and libraries into OCI artifacts, pushes them to a registry, and
+fetches them from there: verified by digest, with no container runtime.
+
+  ocipkg pack ./prefix --name zlib --version 1.3.1 -o zlib.tar
+  ocipkg push zlib.tar ghcr.io/acme/zlib:1.3.1
+  ocipkg inspect ghcr.io/acme/zlib:1.3.1
+  ocipkg pin                                    # write digests into MODULE.bazel
+
+In Bazel, libraries come through ocipkg_library in MODULE.bazel, which runs "ocipkg fetch".
+
+Credentials are those of docker and podman (docker login, podman login). Fetched libraries are
+kept in $XDG_DATA_HOME/ocipkg, or where OCIPKG_STORE says.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 access denied, 5 registry
+unreachable, 6 corrupt bytes, 7 not an ocipkg artifact, 8 wrong platform, 9 refused by a policy
+or unsafe, 130 interrupted.`,
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().BoolP("quiet", "q", false, "print results and errors alone")
+	root.AddCommand(newPack(), newPush(), newPull(), newInspect(), newPin(), newServe(), newFetch())
+	return root
+}
+
+// version is the module's; a release sets it.
+var version = "0.1.0-dev"

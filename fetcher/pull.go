@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ocipkg/rules_ocipkg/internal/library"
+	"github.com/ocipkg/rules_ocipkg/internal/registry"
+)
+
+func newPull() *cobra.Command {
+	var target targetFlag
+	var output string
+	cmd := &cobra.Command{
+		Use:   "pull IMAGE",
+		Short: "Fetch a library into the store",
+		Long: `Fetch the library IMAGE into the store, verified by digest, and print its pinned reference on
+standard output. What the store has already is not fetched again; a pinned image that is in the
+store costs no network request.
+
+With --output its files are put into a folder as well, with a BUILD.bazel, as Bazel sees them.`,
+		Example: `  ocipkg pull ghcr.io/acme/zlib:1.3.1
+  ocipkg pull ghcr.io/acme/zlib:1.3.1 --output third_party/zlib`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t := newTalk(cmd)
+			l, err := pull(cmd, t, args[0], target)
+			if err != nil {
+				return err
+			}
+			if output != "" {
+				if _, err := library.Repository(cmd.Context(), l, output, repositoryName(l.Reference), nil); err != nil {
+					return err
+				}
+				t.printf("wrote %s", output)
+			}
+			fmt.Println(l.Reference)
+			return nil
+		},
+	}
+	target.add(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "", "folder to put the files into; must be empty or not exist")
+	return cmd
+}
+
+func pull(cmd *cobra.Command, t *talk, image string, target targetFlag) (*library.Library, error) {
+	ref, err := registry.ParseReference(image)
+	if err != nil {
+		return nil, err
+	}
+	want, err := target.triple()
+	if err != nil {
+		return nil, err
+	}
+	depot, err := newDepot(t, "pull "+ref.String())
+	if err != nil {
+		return nil, err
+	}
+	return depot.Pull(cmd.Context(), ref, want)
+}
+
+// repositoryName is the name that a library would naturally have in MODULE.bazel: the last part of its image's.
+func repositoryName(ref registry.Reference) string {
+	return strings.ReplaceAll(path.Base(ref.Repository.RepositoryStr()), ".", "_")
+}

@@ -1,0 +1,247 @@
+package artifact
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+)
+
+// Schema is the version of Package that this code writes and the newest it reads.
+const Schema = 1
+
+// Config is the config blob. Layers is the ocipkg project's: for each layer, by digest, the paths of its files and
+// links in the order of the layer. Package is ours; it is nil in artifacts that others wrote.
+type Config struct {
+	Layers  map[string][]string `json:"layers"`
+	Package *Package            `json:"package,omitempty"`
+}
+
+// Package says what a library is. Paths are slash-separated and relative to the tree's root. All but name, version,
+// license, defines and linkopts is measured from the bytes of the tree.
+type Package struct {
+	Schema  int    `json:"schema"`
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+	License string `json:"license,omitempty"` // SPDX expression
+	Target  string `json:"target,omitempty"`  // target triple; empty for headers alone, which fit every platform
+
+	Components []Component `json:"components,omitempty"`
+	Libraries  []Library   `json:"libraries,omitempty"`
+
+	Includes        []string `json:"includes,omitempty"` // directories to search for headers; "." is the root
+	Defines         []string `json:"defines,omitempty"`
+	Linkopts        []string `json:"linkopts,omitempty"`
+	SystemLibraries []string `json:"systemLibraries,omitempty"` // what every such platform brings, without "-l": "m", "pthread"
+	PkgConfig       []string `json:"pkgConfig,omitempty"`
+	Licenses        []string `json:"licenses,omitempty"` // the licence texts
+	Missing         []string `json:"missing,omitempty"`  // NEEDED names that neither the tree nor the platform has
+}
+
+// The components, each a layer of its own, so that a consumer fetches only what it links.
+const (
+	ComponentHeaders = "headers"
+	ComponentStatic  = "static"
+	ComponentShared  = "shared"
+)
+
+// Component is one layer and what it is for.
+type Component struct {
+	Name     string `json:"name"`
+	Layer    string `json:"layer"`    // digest
+	Unpacked int64  `json:"unpacked"` // bytes of the uncompressed tar
+}
+
+// Library is one library of the tree, static, shared or both.
+type Library struct {
+	Name     string         `json:"name"` // what follows -l
+	Static   *StaticLibrary `json:"static,omitempty"`
+	Shared   *SharedLibrary `json:"shared,omitempty"`
+	Requires []string       `json:"requires,omitempty"` // names of libraries of this tree that it needs
+}
+
+// StaticLibrary is an archive and its facts.
+type StaticLibrary struct {
+	Path   string `json:"path"`
+	PIC    string `json:"pic"`              // pic, pie or none; see native.PIC
+	Reason string `json:"reason,omitempty"` // the relocation that keeps it from being pic
+	CXX    bool   `json:"cxx,omitempty"`    // needs a C++ run-time
+}
+
+// SharedLibrary is a shared library and its facts.
+type SharedLibrary struct {
+	Path     string            `json:"path"`           // the file or link that is called as the SONAME is, where there is one
+	Link     string            `json:"link,omitempty"` // the file or link that -l finds: lib<name>.so
+	SONAME   string            `json:"soname,omitempty"`
+	Needed   []string          `json:"needed,omitempty"`
+	RunPath  []string          `json:"runPath,omitempty"`
+	Floors   map[string]string `json:"floors,omitempty"`   // family of symbol versions to the highest needed: GLIBC to 2.34
+	Versions []string          `json:"versions,omitempty"` // symbol versions that it defines
+	BuildID  string            `json:"buildId,omitempty"`
+}
+
+// marshal renders v as compact JSON with the characters <, > and & as they are. The ocipkg project parses and writes
+// anew what it copies; only bytes like its own keep their digest through that.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// Marshal renders the config blob.
+func (c Config) Marshal() ([]byte, error) { return marshal(c) }
+
+// ParseConfig reads a config blob. Unknown keys are left alone; a Package of a newer schema is an error of kind
+// Unsupported.
+func ParseConfig(data []byte) (Config, error) {
+	var c Config
+	if err := json.Unmarshal(data, &c); err != nil {
+		return Config{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "config", Why: "it is not the JSON of an ocipkg artifact: " + err.Error(), Err: err}
+	}
+	if c.Package != nil && c.Package.Schema > Schema {
+		return Config{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "config",
+			Why: fmt.Sprintf("it is of schema %d and this program reads up to %d", c.Package.Schema, Schema), Do: "use a newer rules_ocipkg"}
+	}
+	return c, nil
+}
+
+// Manifest is an image manifest of an ocipkg artifact. Its fields are in the order of the specification
+// (image-spec, manifest.md), which is the order in which the ocipkg project writes them.
+type Manifest struct {
+	SchemaVersion int          `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType,omitempty"`
+	ArtifactType  string       `json:"artifactType,omitempty"`
+	Config        Descriptor   `json:"config"`
+	Layers        []Descriptor `json:"layers"`
+}
+
+// Descriptor names a blob (image-spec, descriptor.md).
+type Descriptor struct {
+	MediaType   string            `json:"mediaType"`
+	Digest      v1.Hash           `json:"digest"`
+	Size        int64             `json:"size"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	Platform    *v1.Platform      `json:"platform,omitempty"`
+}
+
+// Index is an image index (image-spec, image-index.md).
+type Index struct {
+	SchemaVersion int          `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType,omitempty"`
+	ArtifactType  string       `json:"artifactType,omitempty"`
+	Manifests     []Descriptor `json:"manifests"`
+}
+
+// Limits that bound what a registry can make this program hold.
+const (
+	maxLayers    = 256
+	maxManifests = 1024
+)
+
+// IsIndex reports whether a document of this media type is an index.
+func IsIndex(mediaType string) bool {
+	return mediaType == TypeIndex || mediaType == "application/vnd.docker.distribution.manifest.list.v2+json"
+}
+
+// ParseManifest reads a manifest and refuses, with kind Unsupported and naming what it is instead, whatever is not an
+// ocipkg artifact: V1 by its artifactType, V0 by its image config and tar layers.
+func ParseManifest(data []byte) (Manifest, error) {
+	unsupported := func(why string) (Manifest, error) {
+		return Manifest{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "manifest", Why: why,
+			Do: "make artifacts with `ocipkg pack` and `ocipkg push`; a container image holds no library this tool can find"}
+	}
+	var both struct {
+		Manifest
+		Manifests json.RawMessage `json:"manifests"`
+	}
+	if err := json.Unmarshal(data, &both); err != nil {
+		return unsupported("it is not a manifest: " + err.Error())
+	}
+	m := both.Manifest
+	if both.Manifests != nil {
+		// A document that is both lets two readers of one digest see two things (CVE-2021-41190).
+		return unsupported("it has both layers and manifests")
+	}
+	if m.SchemaVersion != 2 {
+		return unsupported(fmt.Sprintf("its schemaVersion is %d, not 2", m.SchemaVersion))
+	}
+	if len(m.Layers) == 0 || len(m.Layers) > maxLayers {
+		return unsupported(fmt.Sprintf("it has %d layers; 1 to %d are possible", len(m.Layers), maxLayers))
+	}
+	allowed := map[string]bool{TypeV0Layer: true, TypeV0Gzip: true, TypeDockerGzip: true}
+	wantConfig := TypeV0Config
+	if m.ArtifactType == TypeArtifact {
+		allowed = map[string]bool{TypeLayerZstd: true, TypeLayerGzip: true}
+		wantConfig = TypeConfig
+	} else if m.ArtifactType != "" {
+		return unsupported("it is an artifact of type " + m.ArtifactType + ", not " + TypeArtifact)
+	}
+	if m.Config.MediaType != wantConfig {
+		return unsupported(fmt.Sprintf("its config is of type %s, not %s", m.Config.MediaType, wantConfig))
+	}
+	for i, d := range append([]Descriptor{m.Config}, m.Layers...) {
+		if d.Digest.Algorithm != "sha256" || len(d.Digest.Hex) != 64 || d.Size < 0 {
+			return unsupported(fmt.Sprintf("descriptor %d has digest %q and size %d", i, d.Digest, d.Size))
+		}
+		if i > 0 && !allowed[d.MediaType] {
+			return unsupported(fmt.Sprintf("layer %d is of type %s", i, d.MediaType))
+		}
+	}
+	return m, nil
+}
+
+// V1 reports whether the manifest is in the present format, which has a Config of ours or the ocipkg project's.
+func (m Manifest) V1() bool { return m.ArtifactType == TypeArtifact }
+
+// ParseIndex reads an image index.
+func ParseIndex(data []byte) (Index, error) {
+	var both struct {
+		Index
+		Layers json.RawMessage `json:"layers"`
+	}
+	unsupported := func(why string) (Index, error) {
+		return Index{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "index", Why: why}
+	}
+	if err := json.Unmarshal(data, &both); err != nil {
+		return unsupported("it is not an index: " + err.Error())
+	}
+	if both.Layers != nil {
+		return unsupported("it has both layers and manifests")
+	}
+	if n := len(both.Manifests); n == 0 || n > maxManifests {
+		return unsupported(fmt.Sprintf("it has %d manifests; 1 to %d are possible", n, maxManifests))
+	}
+	return both.Index, nil
+}
+
+// Select finds the manifest for a target: by AnnotationTarget, else by OCI platform where the descriptor has one.
+// No match is an error of kind Mismatch that lists what there is.
+func (x Index) Select(want Triple) (Descriptor, error) {
+	var have []string
+	for _, d := range x.Manifests {
+		if s := d.Annotations[AnnotationTarget]; s != "" {
+			have = append(have, s)
+			if t, err := ParseTriple(s); err == nil && t.Fits(want) {
+				return d, nil
+			}
+		}
+	}
+	for _, d := range x.Manifests {
+		if d.Annotations[AnnotationTarget] != "" || d.Platform == nil {
+			continue
+		}
+		have = append(have, d.Platform.String())
+		if p := want.Platform(); d.Platform.OS == p.OS && d.Platform.Architecture == p.Architecture {
+			return d, nil
+		}
+	}
+	return Descriptor{}, &diagnostic.Error{Kind: diagnostic.Mismatch, What: "platform " + want.String(),
+		Why: fmt.Sprintf("the index has no manifest for it; it has %q", have), Do: "ask its author for this platform, or choose one of these with target ="}
+}

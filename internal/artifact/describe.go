@@ -1,0 +1,375 @@
+package artifact
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/native"
+)
+
+// Claims is what an author says of a library. What can be measured is measured; a claim that contradicts it is refused.
+type Claims struct {
+	Name     string // default: the name of the only .pc file
+	Version  string // default: the version that all .pc files agree on
+	License  string // SPDX expression
+	Target   string // target triple; default: measured
+	Defines  []string
+	Linkopts []string
+
+	RefuseMissing bool     // whether a NEEDED library that nobody brings is an error
+	AllowMissing  []string // SONAMEs that are no error all the same, because the consumer brings them
+}
+
+// platformLibraries are the SONAMEs that every system with the same C library has, each with the name that -l wants
+// for static linking, "" where the compiler's driver adds it by itself.
+var platformLibraries = map[string]string{
+	"libc.so.6": "", "libm.so.6": "m", "libdl.so.2": "dl", "libpthread.so.0": "pthread", "librt.so.1": "rt",
+	"libresolv.so.2": "resolv", "libutil.so.1": "util", "libanl.so.1": "anl", "libmvec.so.1": "mvec",
+	"libgcc_s.so.1": "", "libstdc++.so.6": "", "libatomic.so.1": "atomic",
+}
+
+func platformLibrary(soname string) (flag string, ok bool) {
+	if strings.HasPrefix(soname, "ld-linux") || strings.HasPrefix(soname, "ld64.so") || strings.HasPrefix(soname, "libc.musl-") || soname == "libc.so" {
+		return "", true
+	}
+	flag, ok = platformLibraries[soname]
+	return flag, ok
+}
+
+// Describe measures the libraries of a tree. fsys is where the tree's sources are. The error is of kind Refused, and
+// names the file, where two files contradict each other or a claim contradicts a file.
+func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
+	p := &Package{Schema: Schema, Name: claims.Name, Version: claims.Version, License: claims.License,
+		Defines: claims.Defines, Linkopts: claims.Linkopts}
+	m := &measuring{fsys: fsys, tree: tree, libraries: map[string]*Library{}, archives: map[string]*native.Archive{}}
+	for _, place := range tree.paths() {
+		if err := m.library(place); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.platform(p, claims); err != nil {
+		return nil, err
+	}
+	m.requires(p, claims)
+	if err := m.pkgConfig(p); err != nil {
+		return nil, err
+	}
+	if len(p.Missing) > 0 {
+		var not []string
+		for _, soname := range p.Missing {
+			if !slices.Contains(claims.AllowMissing, soname) {
+				not = append(not, soname)
+			}
+		}
+		if len(not) > 0 && claims.RefuseMissing {
+			return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + p.Name,
+				Why: fmt.Sprintf("its libraries need %s, which are neither in the folder nor part of every Linux", strings.Join(not, ", ")),
+				Do:  "add them to the folder, or allow each with --allow-missing where the consumer brings it"}
+		}
+	}
+	for _, place := range tree.paths() {
+		if strings.HasPrefix(place, "include/") && !slices.Contains(p.Includes, "include") {
+			p.Includes = append(p.Includes, "include")
+		} else if !strings.Contains(place, "/") && isHeader(place) && !slices.Contains(p.Includes, ".") {
+			p.Includes = append(p.Includes, ".")
+		}
+		if strings.HasPrefix(place, "share/licenses/") {
+			p.Licenses = append(p.Licenses, place)
+		}
+	}
+	return p, nil
+}
+
+type measuring struct {
+	fsys      fs.FS
+	tree      Tree
+	libraries map[string]*Library
+	order     []string
+	machine   native.Machine
+	machineOf string // the file that machine was read from
+	libc      string
+	libcOf    string
+	archives  map[string]*native.Archive // by library name
+}
+
+// resolve follows links within the tree, so that one file is measured once whatever it is called.
+func (m *measuring) resolve(place string) (string, Entry, bool) {
+	for range 40 {
+		e, ok := m.tree[place]
+		if !ok {
+			return "", Entry{}, false
+		}
+		if e.Link == "" {
+			return place, e, true
+		}
+		place = path.Join(path.Dir(place), e.Link)
+	}
+	return "", Entry{}, false
+}
+
+// open gives a file's bytes for random reading; what a file system cannot give so is read whole.
+func (m *measuring) open(e Entry) (io.ReaderAt, int64, func() error, error) {
+	if e.Data != nil {
+		return bytes.NewReader(e.Data), int64(len(e.Data)), func() error { return nil }, nil
+	}
+	f, err := m.fsys.Open(e.Source)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	if file, ok := f.(*os.File); ok {
+		info, err := file.Stat()
+		if err != nil {
+			file.Close()
+			return nil, 0, nil, err
+		}
+		return file, info.Size(), file.Close, nil
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	return bytes.NewReader(data), int64(len(data)), func() error { return nil }, err
+}
+
+func (m *measuring) named(name string) *Library {
+	l := m.libraries[name]
+	if l == nil {
+		l = &Library{Name: name}
+		m.libraries[name] = l
+		m.order = append(m.order, name)
+	}
+	return l
+}
+
+func (m *measuring) library(place string) error {
+	base := path.Base(place)
+	static, shared := staticName.FindStringSubmatch(base), sharedName.FindStringSubmatch(base)
+	if static == nil && shared == nil {
+		return nil
+	}
+	real, entry, ok := m.resolve(place)
+	if !ok || real != place {
+		return nil // a link is another name for a file that has its own turn
+	}
+	r, size, done, err := m.open(entry)
+	if err != nil {
+		return err
+	}
+	defer done()
+	refuse := func(why, do string) error {
+		return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + place, Why: why, Do: do}
+	}
+	kind, err := native.Sniff(r, size)
+	if err != nil {
+		return refuse(err.Error(), "")
+	}
+	switch {
+	case static != nil && kind == native.TypeArchive:
+		a, err := native.ReadArchive(r, size)
+		if err != nil {
+			return refuse(err.Error(), "")
+		}
+		if a.LTOOnly {
+			return refuse("its objects hold only a compiler's intermediate code (LTO), which only that very compiler can link", "build it with -ffat-lto-objects or without LTO")
+		}
+		l := m.named(static[1])
+		if l.Static != nil {
+			return refuse("it and "+l.Static.Path+" are two static libraries of one name", "keep one of them")
+		}
+		l.Static = &StaticLibrary{Path: place, PIC: string(a.PIC), Reason: a.PICReason, CXX: a.CXX}
+		m.archives[l.Name] = a
+		return m.sameMachine(place, a.Machine, "")
+	case shared != nil && kind == native.TypeShared:
+		s, err := native.ReadShared(r, size)
+		if err != nil {
+			return refuse(err.Error(), "")
+		}
+		if err := m.sameMachine(place, s.Machine, s.Libc); err != nil {
+			return err
+		}
+		l := m.named(shared[1])
+		if l.Shared != nil {
+			// Upstream's packer writes copies where there were links; the copies of one library share its SONAME.
+			if l.Shared.SONAME == "" || l.Shared.SONAME != s.SONAME {
+				return refuse(fmt.Sprintf("it (SONAME %q) and %s (SONAME %q) are two shared libraries of one name", s.SONAME, l.Shared.Path, l.Shared.SONAME), "keep one of them")
+			}
+			if base == s.SONAME {
+				l.Shared.Path = place
+			}
+			return nil
+		}
+		l.Shared = &SharedLibrary{Path: place, SONAME: s.SONAME, Needed: s.Needed, RunPath: s.RunPath, Floors: s.Floors, Versions: s.Versions, BuildID: s.BuildID}
+		dir := path.Dir(place)
+		if named := path.Join(dir, s.SONAME); s.SONAME != "" {
+			if target, _, ok := m.resolve(named); ok && target == place {
+				l.Shared.Path = named
+			}
+		}
+		if link := path.Join(dir, "lib"+l.Name+".so"); m.tree[link].Link != "" || link == place {
+			l.Shared.Link = link
+		}
+		return nil
+	case kind == native.TypeText:
+		return nil // a linker script in place of a library names files of the machine it was made on
+	default:
+		return refuse(fmt.Sprintf("it is called like a library but holds something else (%s)", kind), "leave it out")
+	}
+}
+
+func (m *measuring) sameMachine(place string, machine native.Machine, libc string) error {
+	contradiction := func(a, of, b string) error {
+		return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + place, Why: fmt.Sprintf("it is for %s, and %s is for %s", b, of, a),
+			Do: "pack one artifact for each platform"}
+	}
+	if m.machineOf == "" {
+		m.machine, m.machineOf = machine, place
+	} else if m.machine != machine {
+		return contradiction(m.machine.Arch+"-"+m.machine.OS, m.machineOf, machine.Arch+"-"+machine.OS)
+	}
+	if libc != "" {
+		if m.libc == "" {
+			m.libc, m.libcOf = libc, place
+		} else if m.libc != libc {
+			return contradiction("the C library "+m.libc, m.libcOf, "the C library "+libc)
+		}
+	}
+	return nil
+}
+
+// platform settles the target: measured from the libraries, completed and checked by the claim.
+func (m *measuring) platform(p *Package, claims Claims) error {
+	var claimed Triple
+	if claims.Target != "" {
+		var err error
+		if claimed, err = ParseTriple(claims.Target); err != nil {
+			return err
+		}
+	}
+	if m.machineOf == "" {
+		p.Target = claims.Target
+		return nil
+	}
+	t := Triple{Arch: m.machine.Arch, Vendor: "unknown", OS: m.machine.OS, Env: m.libc}
+	if claims.Target != "" {
+		if !t.Fits(claimed) {
+			return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + m.machineOf,
+				Why: fmt.Sprintf("it is for %s and was said to be for %s", t, claimed), Do: "leave --target out, it is read from the files, or give the files for that platform"}
+		}
+		p.Target = claimed.String()
+		return nil
+	}
+	if t.OS == "linux" && t.Env == "" {
+		// An archive alone does not say which C library its headers were; glibc is what nearly all are built with.
+		t.Env = "gnu"
+	}
+	p.Target = t.String()
+	return nil
+}
+
+// requires finds which libraries of the tree need which, and what the platform has to bring.
+func (m *measuring) requires(p *Package, claims Claims) {
+	bySONAME := map[string]string{}
+	for name, l := range m.libraries {
+		if l.Shared != nil {
+			bySONAME[cmp.Or(l.Shared.SONAME, path.Base(l.Shared.Path))] = name
+		}
+	}
+	definedBy := map[string]string{}
+	for _, name := range m.order {
+		if a := m.archives[name]; a != nil {
+			for _, symbol := range a.Defined {
+				if _, taken := definedBy[symbol]; !taken {
+					definedBy[symbol] = name
+				}
+			}
+		}
+	}
+	add := func(list *[]string, s string) {
+		if s != "" && !slices.Contains(*list, s) {
+			*list = append(*list, s)
+		}
+	}
+	for _, name := range m.order {
+		l := m.libraries[name]
+		if l.Shared != nil {
+			for _, soname := range l.Shared.Needed {
+				if sibling, ok := bySONAME[soname]; ok {
+					if sibling != name {
+						add(&l.Requires, sibling)
+					}
+				} else if flag, ok := platformLibrary(soname); ok {
+					add(&p.SystemLibraries, flag)
+				} else {
+					add(&p.Missing, soname)
+				}
+			}
+		}
+		if a := m.archives[name]; a != nil {
+			for _, symbol := range a.Undefined {
+				if other, ok := definedBy[symbol]; ok && other != name {
+					add(&l.Requires, other)
+				}
+			}
+		}
+		slices.Sort(l.Requires)
+	}
+	for _, name := range slices.Sorted(slices.Values(m.order)) {
+		p.Libraries = append(p.Libraries, *m.libraries[name])
+	}
+}
+
+// pkgConfig reads name, version and the private libraries of static linking from the .pc files.
+func (m *measuring) pkgConfig(p *Package) error {
+	var versions []string
+	for _, place := range m.tree.paths() {
+		if path.Ext(place) != ".pc" {
+			continue
+		}
+		_, entry, ok := m.resolve(place)
+		if !ok {
+			continue
+		}
+		r, size, done, err := m.open(entry)
+		if err != nil {
+			return err
+		}
+		pc, err := native.ParsePkgConfig(io.NewSectionReader(r, 0, size), map[string]string{"pcfiledir": path.Dir(place)})
+		done()
+		if err != nil {
+			return &diagnostic.Error{Kind: diagnostic.Refused, What: "library description " + place, Why: err.Error(), Do: "correct it, or leave it out", Err: err}
+		}
+		p.PkgConfig = append(p.PkgConfig, place)
+		for _, flag := range append(pc.Libs, pc.LibsPrivate...) {
+			name, ok := strings.CutPrefix(flag, "-l")
+			if flag == "-pthread" {
+				name, ok = "pthread", true
+			}
+			if _, ours := m.libraries[name]; !ok || ours || slices.Contains(p.SystemLibraries, name) {
+				continue
+			}
+			for _, known := range platformLibraries {
+				if known != "" && known == name {
+					p.SystemLibraries = append(p.SystemLibraries, name)
+					break
+				}
+			}
+		}
+		if !slices.Contains(versions, pc.Version) {
+			versions = append(versions, pc.Version)
+		}
+	}
+	if p.Name == "" && len(p.PkgConfig) == 1 {
+		p.Name = strings.TrimSuffix(path.Base(p.PkgConfig[0]), ".pc")
+	}
+	if p.Version == "" && len(versions) == 1 {
+		p.Version = versions[0]
+	}
+	slices.Sort(p.SystemLibraries)
+	return nil
+}

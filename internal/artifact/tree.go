@@ -1,0 +1,197 @@
+package artifact
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+)
+
+// Entry is one file or link of a tree that is to be packed.
+type Entry struct {
+	Source string // where its bytes are, a path in the file system given to Pack; empty for links and for Data
+	Data   []byte // its bytes where they are not those of a source
+	Link   string // the target of a symbolic link, relative to the link's folder
+	Exec   bool
+}
+
+// Tree is what goes into an artifact: by slash-separated path, the files and links. Directories follow from them.
+type Tree map[string]Entry
+
+func (t Tree) paths() []string {
+	var ps []string
+	for p := range t {
+		ps = append(ps, p)
+	}
+	slices.Sort(ps)
+	return ps
+}
+
+// multiarch is the folder that Debian and its kin put between lib/ or include/ and the files.
+var multiarch = regexp.MustCompile(`^(x86_64|aarch64|i386|i686|arm|armv7l|riscv64|powerpc64le|s390x)-linux-(gnu|musl)(eabi(hf)?)?$`)
+
+var (
+	staticName = regexp.MustCompile(`^lib(.+)\.a$`)
+	sharedName = regexp.MustCompile(`^lib(.+?)\.so(\.[0-9A-Za-z_.]+)?$`)
+)
+
+// Arrange reads an install prefix (include/, lib/, lib64/, lib/<multiarch>/, lib/pkgconfig/, share/licenses/,
+// share/doc/<package>/copyright) or a flat folder of headers and libraries, and gives the tree of an artifact:
+// include/, lib/, lib/pkgconfig/, share/licenses/. leftOut names the files that are neither, for the author to see.
+//
+// Absolute links, links out of the folder, dangling links and two files for one place are errors of kind Refused.
+func Arrange(prefix fs.FS) (tree Tree, leftOut []string, err error) {
+	tree = Tree{}
+	from := map[string]string{} // place in the tree -> source, to name both in a clash
+	err = fs.WalkDir(prefix, ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		refuse := func(why, do string) error {
+			return &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + p, Why: why, Do: do}
+		}
+		place := arrangePath(p)
+		if place == "" {
+			leftOut = append(leftOut, p)
+			return nil
+		}
+		entry := Entry{Source: p}
+		switch d.Type() {
+		case 0:
+			info, err := d.Info()
+			if err != nil {
+				return err
+			}
+			entry.Exec = info.Mode()&0o111 != 0 && !strings.HasPrefix(place, "include/") && !strings.HasPrefix(place, "share/")
+		case fs.ModeSymlink:
+			target, err := fs.ReadLink(prefix, p)
+			if err != nil {
+				return err
+			}
+			if path.IsAbs(target) {
+				return refuse("it is a link to "+target+", an absolute path, which means another file on every machine", "make the link relative, or leave it out")
+			}
+			resolved := path.Join(path.Dir(p), target)
+			if resolved == ".." || strings.HasPrefix(resolved, "../") {
+				return refuse("it is a link to "+target+", outside the folder", "put the file itself here")
+			}
+			info, err := fs.Stat(prefix, resolved)
+			if err != nil {
+				return refuse("it is a link to "+target+", which is not there", "add the file (a -dev package holds the link, the run-time package the library), or remove the link")
+			}
+			if info.IsDir() {
+				return refuse("it is a link to a folder, "+target, "put the folder itself here")
+			}
+			linkPlace := arrangePath(resolved)
+			if linkPlace == "" {
+				return refuse("it is a link to "+target+", which is not part of the library", "put the file itself here")
+			}
+			entry = Entry{Link: relative(path.Dir(place), linkPlace)}
+		default:
+			return refuse(fmt.Sprintf("it is neither a file nor a link (%v)", d.Type()), "leave it out")
+		}
+		if other, clash := from[place]; clash {
+			same, err := sameEntry(prefix, tree[place], entry)
+			if err != nil {
+				return err
+			}
+			if !same {
+				return refuse("it and "+other+" would both become "+place, "keep one of them")
+			}
+			return nil
+		}
+		from[place], tree[place] = p, entry
+		return nil
+	})
+	return tree, leftOut, err
+}
+
+// arrangePath gives the place in an artifact of a file at p in an install prefix, "" for none.
+func arrangePath(p string) string {
+	part := strings.Split(p, "/")
+	base := part[len(part)-1]
+	isLib := staticName.MatchString(base) || sharedName.MatchString(base)
+	switch {
+	case len(part) == 1 && isLib:
+		return "lib/" + base
+	case len(part) == 1 && isHeader(base):
+		return "include/" + base
+	case len(part) == 1 && (strings.HasPrefix(base, "LICENSE") || strings.HasPrefix(base, "COPYING")):
+		return "share/licenses/" + base
+	case part[0] == "include" && len(part) > 2 && multiarch.MatchString(part[1]):
+		return "include/" + strings.Join(part[2:], "/")
+	case part[0] == "include":
+		return p
+	case part[0] == "lib" || part[0] == "lib64":
+		rest := part[1:]
+		if len(rest) > 1 && multiarch.MatchString(rest[0]) {
+			rest = rest[1:]
+		}
+		if len(rest) == 1 && isLib {
+			return "lib/" + base
+		}
+		if len(rest) == 2 && rest[0] == "pkgconfig" && strings.HasSuffix(base, ".pc") {
+			return "lib/pkgconfig/" + base
+		}
+	case part[0] == "share" && len(part) == 3 && part[1] == "pkgconfig" && strings.HasSuffix(base, ".pc"):
+		return "lib/pkgconfig/" + base
+	case part[0] == "share" && len(part) > 2 && part[1] == "licenses":
+		return p
+	case part[0] == "share" && len(part) == 4 && part[1] == "doc" && base == "copyright":
+		return "share/licenses/" + part[2] + "/copyright"
+	}
+	return ""
+}
+
+func isHeader(name string) bool {
+	return slices.Contains([]string{".h", ".hh", ".hpp", ".hxx", ".inc", ".inl", ".ipp", ".tcc"}, path.Ext(name))
+}
+
+// relative is the link text by which a link in folder dir reaches target; both are clean paths below one root.
+func relative(dir, target string) string {
+	d, t := strings.Split(dir, "/"), strings.Split(target, "/")
+	if dir == "." {
+		d = nil
+	}
+	for len(d) > 0 && len(t) > 1 && d[0] == t[0] {
+		d, t = d[1:], t[1:]
+	}
+	return strings.Repeat("../", len(d)) + strings.Join(t, "/")
+}
+
+func sameEntry(fsys fs.FS, a, b Entry) (bool, error) {
+	if a.Link != "" || b.Link != "" || a.Data != nil || b.Data != nil {
+		return a.Link == b.Link && string(a.Data) == string(b.Data) && a.Source == b.Source, nil
+	}
+	x, err := fs.ReadFile(fsys, a.Source)
+	if err != nil {
+		return false, err
+	}
+	y, err := fs.ReadFile(fsys, b.Source)
+	return string(x) == string(y), err
+}
+
+// pcDefinition is a line of a .pc file that fixes the place where the library was installed.
+var pcDefinition = regexp.MustCompile(`(?m)^(prefix|exec_prefix|libdir|includedir)[ \t]*=.*$`)
+
+// relocatable rewrites a .pc file so that it is right wherever its tree lies: the prefix is told from the file's own
+// place, and the folders are those of an artifact.
+func relocatable(pc []byte) []byte {
+	return pcDefinition.ReplaceAllFunc(pc, func(line []byte) []byte {
+		name, _, _ := strings.Cut(string(line), "=")
+		switch strings.TrimSpace(name) {
+		case "prefix":
+			return []byte("prefix=${pcfiledir}/../..")
+		case "exec_prefix":
+			return []byte("exec_prefix=${prefix}")
+		case "libdir":
+			return []byte("libdir=${prefix}/lib")
+		default:
+			return []byte("includedir=${prefix}/include")
+		}
+	})
+}

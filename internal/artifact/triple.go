@@ -1,0 +1,103 @@
+package artifact
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+)
+
+// Triple is a target triple as compilers spell it: arch-vendor-os[-env], for example x86_64-unknown-linux-gnu.
+type Triple struct {
+	Arch, Vendor, OS, Env string
+}
+
+// knownArch maps an architecture of a triple to Go's (and so OCI's) name and variant for it.
+var knownArch = map[string]v1.Platform{
+	"x86_64":      {Architecture: "amd64"},
+	"aarch64":     {Architecture: "arm64"},
+	"i686":        {Architecture: "386"},
+	"armv7":       {Architecture: "arm", Variant: "v7"},
+	"riscv64":     {Architecture: "riscv64"},
+	"powerpc64le": {Architecture: "ppc64le"},
+	"s390x":       {Architecture: "s390x"},
+}
+
+// ParseTriple reads a triple of three or four parts. Its architecture and system must be known ones; a common synonym
+// (amd64, arm64, i386) is an error that names the right spelling, so that one platform has one name everywhere.
+func ParseTriple(s string) (Triple, error) {
+	fail := func(why string) (Triple, error) {
+		return Triple{}, &diagnostic.Error{Kind: diagnostic.Usage, What: fmt.Sprintf("target %q", s), Why: why,
+			Do: "write it as arch-vendor-os-env, for example x86_64-unknown-linux-gnu or aarch64-apple-darwin"}
+	}
+	part := strings.Split(s, "-")
+	if len(part) == 3 && (part[1] == "linux" || part[1] == "windows") {
+		// x86_64-linux-gnu, Debian's multiarch spelling.
+		part = []string{part[0], "unknown", part[1], part[2]}
+	}
+	if len(part) < 3 || len(part) > 4 {
+		return fail("a target triple has three or four parts")
+	}
+	t := Triple{Arch: part[0], Vendor: part[1], OS: part[2]}
+	if len(part) == 4 {
+		t.Env = part[3]
+	}
+	if _, ok := knownArch[t.Arch]; !ok {
+		for arch, p := range knownArch {
+			if p.Architecture == t.Arch {
+				return fail(fmt.Sprintf("the architecture is spelt %s here", arch))
+			}
+		}
+		return fail(fmt.Sprintf("architecture %q is not a known one", t.Arch))
+	}
+	if !slices.Contains([]string{"linux", "darwin", "windows"}, t.OS) {
+		return fail(fmt.Sprintf("system %q is not a known one", t.OS))
+	}
+	return t, nil
+}
+
+// String spells the triple.
+func (t Triple) String() string {
+	s := t.Arch + "-" + t.Vendor + "-" + t.OS
+	if t.Env != "" {
+		s += "-" + t.Env
+	}
+	return s
+}
+
+// Platform is the OCI platform of the triple (image-spec, image-index.md). What OCI cannot say (the C library) is
+// said by AnnotationTarget beside it.
+func (t Triple) Platform() v1.Platform {
+	p := knownArch[t.Arch]
+	p.OS = t.OS
+	return p
+}
+
+// HostTriple is the platform this program runs on. The C library is taken to be glibc on Linux and MSVC's on Windows.
+func HostTriple() Triple {
+	t := Triple{Arch: runtime.GOARCH, Vendor: "unknown", OS: runtime.GOOS}
+	for arch, p := range knownArch {
+		if p.Architecture == runtime.GOARCH {
+			t.Arch = arch
+		}
+	}
+	switch t.OS {
+	case "linux":
+		t.Env = "gnu"
+	case "windows":
+		t.Vendor, t.Env = "pc", "msvc"
+	case "darwin":
+		t.Vendor = "apple"
+	}
+	return t
+}
+
+// Fits reports whether a library for t can be linked into a program for want. A part that t does not know (a C
+// library that could not be told from the bytes) fits any.
+func (t Triple) Fits(want Triple) bool {
+	return t.Arch == want.Arch && t.OS == want.OS && (t.Env == "" || want.Env == "" || t.Env == want.Env)
+}

@@ -1,0 +1,136 @@
+// Package buildfile renders a plan as the text of a BUILD.bazel file.
+//
+// Invariant: the text is stable to the byte, formatted as buildifier would, lists files instead of globbing, and
+// loads every symbol by a label that does not depend on whose repository mapping reads it.
+//
+// It takes a plan from internal/ccplan and does not know where that came from.
+package buildfile
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/bazelbuild/buildtools/build"
+
+	"github.com/ocipkg/rules_ocipkg/internal/ccplan"
+)
+
+// Repositories gives, by the name a plan or a load statement uses ("rules_cc", "platforms", "rules_ocipkg"), what to
+// write before "//" in a label: "@rules_cc" or a canonical "@@rules_cc~". A name that is not in it is written as "@name".
+type Repositories map[string]string
+
+func (r Repositories) label(l string) string {
+	repo, rest, ok := strings.Cut(strings.TrimPrefix(l, "@"), "//")
+	if !strings.HasPrefix(l, "@") || !ok {
+		return l
+	}
+	if to := r[repo]; to != "" {
+		return to + "//" + rest
+	}
+	return l
+}
+
+// loads says where each kind of target comes from; kinds that are not in it are Bazel's own.
+var loads = map[ccplan.Kind]string{
+	ccplan.Library:  "@rules_cc//cc:defs.bzl",
+	ccplan.Import:   "@rules_cc//cc:defs.bzl",
+	ccplan.Prebuilt: "@rules_ocipkg//rules/private:prebuilt_library.bzl",
+}
+
+// Render writes the plan. header is put on top as a comment, one line of it a line.
+func Render(plan ccplan.Plan, header string, repositories Repositories) []byte {
+	f := &build.File{Path: "BUILD.bazel", Type: build.TypeBuild}
+	symbols := map[string][]string{}
+	for _, t := range plan.Targets {
+		if from, ok := loads[t.Kind]; ok && !slices.Contains(symbols[from], string(t.Kind)) {
+			symbols[from] = append(symbols[from], string(t.Kind))
+		}
+	}
+	for _, from := range slices.Sorted(maps.Keys(symbols)) {
+		load := &build.LoadStmt{Module: str(repositories.label(from)), ForceCompact: true}
+		for _, s := range slices.Sorted(slices.Values(symbols[from])) {
+			load.From = append(load.From, &build.Ident{Name: s})
+			load.To = append(load.To, &build.Ident{Name: s})
+		}
+		f.Stmt = append(f.Stmt, load)
+	}
+	comment(f.Stmt, header)
+	f.Stmt = append(f.Stmt, call("package", []ccplan.Attr{{Name: "default_visibility", Value: []string{"//visibility:public"}}}, repositories))
+	var files []string
+	for _, t := range plan.Targets {
+		attrs := append([]ccplan.Attr{{Name: "name", Value: t.Name}}, t.Attrs...)
+		slices.SortStableFunc(attrs, func(a, b ccplan.Attr) int { return attrRank(a.Name) - attrRank(b.Name) })
+		rule := call(string(t.Kind), attrs, repositories)
+		comment([]build.Expr{rule}, t.Doc)
+		f.Stmt = append(f.Stmt, rule)
+		for _, a := range t.Attrs {
+			if t.Kind == ccplan.FileGroup && t.Name == "files" && a.Name == "srcs" {
+				files = a.Value.([]string)
+			}
+		}
+	}
+	if len(files) > 0 {
+		// Bazel 10 no longer exports what nobody exports.
+		f.Stmt = append(f.Stmt, &build.CallExpr{X: &build.Ident{Name: "exports_files"}, List: []build.Expr{list(files, repositories)}})
+	}
+	return build.Format(f)
+}
+
+// attrRank is buildifier's order of the attributes that plans use.
+func attrRank(name string) int {
+	order := []string{"name", "srcs", "hdrs", "static_library", "shared_library", "soname", "defines", "includes", "linkopts", "target_compatible_with", "deps"}
+	return slices.Index(order, name)
+}
+
+func comment(stmts []build.Expr, text string) {
+	if text == "" || len(stmts) == 0 {
+		return
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		stmts[0].Comment().Before = append(stmts[0].Comment().Before, build.Comment{Token: strings.TrimRight("# "+line, " ")})
+	}
+}
+
+func call(name string, attrs []ccplan.Attr, repositories Repositories) *build.CallExpr {
+	c := &build.CallExpr{X: &build.Ident{Name: name}}
+	for _, a := range attrs {
+		var value build.Expr
+		switch v := a.Value.(type) {
+		case string:
+			value = str(repositories.label(v))
+		case bool:
+			value = &build.Ident{Name: map[bool]string{true: "True", false: "False"}[v]}
+		case []string:
+			value = list(v, repositories)
+		default:
+			panic(fmt.Sprintf("attribute %s of %s is a %T", a.Name, name, a.Value))
+		}
+		c.List = append(c.List, &build.AssignExpr{LHS: &build.Ident{Name: a.Name}, Op: "=", RHS: value})
+	}
+	c.ForceMultiLine = len(c.List) > 1
+	return c
+}
+
+func str(s string) *build.StringExpr { return &build.StringExpr{Value: s} }
+
+func list(values []string, repositories Repositories) *build.ListExpr {
+	l := &build.ListExpr{ForceMultiLine: len(values) > 1}
+	for _, v := range values {
+		l.List = append(l.List, str(repositories.label(v)))
+	}
+	return l
+}
+
+// HeaderIndex renders which label answers each #include, as one JSON object from include path to a list of labels:
+// the form in which gazelle_cc reads an index, so that it serves there too. repository is the apparent name.
+func HeaderIndex(plan ccplan.Plan, repository string) ([]byte, error) {
+	index := map[string][]string{}
+	for header, target := range plan.Index {
+		index[header] = []string{"@" + repository + "//:" + target}
+	}
+	data, err := json.MarshalIndent(index, "", "  ")
+	return append(data, '\n'), err
+}

@@ -1,0 +1,50 @@
+package library
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+
+	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+)
+
+// overlay is the view of several unpacked trees laid over each other, the last on top; each is a folder's path.
+type overlay []string
+
+// Open implements fs.FS.
+func (o overlay) Open(name string) (fs.File, error) {
+	for _, dir := range slices.Backward(o) {
+		f, err := os.DirFS(dir).Open(name)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+	}
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+// describe measures what is there.
+func (o overlay) describe(claims artifact.Claims) (*artifact.Package, error) {
+	all := artifact.Tree{}
+	for _, dir := range o {
+		fsys := os.DirFS(dir)
+		err := fs.WalkDir(fsys, ".", func(p string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			all[p] = artifact.Entry{Source: p}
+			if d.Type() == fs.ModeSymlink {
+				target, err := fs.ReadLink(fsys, p)
+				if err != nil {
+					return err
+				}
+				all[p] = artifact.Entry{Link: target}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return artifact.Describe(o, all, claims)
+}

@@ -1,0 +1,274 @@
+// Package library brings the rooms together: it takes a library from a registry into the store, lays one out as an
+// external repository for Bazel, and takes a packed one to a registry.
+//
+// Invariant: what it hands out was verified down to the last byte against the reference's digest; what is pinned and
+// in the store is handed out without a network request; and where it fails, nothing is left at the destination.
+package library
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/registry"
+	"github.com/ocipkg/rules_ocipkg/internal/store"
+	"github.com/ocipkg/rules_ocipkg/internal/trust"
+)
+
+// Depot is where libraries come from: a registry, and the store in front of it.
+type Depot struct {
+	Registry *registry.Client
+	Store    *store.Store
+	Policy   trust.Policy
+
+	// Waiting, where not nil, is told that another process (0: unknown) is fetching what is wanted.
+	Waiting func(pid int)
+	// Progress, where not nil, is told of bytes of layers as they arrive: done of total.
+	Progress func(done, total int64)
+}
+
+// Library is a library whose every byte is in the store.
+type Library struct {
+	Reference registry.Reference // as asked for, with the digest of what was found: the identity
+	Digest    v1.Hash            // of the manifest, which differs from the reference's where that is an index's
+	Manifest  artifact.Manifest
+	Package   *artifact.Package
+	Trees     []store.Tree // one a layer, in the order in which they are laid over each other
+	foreign   bool
+}
+
+// manifestLimit is the size in bytes of a manifest or a config that is still read.
+const manifestLimit = 4 << 20
+
+// parallelLayers is how many layers are downloaded at a time.
+const parallelLayers = 3
+
+// Pull brings the library that ref names into the store, for the target want.
+func (d *Depot) Pull(ctx context.Context, ref registry.Reference, want artifact.Triple) (*Library, error) {
+	l, err := d.pull(ctx, ref, want)
+	return l, diagnostic.Wrap(err, "pull %s", ref)
+}
+
+func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.Triple) (*Library, error) {
+	l, config, err := d.describe(ctx, ref, want)
+	if err != nil {
+		return nil, err
+	}
+	if err := fits(l.Package, want); err != nil {
+		return nil, err
+	}
+	var total int64
+	unpacked := map[string]int64{}
+	if config.Package != nil {
+		for _, c := range config.Package.Components {
+			unpacked[c.Layer] = c.Unpacked
+		}
+	}
+	l.Trees = make([]store.Tree, len(l.Manifest.Layers))
+	var missing []int
+	for i, layer := range l.Manifest.Layers {
+		tree, err := d.Store.Tree(layer.Digest)
+		switch {
+		case err == nil:
+			l.Trees[i] = tree
+		case errors.Is(err, fs.ErrNotExist):
+			missing = append(missing, i)
+			total += layer.Size
+		default:
+			return nil, err
+		}
+	}
+	meter := newMeter(d.Progress, total)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelLayers)
+	for _, i := range missing {
+		group.Go(func() error {
+			layer := l.Manifest.Layers[i]
+			tree, err := d.Store.AddTree(ctx, layer.Digest, d.Waiting, func(dir *os.Root) error {
+				blob, err := d.Registry.Blob(ctx, l.Reference.Repository, descriptor(layer))
+				if err != nil {
+					return err
+				}
+				defer blob.Close()
+				return artifact.Unpack(meter.reader(blob), layer.MediaType, dir, l.foreign, artifact.Limits{Unpacked: unpacked[layer.Digest.String()]})
+			})
+			l.Trees[i] = tree
+			return diagnostic.Wrap(err, "layer %d of %d (%s)", i+1, len(l.Manifest.Layers), layer.Digest)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	if l.Package == nil {
+		// Others describe nothing: what an artifact of theirs is, its bytes tell.
+		var view overlay
+		for _, t := range l.Trees {
+			view = append(view, t.Path())
+		}
+		l.Package, err = view.describe(artifact.Claims{Name: path.Base(ref.Repository.RepositoryStr()), Version: ref.Tag})
+		if err != nil {
+			return nil, err
+		}
+		return l, fits(l.Package, want)
+	}
+	return l, nil
+}
+
+// Describe reads what a library is, from the store or the registry, without its layers. The package of an artifact
+// that others wrote is nil.
+func (d *Depot) Describe(ctx context.Context, ref registry.Reference, want artifact.Triple) (*Library, error) {
+	l, _, err := d.describe(ctx, ref, want)
+	return l, diagnostic.Wrap(err, "inspect %s", ref)
+}
+
+func (d *Depot) describe(ctx context.Context, ref registry.Reference, want artifact.Triple) (*Library, artifact.Config, error) {
+	fail := func(err error) (*Library, artifact.Config, error) { return nil, artifact.Config{}, err }
+	if err := d.Policy.Admit(ref.Pinned()); err != nil {
+		return fail(d.suggest(ctx, ref, err))
+	}
+	data, mediaType, digest, err := d.document(ctx, ref)
+	if err != nil {
+		return fail(err)
+	}
+	l := &Library{Reference: ref.WithDigest(digest), Digest: digest}
+	if artifact.IsIndex(mediaType) {
+		index, err := artifact.ParseIndex(data)
+		if err != nil {
+			return fail(err)
+		}
+		chosen, err := index.Select(want)
+		if err != nil {
+			return fail(err)
+		}
+		l.Digest = chosen.Digest
+		if data, mediaType, _, err = d.document(ctx, ref.WithDigest(chosen.Digest)); err != nil {
+			return fail(err)
+		}
+		if artifact.IsIndex(mediaType) {
+			return fail(&diagnostic.Error{Kind: diagnostic.Unsupported, What: "index", Why: "it names another index, not a manifest"})
+		}
+	}
+	if l.Manifest, err = artifact.ParseManifest(data); err != nil {
+		return fail(err)
+	}
+	var config artifact.Config
+	if l.Manifest.V1() {
+		data, err := d.config(ctx, l)
+		if err != nil {
+			return fail(diagnostic.Wrap(err, "config %s", l.Manifest.Config.Digest))
+		}
+		if config, err = artifact.ParseConfig(data); err != nil {
+			return fail(err)
+		}
+	}
+	l.Package, l.foreign = config.Package, config.Package == nil
+	return l, config, nil
+}
+
+// document reads a manifest or index, a pinned one from the store where it is there.
+func (d *Depot) document(ctx context.Context, ref registry.Reference) (data []byte, mediaType string, digest v1.Hash, err error) {
+	if ref.Pinned() {
+		data, err := d.Store.Blob(ref.Digest)
+		if err == nil {
+			return data, mediaTypeOf(data), ref.Digest, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, "", v1.Hash{}, err
+		}
+	}
+	doc, err := d.Registry.Document(ctx, ref)
+	if err != nil {
+		return nil, "", v1.Hash{}, err
+	}
+	// Only what is of use is kept: what a tag points to may be any container image.
+	if !artifact.IsIndex(doc.MediaType) {
+		if _, err := artifact.ParseManifest(doc.Bytes); err != nil {
+			return nil, "", v1.Hash{}, err
+		}
+	}
+	if _, err := d.Store.PutBlob(doc.Bytes); err != nil {
+		return nil, "", v1.Hash{}, err
+	}
+	if !ref.Pinned() {
+		if err := d.Store.SetName(ref.String(), doc.Digest); err != nil {
+			return nil, "", v1.Hash{}, err
+		}
+	}
+	return doc.Bytes, doc.MediaType, doc.Digest, nil
+}
+
+// mediaTypeOf tells a manifest from an index by what is in it: the type that a registry sent beside it is not part of
+// its bytes, and the ocipkg project's manifests do not carry one.
+func mediaTypeOf(data []byte) string {
+	var probe struct {
+		Manifests json.RawMessage `json:"manifests"`
+	}
+	if json.Unmarshal(data, &probe) == nil && probe.Manifests != nil {
+		return artifact.TypeIndex
+	}
+	return artifact.TypeManifest
+}
+
+func (d *Depot) config(ctx context.Context, l *Library) ([]byte, error) {
+	desc := l.Manifest.Config
+	data, err := d.Store.Blob(desc.Digest)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return data, err
+	}
+	if desc.Size > manifestLimit {
+		return nil, &diagnostic.Error{Kind: diagnostic.Refused, Why: fmt.Sprintf("it has %d bytes; %d are possible", desc.Size, manifestLimit)}
+	}
+	blob, err := d.Registry.Blob(ctx, l.Reference.Repository, descriptor(desc))
+	if err != nil {
+		return nil, err
+	}
+	defer blob.Close()
+	if data, err = io.ReadAll(blob); err != nil {
+		return nil, err
+	}
+	_, err = d.Store.PutBlob(data)
+	return data, err
+}
+
+// suggest adds to a policy's refusal of an unpinned reference the line that satisfies it, where that can be found out.
+func (d *Depot) suggest(ctx context.Context, ref registry.Reference, refusal error) error {
+	e, ok := errors.AsType[*diagnostic.Error](refusal)
+	if !ok {
+		return refusal
+	}
+	told := *e
+	if found, err := d.Registry.Resolve(ctx, ref); err == nil {
+		told.Do = fmt.Sprintf("write image = %q, or run `ocipkg pin`", ref.WithDigest(found.Digest))
+	}
+	return &told
+}
+
+func fits(p *artifact.Package, want artifact.Triple) error {
+	if p == nil || p.Target == "" {
+		return nil
+	}
+	have, err := artifact.ParseTriple(p.Target)
+	if err != nil {
+		return err
+	}
+	if !have.Fits(want) {
+		return &diagnostic.Error{Kind: diagnostic.Mismatch, What: "platform", Why: fmt.Sprintf("the library is for %s, and %s was asked for", have, want),
+			Do: fmt.Sprintf("ask its author for %s; to build for %s, say target = %q", want, have, have)}
+	}
+	return nil
+}
+
+func descriptor(d artifact.Descriptor) v1.Descriptor {
+	return v1.Descriptor{MediaType: types.MediaType(d.MediaType), Digest: d.Digest, Size: d.Size}
+}

@@ -1,0 +1,168 @@
+// Package modulefile reads and edits the libraries that a MODULE.bazel file declares.
+//
+// Invariant: an edit replaces the text of image strings and nothing else: every other byte of the file, comments and
+// odd formatting included, stays as its author left it.
+package modulefile
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/bazelbuild/buildtools/build"
+
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+)
+
+// The places that declare libraries; the repository before "//" may have any apparent name.
+const (
+	ruleFile      = "//rules:defs.bzl"
+	ruleName      = "ocipkg_library"
+	extensionFile = "//rules:extensions.bzl"
+	extensionName = "ocipkg"
+	tagName       = "library"
+)
+
+// Library is one declaration. Image is the value of its image attribute.
+type Library struct {
+	Name  string
+	Image string
+	Line  int // from 1
+
+	start, end int // of the string's token in the file, in bytes
+}
+
+// File is a MODULE.bazel file.
+type File struct {
+	path      string
+	data      []byte
+	Libraries []Library // in the order of the file
+}
+
+// Parse reads a MODULE.bazel file; path is for messages alone. A file that does not parse, and a declaration whose
+// image is not a plain string, are errors of kind Usage that name the line.
+func Parse(path string, data []byte) (*File, error) {
+	tree, err := build.ParseModule(path, data)
+	if err != nil {
+		return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "read " + path, Why: "it does not parse: " + strings.TrimPrefix(err.Error(), path+":"), Do: "correct it; nothing was changed", Err: err}
+	}
+	f := &File{path: path, data: data}
+	rules, extensions := map[string]bool{}, map[string]bool{}
+	for _, stmt := range tree.Stmt {
+		if name, call := assignedCall(stmt); call != nil {
+			switch {
+			case isCall(call, "use_repo_rule", ruleFile, ruleName):
+				rules[name] = true
+			case isCall(call, "use_extension", extensionFile, extensionName):
+				extensions[name] = true
+			}
+			continue
+		}
+		call, ok := stmt.(*build.CallExpr)
+		if !ok || !declares(call, rules, extensions) {
+			continue
+		}
+		l, err := f.library(call)
+		if err != nil {
+			return nil, err
+		}
+		f.Libraries = append(f.Libraries, l)
+	}
+	return f, nil
+}
+
+func assignedCall(stmt build.Expr) (string, *build.CallExpr) {
+	assign, ok := stmt.(*build.AssignExpr)
+	if !ok {
+		return "", nil
+	}
+	name, ok := assign.LHS.(*build.Ident)
+	if !ok {
+		return "", nil
+	}
+	call, _ := assign.RHS.(*build.CallExpr)
+	return name.Name, call
+}
+
+// isCall reports whether call is function(label ending in file, symbol).
+func isCall(call *build.CallExpr, function, file, symbol string) bool {
+	id, ok := call.X.(*build.Ident)
+	if !ok || id.Name != function || len(call.List) < 2 {
+		return false
+	}
+	from, ok1 := call.List[0].(*build.StringExpr)
+	what, ok2 := call.List[1].(*build.StringExpr)
+	return ok1 && ok2 && strings.HasSuffix(from.Value, file) && what.Value == symbol
+}
+
+func declares(call *build.CallExpr, rules, extensions map[string]bool) bool {
+	switch x := call.X.(type) {
+	case *build.Ident:
+		return rules[x.Name]
+	case *build.DotExpr:
+		id, ok := x.X.(*build.Ident)
+		return ok && extensions[id.Name] && x.Name == tagName
+	}
+	return false
+}
+
+func (f *File) library(call *build.CallExpr) (Library, error) {
+	start, _ := call.Span()
+	l := Library{Line: start.Line}
+	wrong := func(line int, why string) error {
+		return &diagnostic.Error{Kind: diagnostic.Usage, What: fmt.Sprintf("read %s:%d", f.path, line), Why: why, Do: `write image = "registry/name:tag@sha256:…" as one plain string`}
+	}
+	for _, arg := range call.List {
+		assign, ok := arg.(*build.AssignExpr)
+		if !ok {
+			continue
+		}
+		key, ok := assign.LHS.(*build.Ident)
+		if !ok {
+			continue
+		}
+		text, isString := assign.RHS.(*build.StringExpr)
+		switch key.Name {
+		case "name":
+			if isString {
+				l.Name = text.Value
+			}
+		case "image":
+			from, to := assign.RHS.Span()
+			if !isString {
+				return l, wrong(from.Line, "the image is not a plain string, so it cannot be changed in place")
+			}
+			l.Image, l.start, l.end = text.Value, from.Byte, to.Byte
+		}
+	}
+	if l.end == 0 {
+		return l, wrong(l.Line, fmt.Sprintf("the library %q has no image", l.Name))
+	}
+	return l, nil
+}
+
+// Replace returns the file's bytes with the images of some libraries replaced; images is keyed by the index of a
+// library in Libraries. The quotes stay what they were.
+func (f *File) Replace(images map[int]string) []byte {
+	indices := []int{}
+	for i := range images {
+		indices = append(indices, i)
+	}
+	slices.Sort(indices)
+	var out bytes.Buffer
+	at := 0
+	for _, i := range indices {
+		l := f.Libraries[i]
+		out.Write(f.data[at:l.start])
+		quoted := strconv.Quote(images[i])
+		if f.data[l.start] == '\'' {
+			quoted = "'" + images[i] + "'"
+		}
+		out.WriteString(quoted)
+		at = l.end
+	}
+	out.Write(f.data[at:])
+	return out.Bytes()
+}

@@ -1,0 +1,93 @@
+package modulefile
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+)
+
+const sample = `"""Odd   formatting stays."""
+module(name = 'x')
+bazel_dep(name = "rules_ocipkg", version = "0.1.0", repo_name = "oci")
+ocipkg_library = use_repo_rule("@oci//rules:defs.bzl", "ocipkg_library")
+http_file = use_repo_rule("@bazel_tools//tools/build_defs/repo:http.bzl", "http_file")
+# the compression library
+ocipkg_library(name = "zlib",   image = "ghcr.io/acme/zlib:1.3.1",)  # keep me
+ocipkg_library(
+    image = 'ghcr.io/acme/ssl:3',
+        name = "ssl", # Umlaute: äöü
+)
+http_file(name = "f", image = "not ours")
+o = use_extension("@oci//rules:extensions.bzl", "ocipkg")
+o.library(name = "zstd", image = """ghcr.io/acme/zstd:1""")
+use_repo(o, "zstd")
+`
+
+func TestReplaceChangesImagesAlone(t *testing.T) {
+	f, err := Parse("MODULE.bazel", []byte(sample))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, l := range f.Libraries {
+		names = append(names, l.Name+"="+l.Image)
+	}
+	if got, want := strings.Join(names, " "), "zlib=ghcr.io/acme/zlib:1.3.1 ssl=ghcr.io/acme/ssl:3 zstd=ghcr.io/acme/zstd:1"; got != want {
+		t.Fatalf("libraries: %s, want %s", got, want)
+	}
+	if f.Libraries[1].Line != 8 {
+		t.Errorf("line = %d, want 8", f.Libraries[1].Line)
+	}
+	if got := string(f.Replace(nil)); got != sample {
+		t.Errorf("nothing replaced changed the file:\n%s", got)
+	}
+	want := strings.NewReplacer(`"ghcr.io/acme/zlib:1.3.1"`, `"A@sha256:1"`, `'ghcr.io/acme/ssl:3'`, `'B@sha256:2'`, `"""ghcr.io/acme/zstd:1"""`, `"C"`).Replace(sample)
+	if got := string(f.Replace(map[int]string{0: "A@sha256:1", 1: "B@sha256:2", 2: "C"})); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func TestParseErrorsNameTheLine(t *testing.T) {
+	const head = "r = use_repo_rule(\"@rules_ocipkg//rules:defs.bzl\", \"ocipkg_library\")\n"
+	for _, c := range []struct{ name, text, want string }{
+		{"syntax", head + "r(name = \n", "MODULE.bazel: it does not parse: 4:1"},
+		{"computed", head + "r(name = \"a\", image = \"x\" + \"y\")\n", "MODULE.bazel:2: the image is not a plain string"},
+		{"absent", head + "\nr(name = \"a\")\n", `MODULE.bazel:3: the library "a" has no image`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Parse("MODULE.bazel", []byte(c.text))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("error %v does not say %q", err, c.want)
+			}
+			if diagnostic.KindOf(err) != diagnostic.Usage {
+				t.Errorf("kind = %d", diagnostic.KindOf(err))
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(sample))
+	f.Add([]byte("a = use_extension(\"//rules:extensions.bzl\", \"ocipkg\")\na.library(image = 'x')"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file, err := Parse("MODULE.bazel", data)
+		if err != nil {
+			return
+		}
+		if got := file.Replace(nil); string(got) != string(data) {
+			t.Errorf("nothing replaced changed %q to %q", data, got)
+		}
+		images := map[int]string{}
+		for i := range file.Libraries {
+			images[i] = "ghcr.io/acme/zlib:1@sha256:0"
+		}
+		again, err := Parse("MODULE.bazel", file.Replace(images))
+		if err != nil {
+			t.Fatalf("%q does not parse after a replacement: %v", data, err)
+		}
+		if len(again.Libraries) != len(file.Libraries) {
+			t.Errorf("%q: %d libraries, %d after", data, len(file.Libraries), len(again.Libraries))
+		}
+	})
+}

@@ -1,0 +1,269 @@
+// Package embedded is the registry behind `ocipkg serve`: a folder, served.
+//
+// Invariants. What a client was told is stored survives a restart and a crash: every blob and manifest is written to a
+// temporary file, synced and renamed before the answer goes out, so the folder holds whole objects or none. A blob is stored
+// only under the digest of its bytes, and a manifest only when the blobs it names are there. Nothing a client sends becomes a
+// path before it matches the distribution specification's grammar of names, tags and digests.
+//
+// Manifests, tags and referrers are answered by go-containerregistry's registry, which keeps them in memory; this package
+// persists them and replays them into it at start. Blobs are its own: go-containerregistry's handler holds whole uploads in memory,
+// one at a time, and reads no open-ended range, which is what a client that resumes asks for.
+//
+// One process serves a folder at a time. There is no authentication: bind it to this machine or put a proxy before it.
+//
+//	blobs/sha256/<hex>
+//	manifests/<repository>/_digests/<hex>.json   {"mediaType", "manifest" (base64)}
+//	manifests/<repository>/_tags/<tag>.json      {"tag", "digest"}
+//	uploads/                                     unfinished ones; emptied at start
+package embedded
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"log"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+// New returns a handler that serves the registry in dir, which is created if it is missing. logf gets one line a request and
+// what could not be read at start; it may be nil.
+func New(dir string, logf func(format string, args ...any)) (http.Handler, error) {
+	if logf == nil {
+		logf = func(string, ...any) {}
+	}
+	s := &server{
+		logf:      logf,
+		blobs:     filepath.Join(dir, "blobs", "sha256"),
+		uploads:   filepath.Join(dir, "uploads"),
+		manifests: filepath.Join(dir, "manifests"),
+		sessions:  map[string]*upload{},
+		inner: registry.New(
+			registry.WithReferrersSupport(true),
+			registry.Logger(log.New(io.Discard, "", 0)),
+		),
+	}
+	// What an earlier process left there belongs to sessions that nobody can continue.
+	if err := os.RemoveAll(s.uploads); err != nil {
+		return nil, err
+	}
+	for _, d := range []string{s.blobs, s.uploads, s.manifests} {
+		if err := makeDirs(d); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.replay(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+type server struct {
+	logf      func(format string, args ...any)
+	blobs     string
+	uploads   string
+	manifests string
+	inner     http.Handler
+
+	writing sync.Mutex // makes a manifest's change in memory and on disk one step
+
+	mu       sync.Mutex
+	sessions map[string]*upload // by id
+}
+
+var (
+	repositoryPattern = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagPattern        = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	digestPattern     = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+)
+
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	answer := &statusWriter{ResponseWriter: w}
+	s.route(answer, r)
+	s.logf("%s %s %d", r.Method, r.URL.Path, answer.status)
+}
+
+// route sorts requests by their path from the end, because repository names have slashes.
+func (s *server) route(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+	path, ok := strings.CutPrefix(r.URL.Path, "/v2/")
+	if !ok && r.URL.Path != "/v2" {
+		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "registries answer under /v2/")
+		return
+	}
+	if repository, id, ok := cutLast(path, "/blobs/uploads"); ok && (id == "" || id[0] == '/') {
+		if checkRepository(w, repository) {
+			s.serveUpload(w, r, repository, strings.TrimPrefix(id, "/"))
+		}
+		return
+	}
+	if repository, digest, ok := cutLast(path, "/blobs/"); ok {
+		if checkRepository(w, repository) && checkDigest(w, digest) {
+			s.serveBlob(w, r, digest)
+		}
+		return
+	}
+	if repository, reference, ok := cutLast(path, "/manifests/"); ok {
+		if !checkRepository(w, repository) {
+			return
+		}
+		if !tagPattern.MatchString(reference) && !checkDigest(w, reference) {
+			return
+		}
+		switch r.Method {
+		case http.MethodPut:
+			s.putManifest(w, r, repository, reference)
+			return
+		case http.MethodDelete:
+			s.deleteManifest(w, r, repository, reference)
+			return
+		}
+	}
+	s.inner.ServeHTTP(w, r)
+}
+
+func cutLast(s, separator string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, separator); i >= 0 {
+		return s[:i], s[i+len(separator):], true
+	}
+	return s, "", false
+}
+
+func checkRepository(w http.ResponseWriter, repository string) bool {
+	if len(repository) <= 255 && repositoryPattern.MatchString(repository) {
+		return true
+	}
+	refuse(w, http.StatusBadRequest, "NAME_INVALID", "not a repository name")
+	return false
+}
+
+func checkDigest(w http.ResponseWriter, digest string) bool {
+	if digestPattern.MatchString(digest) {
+		return true
+	}
+	refuse(w, http.StatusBadRequest, "DIGEST_INVALID", "not a sha256 digest")
+	return false
+}
+
+// refuse answers with the specification's error body.
+func refuse(w http.ResponseWriter, status int, code, message string) {
+	type entry struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	body, _ := json.Marshal(map[string][]entry{"errors": {{code, message}}}) // strings always marshal
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // whoever hung up does not read it
+}
+
+// fail is for what is wrong on this side: the log gets the error, the client only that there was one.
+func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	s.logf("%s %s: %v", r.Method, r.URL.Path, err)
+	refuse(w, http.StatusInternalServerError, "UNKNOWN", "the registry could not store or read it; its log says why")
+}
+
+// statusWriter remembers the status for the log.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// ReadFrom lets a blob go from the file to the socket without passing through this process.
+func (w *statusWriter) ReadFrom(r io.Reader) (int64, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return io.Copy(w.ResponseWriter, r)
+}
+
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// publish makes a synced, closed temporary file appear under its name, durably.
+func publish(temporary, path string) error {
+	if err := makeDirs(filepath.Dir(path)); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// makeDirs is os.MkdirAll for directories that must survive a crash: each is an entry of its parent, which is synced.
+func makeDirs(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeDirs(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(parent)
+}
+
+// writeFile writes a small file so that after a crash it is there as a whole or not at all.
+func (s *server) writeFile(path string, data []byte) error {
+	f, err := os.CreateTemp(s.uploads, "file-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already when all went well
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	return publish(f.Name(), path)
+}
+
+func removeFile(path string) error {
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // directories cannot be synced there; NTFS journals renames
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

@@ -1,0 +1,226 @@
+package registry
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+)
+
+// Source is something to push: a manifest or an index, and the blobs it refers to.
+type Source interface {
+	// Manifest returns the document that is pushed last, byte for byte.
+	Manifest() Document
+	// Blobs lists the config and the layers; it is empty for an index, whose manifests are pushed before it.
+	Blobs() []v1.Descriptor
+	// OpenBlob opens one of Blobs from its first byte. It may be called again when an upload has to be repeated.
+	OpenBlob(v1.Hash) (io.ReadCloser, error)
+}
+
+const uploadsAtOnce = 4
+
+// Push uploads what the registry does not have yet, blobs first and the manifest last, under ref.Tag, or by digest if ref has
+// no tag. The manifest's bytes go out as they are, so the digest in the registry is src.Manifest().Digest. A manifest with a
+// subject is listed among its referrers, through the referrers tag where the registry has no API for it. progress, which may
+// be nil, is told bytes and is never called twice at once.
+func (c *Client) Push(ctx context.Context, ref Reference, src Source, progress func(done, total int64)) error {
+	what := "push " + ref.String()
+	doc := src.Manifest()
+	sum := sha256.Sum256(doc.Bytes)
+	if doc.Digest.Algorithm != "sha256" || hex.EncodeToString(sum[:]) != doc.Digest.Hex {
+		return &diagnostic.Error{Kind: diagnostic.Corrupt, What: what, Why: fmt.Sprintf("the manifest's bytes do not have the digest %s", doc.Digest), Do: "pack it again"}
+	}
+	if ref.Pinned() && ref.Digest != doc.Digest {
+		return &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: fmt.Sprintf("what is to be pushed has the digest %s", doc.Digest), Do: "leave the digest out of the reference"}
+	}
+	report := newPushProgress(src, progress)
+	if err := c.push(ctx, ref, src, report); err != nil {
+		return c.explain(what, ref.Repository, err)
+	}
+	return nil
+}
+
+func (c *Client) push(ctx context.Context, ref Reference, src Source, report *pushProgress) error {
+	var pusher *remote.Pusher
+	var repo name.Repository
+	if err := c.repeat(ctx, func() error {
+		s, err := c.session(ctx, ref.Repository, transport.PushScope)
+		if err != nil {
+			return err
+		}
+		repo = s.repo
+		// The Wrapper keeps go-containerregistry from putting its own retries over the transport, and one step with a predicate
+		// that never agrees turns off those over an upload: they know neither Retry-After nor the context.
+		pusher, err = remote.NewPusher(
+			remote.WithTransport(s.inner),
+			remote.WithRetryBackoff(remote.Backoff{Steps: 1}),
+			remote.WithRetryPredicate(func(error) bool { return false }),
+		)
+		return err
+	}); err != nil {
+		return err
+	}
+
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(uploadsAtOnce)
+	seen := map[v1.Hash]bool{}
+	for i, desc := range src.Blobs() {
+		if seen[desc.Digest] {
+			report.set(i, desc.Size)
+			continue
+		}
+		seen[desc.Digest] = true
+		group.Go(func() error {
+			blob := &sourceBlob{desc: desc, open: src.OpenBlob, sent: func(n int64) { report.set(i, n) }}
+			layer, err := partial.CompressedToLayer(blob)
+			if err != nil {
+				return err
+			}
+			if err := c.repeat(groupCtx, func() error { return blob.blame(pusher.Upload(groupCtx, repo, layer)) }); err != nil {
+				return diagnostic.Wrap(c.explain("", ref.Repository, err), "blob %s", desc.Digest)
+			}
+			report.set(i, desc.Size)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+
+	doc := src.Manifest()
+	var target name.Reference = repo.Digest(doc.Digest.String())
+	if ref.Tag != "" {
+		target = repo.Tag(ref.Tag)
+	}
+	if err := c.repeat(ctx, func() error { return pusher.Push(ctx, target, rawManifest{doc}) }); err != nil {
+		return err
+	}
+	report.set(len(report.done)-1, int64(len(doc.Bytes)))
+	return nil
+}
+
+// repeat does something until it succeeds or the policy ends it.
+func (c *Client) repeat(ctx context.Context, do func() error) error {
+	tries := attempts{policy: c.policy}
+	for {
+		err := do()
+		if err == nil {
+			return nil
+		}
+		if err := tries.again(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+// rawManifest is a manifest for go-containerregistry that has only bytes, so that there is nothing to serialise anew.
+type rawManifest struct{ doc Document }
+
+func (m rawManifest) RawManifest() ([]byte, error) { return m.doc.Bytes, nil }
+func (m rawManifest) MediaType() (types.MediaType, error) {
+	return types.MediaType(m.doc.MediaType), nil
+}
+
+// sourceBlob is a blob for go-containerregistry (partial.CompressedLayer).
+type sourceBlob struct {
+	desc v1.Descriptor
+	open func(v1.Hash) (io.ReadCloser, error)
+	sent func(n int64) // bytes of the present try
+
+	mu     sync.Mutex
+	failed error // of the source
+}
+
+func (b *sourceBlob) Digest() (v1.Hash, error) { return b.desc.Digest, nil }
+func (b *sourceBlob) Size() (int64, error)     { return b.desc.Size, nil }
+
+// MediaType hides the real one: for media types it takes for undistributable, go-containerregistry uploads nothing.
+func (b *sourceBlob) MediaType() (types.MediaType, error) { return types.OCIUncompressedLayer, nil }
+
+func (b *sourceBlob) Compressed() (io.ReadCloser, error) {
+	r, err := b.open(b.desc.Digest)
+	if err != nil {
+		b.fail(err)
+		return nil, err
+	}
+	return &sourceReader{ReadCloser: r, blob: b}, nil
+}
+
+func (b *sourceBlob) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failed = err
+}
+
+// blame tells an error of the source from one of the network: net/http wraps both in the same way.
+func (b *sourceBlob) blame(err error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil && b.failed != nil {
+		return &sourceError{b.failed}
+	}
+	return err
+}
+
+type sourceReader struct {
+	io.ReadCloser
+	blob *sourceBlob
+	n    int64
+}
+
+func (r *sourceReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.n += int64(n)
+	r.blob.sent(min(r.n, r.blob.desc.Size))
+	switch {
+	case err == io.EOF && r.n != r.blob.desc.Size, r.n > r.blob.desc.Size:
+		err = fmt.Errorf("it has not the %d bytes that its manifest says", r.blob.desc.Size)
+		r.blob.fail(err)
+	case err != nil && err != io.EOF:
+		r.blob.fail(err)
+	}
+	return n, err
+}
+
+// pushProgress adds up what several uploads report.
+type pushProgress struct {
+	mu     sync.Mutex
+	done   []int64 // by blob, the manifest last
+	total  int64
+	report func(done, total int64)
+}
+
+func newPushProgress(src Source, report func(done, total int64)) *pushProgress {
+	blobs := src.Blobs()
+	p := &pushProgress{done: make([]int64, len(blobs)+1), total: int64(len(src.Manifest().Bytes)), report: report}
+	for _, desc := range blobs {
+		p.total += desc.Size
+	}
+	return p
+}
+
+func (p *pushProgress) set(i int, n int64) {
+	if p.report == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done[i] = n
+	var done int64
+	for _, n := range p.done {
+		done += n
+	}
+	p.report(done, p.total)
+}

@@ -1,0 +1,290 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	insecureVariable = "OCIPKG_INSECURE_REGISTRIES"
+	maxRedirects     = 10
+	uploadPatience   = 10 // times HeaderTimeout
+)
+
+// newTransport speaks HTTP/1.1 only: with HTTP/2 all blobs would share one connection and Go's 4 MiB window per stream, and
+// measured it is slower even on loopback. Compression is off, because a blob's bytes are wanted as they are.
+func newTransport(p RetryPolicy, header time.Duration) http.RoundTripper {
+	dialer := &net.Dialer{Timeout: p.ConnectTimeout, KeepAlive: 30 * time.Second}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			// *.localhost may go without TLS, so it has to be this machine (RFC 6761, 6.3), whatever a resolver says.
+			if host, port, err := net.SplitHostPort(address); err == nil && strings.HasSuffix(strings.ToLower(host), ".localhost") {
+				address = net.JoinHostPort("localhost", port)
+			}
+			return dialer.DialContext(ctx, network, address)
+		},
+		Protocols:             &protocols,
+		DisableCompression:    true,
+		MaxIdleConnsPerHost:   8,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   p.ConnectTimeout,
+		ResponseHeaderTimeout: header,
+		ExpectContinueTimeout: time.Second,
+	}
+}
+
+// wire is the round tripper under everything, our downloads as well as go-containerregistry's ping, token exchange and
+// uploads. What must hold for every request is enforced here and nowhere else: plain HTTP only where allowed, the redirect
+// policy (go-containerregistry's clients follow any number of redirects), no credentials to another origin, no stalled
+// bodies, and statuses that deserve another try turned into errors that carry their Retry-After.
+type wire struct {
+	client *Client
+	host   string // of the registry this session is for, host[:port]
+}
+
+func (w *wire) RoundTrip(in *http.Request) (*http.Response, error) {
+	moved, err := w.admit(in)
+	if err != nil {
+		if in.Body != nil {
+			in.Body.Close()
+		}
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(in.Context())
+	out := in.WithContext(ctx)
+	out.Header = in.Header.Clone()
+	out.Header.Set("User-Agent", w.client.userAgent)
+	if moved {
+		out.Header.Del("Authorization")
+		out.Header.Del("Cookie")
+	}
+	inner := w.client.download
+	if in.Body != nil && in.Body != http.NoBody {
+		inner = w.client.upload
+		guard := newSendGuard(in.Body, w.client.policy, cancel)
+		defer guard.stop()
+		out.Body = guard
+	} else if in.Method != http.MethodGet && in.Method != http.MethodHead {
+		inner = w.client.upload // a commit without a body: the registry hashes the blob now
+	}
+	resp, err := inner.RoundTrip(out)
+	if err != nil {
+		if cause := context.Cause(ctx); cause == errStalled {
+			err = errStalled
+		}
+		cancel(nil)
+		return nil, err
+	}
+	resp.Request = in
+	resp.Body = &receiveGuard{body: resp.Body, policy: w.client.policy, cancel: cancel, ctx: ctx, received: &w.client.received}
+	if retryable(resp.StatusCode) {
+		defer resp.Body.Close()
+		return nil, newStatusError(resp)
+	}
+	return resp, nil
+}
+
+// refusal is a request that this client will not make.
+type refusal struct {
+	why, do string
+}
+
+func (r *refusal) Error() string { return r.why }
+
+// admit checks a request against the rules and reports whether redirects have led it away from its first origin.
+func (w *wire) admit(req *http.Request) (moved bool, err error) {
+	hops := 0
+	for r := req; r.Response != nil && r.Response.Request != nil; r = r.Response.Request {
+		hops++
+		from := r.Response.Request.URL
+		if hops == 1 {
+			if err := checkRedirect(from, req.URL); err != nil {
+				return false, err
+			}
+		}
+		moved = moved || origin(from) != origin(r.URL)
+		if hops > maxRedirects {
+			return false, &refusal{why: fmt.Sprintf("%s answered with more than %d redirects", w.host, maxRedirects)}
+		}
+	}
+	if req.URL.Scheme != "https" && !w.client.plainAllowed(req.URL.Host) {
+		return false, &refusal{
+			why: fmt.Sprintf("%s would be reached without TLS", req.URL.Host),
+			do:  fmt.Sprintf("if that is meant to be, set %s=%s", insecureVariable, req.URL.Host),
+		}
+	}
+	body := req.Body != nil && req.Body != http.NoBody
+	if body && moved {
+		// A token request's body is a password; an upload's body is the user's, and neither was promised to that host.
+		return false, &refusal{why: fmt.Sprintf("%s redirects an upload to another host, %s", w.host, req.URL.Host)}
+	}
+	if (req.Method == http.MethodPatch || req.Method == http.MethodPut) && !sameHost(req.URL, w.host) {
+		return false, &refusal{why: fmt.Sprintf("%s wants an upload to go to another host, %s", w.host, req.URL.Host)}
+	}
+	return moved, nil
+}
+
+// checkRedirect judges one redirect by its two URLs.
+func checkRedirect(from, to *url.URL) error {
+	switch {
+	case to.Scheme != "https" && to.Scheme != "http":
+		return &refusal{why: fmt.Sprintf("%s redirects to a %s: URL", from.Host, to.Scheme)}
+	case from.Scheme == "https" && to.Scheme == "http":
+		return &refusal{why: fmt.Sprintf("%s redirects from https to http", from.Host)}
+	case to.User != nil:
+		return &refusal{why: fmt.Sprintf("%s redirects to a URL with a user name in it", from.Host)}
+	case !internalHost(from.Hostname()) && internalHost(to.Hostname()):
+		// A registry on the internet has no business with this machine or its neighbours, such as a cloud's metadata service.
+		return &refusal{why: fmt.Sprintf("%s redirects to the private address %s", from.Host, to.Host)}
+	}
+	return nil
+}
+
+func origin(u *url.URL) string {
+	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + portOf(u)
+}
+
+func portOf(u *url.URL) string {
+	if port := u.Port(); port != "" {
+		return port
+	}
+	if u.Scheme == "http" {
+		return "80"
+	}
+	return "443"
+}
+
+func sameHost(u *url.URL, host string) bool {
+	return origin(u) == origin(&url.URL{Scheme: u.Scheme, Host: host})
+}
+
+// internalHost reports whether a host, by its text alone, is this machine or on a private or link-local network.
+func internalHost(hostname string) bool {
+	if loopback(hostname) {
+		return true
+	}
+	address, err := netip.ParseAddr(hostname)
+	if err != nil {
+		return false
+	}
+	address = address.Unmap()
+	return address.IsPrivate() || address.IsLinkLocalUnicast() || address.IsUnspecified() || address.IsMulticast()
+}
+
+func loopback(hostname string) bool {
+	hostname = strings.ToLower(hostname)
+	if hostname == "localhost" || strings.HasSuffix(hostname, ".localhost") {
+		return true
+	}
+	address, err := netip.ParseAddr(hostname)
+	return err == nil && address.Unmap().IsLoopback()
+}
+
+// plainAllowed reports whether host[:port] may be spoken to without TLS.
+func (c *Client) plainAllowed(host string) bool {
+	u := url.URL{Host: host}
+	return loopback(u.Hostname()) || c.insecure[strings.ToLower(host)] || c.insecure[strings.ToLower(u.Hostname())]
+}
+
+// receiveGuard counts an answer's bytes and breaks the connection when too few of them come. Only time spent waiting for
+// the network counts: a caller that is slow to take the bytes (a full disk queue, a decompressor) is no stall.
+type receiveGuard struct {
+	body     io.ReadCloser
+	policy   RetryPolicy
+	cancel   context.CancelCauseFunc
+	ctx      context.Context
+	received interface{ Add(int64) int64 }
+
+	timer  *time.Timer
+	waited time.Duration // in the present window
+	got    int64         // in the present window
+}
+
+func (g *receiveGuard) Read(p []byte) (int, error) {
+	left := g.policy.StallWindow - g.waited
+	if g.timer == nil {
+		g.timer = time.AfterFunc(left, func() { g.cancel(errStalled) })
+	} else {
+		g.timer.Reset(left)
+	}
+	start := time.Now()
+	n, err := g.body.Read(p)
+	g.timer.Stop()
+	g.waited += time.Since(start)
+	g.got += int64(n)
+	g.received.Add(int64(n))
+	if g.got >= g.policy.StallBytes {
+		g.waited, g.got = 0, 0
+	} else if g.waited >= g.policy.StallWindow {
+		g.cancel(errStalled)
+	}
+	if err != nil && err != io.EOF && context.Cause(g.ctx) == errStalled {
+		err = errStalled
+	}
+	return n, err
+}
+
+func (g *receiveGuard) Close() error {
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+	err := g.body.Close()
+	g.cancel(nil)
+	return err
+}
+
+// sendGuard breaks an upload whose bytes nobody takes. The time between two reads is the time the network needed for the
+// first one's bytes; after the last, the registry has as long as it has for an answer.
+type sendGuard struct {
+	io.ReadCloser
+	window, answer time.Duration
+
+	mu      sync.Mutex // net/http may read on while RoundTrip returns an early answer
+	timer   *time.Timer
+	stopped bool
+}
+
+func newSendGuard(body io.ReadCloser, p RetryPolicy, cancel context.CancelCauseFunc) *sendGuard {
+	connecting := 2 * p.ConnectTimeout // TCP, then TLS
+	return &sendGuard{
+		ReadCloser: body,
+		window:     p.StallWindow,
+		answer:     p.StallWindow + uploadPatience*p.HeaderTimeout,
+		timer:      time.AfterFunc(connecting+p.StallWindow, func() { cancel(errStalled) }),
+	}
+}
+
+func (g *sendGuard) Read(p []byte) (int, error) {
+	g.mu.Lock()
+	g.timer.Stop()
+	g.mu.Unlock()
+	n, err := g.ReadCloser.Read(p)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.stopped:
+	case err != nil:
+		g.timer.Reset(g.answer)
+	default:
+		g.timer.Reset(g.window)
+	}
+	return n, err
+}
+
+func (g *sendGuard) stop() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stopped = true
+	g.timer.Stop()
+}

@@ -1,0 +1,96 @@
+package store
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+)
+
+// Blob returns the content of blob d, hashed on every read: blobs are small, and a manifest decides what is trusted
+// next. A blob that is not there is an fs.ErrNotExist. So is one whose bytes are not d: it is moved aside, and who
+// fetches it again heals the store.
+func (s *Store) Blob(d v1.Hash) ([]byte, error) {
+	path, err := s.object("blobs", d)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, absent("blob " + d.String())
+	}
+	if err != nil {
+		return nil, readError("blob "+d.String(), err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return nil, readError("blob "+d.String(), err)
+	}
+	if digestOf(data) != d {
+		s.setAside(path, f)
+		return nil, absent("an undamaged blob " + d.String())
+	}
+	return data, nil
+}
+
+// PutBlob stores data and returns its digest. On return it is there whole, and outlives a power cut. Storing what is
+// there already changes nothing.
+func (s *Store) PutBlob(data []byte) (v1.Hash, error) {
+	d := digestOf(data)
+	path, err := s.object("blobs", d)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, data) {
+		// Whoever renamed it may not have come to its fsync yet. A store that cannot be written has no such writer.
+		_ = syncDir(filepath.Dir(path))
+		return d, nil
+	}
+	// A damaged one, if any, is replaced by the rename.
+	if err := s.writeFile(path, data, 0o444); err != nil {
+		return v1.Hash{}, s.writeError("store blob "+d.String(), err)
+	}
+	return d, nil
+}
+
+// setAside moves the damaged file at path, which the caller has read through f, out of the way. It is best effort: a
+// store that cannot be written keeps the file, and each read finds it damaged again.
+func (s *Store) setAside(path string, f *os.File) {
+	// Another process may have found the damage, too, and may have put a good file here since: that one stays. Should
+	// it come between this look and the rename, the good file is moved away, which costs a fetch and no wrong byte.
+	was, err := f.Stat()
+	if err != nil {
+		return
+	}
+	is, err := os.Lstat(path)
+	if err != nil || !os.SameFile(was, is) {
+		return
+	}
+	dir := filepath.Join(s.dir, "corrupt")
+	if os.MkdirAll(dir, 0o755) != nil {
+		return
+	}
+	_ = rename(path, filepath.Join(dir, filepath.Base(path)+"-"+rand.Text()))
+}
+
+func digestOf(data []byte) v1.Hash {
+	sum := sha256.Sum256(data)
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
+}
+
+// readError tells that something in the store is there and cannot be read.
+func readError(what string, err error) error {
+	return &diagnostic.Error{Kind: diagnostic.Failure, What: fmt.Sprintf("read %s from the store", what), Err: err,
+		Do: "make the store readable, or set OCIPKG_STORE to another directory"}
+}

@@ -1,0 +1,32 @@
+package store
+
+import (
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// clone makes the file name of e.out a reflink of e.in's (btrfs, XFS, bcachefs).
+func clone(e *ends, name string, fi fs.FileInfo) error {
+	src, err := e.in.Open(name)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := e.out.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode(fi))
+	if err != nil {
+		return err
+	}
+	err = os.NewSyscallError("FICLONE", unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())))
+	if err == nil {
+		err = dst.Chmod(fileMode(fi)) // whatever the umask
+	}
+	if closeErr := dst.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		_ = e.out.Remove(name)
+	}
+	return err
+}

@@ -1,0 +1,10 @@
+//go:build !linux && !darwin
+
+package store
+
+import (
+	"errors"
+	"io/fs"
+)
+
+func clone(*ends, string, fs.FileInfo) error { return errors.ErrUnsupported }

@@ -1,0 +1,129 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+var (
+	errLocked  = errors.New("locked by another")
+	errNoLocks = errors.New("the file system has no locks")
+)
+
+// handover makes a lock order memory as a mutex does. The kernel's lock orders the goroutines, but Go's memory model
+// does not know of it: only because the one before has passed here before it released, and the next one passes here
+// after it got the lock, does the next one see what the one before has written.
+var handover sync.Mutex
+
+// waitingAfter is how long a wait stays unmentioned.
+const waitingAfter = time.Second
+
+// Lock serialises work on key among processes and goroutines: who gets it second should look first whether the one
+// before has left a result. Keys are any text. waiting, if not nil, is called once when the wait has lasted a second,
+// with the holder's process id, or 0 where it is not known. A holder that is killed loses the lock at once. The only
+// error is that of a done context; where locks cannot be had, as in a store that cannot be written, Lock returns
+// without one, since nothing but work depends on it. unlock may be called more than once.
+func (s *Store) Lock(ctx context.Context, key string, waiting func(pid int)) (unlock func(), err error) {
+	return s.lock(ctx, "key "+key, waiting)
+}
+
+// lock is Lock in a space of keys that a caller of Lock cannot reach: AddTree's own lock must not be the one that its
+// caller already holds.
+func (s *Store) lock(ctx context.Context, key string, waiting func(pid int)) (unlock func(), err error) {
+	path := filepath.Join(s.dir, "locks", digestOf([]byte(key)).Hex)
+	start := time.Now()
+	// Polling, because a thread blocked in flock(2) cannot be called back: after a cancel it would stay, get the lock
+	// at some later time and hold up others. A try costs a few microseconds; the back-off bounds both the load of many
+	// waiters and the time a free lock lies idle.
+	pause := 5 * time.Millisecond
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("wait for a lock of the store: %w", err)
+		}
+		f, err := tryLock(path)
+		if err == nil {
+			handover.Lock()
+			handover.Unlock()
+			return sync.OnceFunc(func() {
+				handover.Lock()
+				handover.Unlock()
+				releaseLock(f, path)
+			}), nil
+		}
+		if errors.Is(err, errNoLocks) {
+			_ = os.Remove(path)
+		}
+		if !errors.Is(err, errLocked) {
+			return func() {}, nil
+		}
+		if waiting != nil && time.Since(start) >= waitingAfter {
+			waiting(holder(path))
+			waiting = nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, 100*time.Millisecond)
+	}
+}
+
+// tryLock locks the file at path, which it makes if need be, writes the process id into it and returns it. errLocked
+// says that another open file has the lock, of this process or of another: each call opens the file anew, and locks
+// belong to open files.
+func tryLock(path string) (*os.File, error) {
+	for range 100 {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		if err := flock(f); err != nil {
+			f.Close()
+			return nil, err
+		}
+		// Holders delete their lock file. Between open and flock the one before may have done so: then this lock is on
+		// a file that no one else can find, and someone may hold the lock on a new one.
+		if samePath(f, path) {
+			_, _ = f.WriteAt(fmt.Appendf(nil, "%-20d\n", os.Getpid()), 0)
+			return f, nil
+		}
+		f.Close()
+	}
+	// No race is lost so often: this file system gives one file a new identity at every look (some FUSE ones do).
+	return nil, errNoLocks
+}
+
+func samePath(f *os.File, path string) bool {
+	mine, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(path)
+	return err == nil && os.SameFile(mine, there)
+}
+
+// holder returns the process id in the lock file at path, or 0. It may be outdated by the time it is read.
+func holder(path string) int {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 32))
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || pid < 0 {
+		return 0
+	}
+	return pid
+}

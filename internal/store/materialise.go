@@ -1,0 +1,339 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+)
+
+// Stats says how the files of trees came to where they were wanted.
+type Stats struct {
+	Files     int   // regular files: Linked + Reflinked + Copied
+	Linked    int   // hard links, which share the store's inode
+	Reflinked int   // files of their own that share the store's blocks
+	Copied    int   // files of their own
+	Bytes     int64 // what the files hold together, however they came
+}
+
+// Materialise puts every file of the trees, in order, into dst, which is missing or an empty directory: as a reflink,
+// else a hard link, else a copy, whichever the file systems allow, decided for each file. All of them are read-only:
+// a hard link is the store's own file, and what one file system refuses should not work by accident on another.
+// Relative symbolic links are made again.
+//
+// Directories that several trees hold merge. Any other path that two of them hold is an error that names it, unless
+// overwrite is set: then the later tree's stands. On an error, what the call has made is deleted.
+//
+// Nothing is written outside dst, whatever the trees hold. Nothing is synced either: dst can be made again, and what
+// it is made of cannot be lost.
+func Materialise(dst string, overwrite bool, trees ...Tree) (Stats, error) {
+	what := "materialise " + dst
+	out, made, err := openEmpty(dst)
+	if err != nil {
+		return Stats{}, materialiseError(dst, err)
+	}
+	m := &materialising{dst: dst, trees: trees, overwrite: overwrite}
+	for i := range trees {
+		if err = m.tree(i, out); err != nil {
+			break
+		}
+	}
+	if err != nil {
+		// Only what this call has made: of two that run into one directory, at least one fails, and must not take the
+		// other's files with it.
+		for _, name := range m.made {
+			_ = out.RemoveAll(name)
+		}
+	}
+	out.Close()
+	if err == nil {
+		return m.stats, nil
+	}
+	if made {
+		_ = os.Remove(dst)
+	}
+	if _, ok := errors.AsType[*diagnostic.Error](err); ok {
+		return m.stats, diagnostic.Wrap(err, "%s", what)
+	}
+	return m.stats, materialiseError(dst, err)
+}
+
+// openEmpty opens the directory dst, which it makes if need be and refuses if something is in it.
+func openEmpty(dst string) (root *os.Root, made bool, err error) {
+	if _, err := os.Stat(dst); errors.Is(err, fs.ErrNotExist) {
+		made = true
+		if err := os.MkdirAll(dst, 0o755); err != nil {
+			return nil, false, err
+		}
+	}
+	root, err = os.OpenRoot(dst)
+	if err != nil {
+		return nil, false, err
+	}
+	entries, err := readDir(root)
+	if err == nil && len(entries) > 0 {
+		err = &diagnostic.Error{Kind: diagnostic.Usage, What: "materialise " + dst,
+			Why: fmt.Sprintf("the directory is not empty (%s)", entries[0].Name()), Do: "name a new or an empty directory"}
+	}
+	if err != nil {
+		root.Close()
+		return nil, false, err
+	}
+	return root, made, nil
+}
+
+func materialiseError(dst string, err error) error {
+	if _, ok := errors.AsType[*diagnostic.Error](err); ok {
+		return err
+	}
+	d := &diagnostic.Error{Kind: diagnostic.Failure, What: "materialise " + dst, Err: err}
+	switch {
+	case isFull(err):
+		d.Why = fmt.Sprintf("no space left on its disk (%v)", err)
+		d.Do = "free space there"
+	case readOnly(err):
+		d.Why = fmt.Sprintf("it cannot be written (%v)", err)
+		d.Do = "make the directory writable"
+	}
+	return d
+}
+
+// materialising is one call of Materialise.
+type materialising struct {
+	dst       string
+	trees     []Tree
+	overwrite bool
+	stats     Stats
+	made      []string // entries of dst that this call made
+
+	now              int  // the tree at hand, an index of trees
+	noClone, noLinks bool // the tree at hand and dst are on file systems that cannot share files in this way
+}
+
+func (m *materialising) tree(i int, out *os.Root) error {
+	t := m.trees[i]
+	if t.path == "" {
+		return errors.New("a Tree that no store has returned")
+	}
+	in, err := os.OpenRoot(t.path)
+	if err != nil {
+		return readError("tree "+t.digest.String(), err)
+	}
+	defer in.Close()
+	m.now, m.noClone, m.noLinks = i, false, false
+	return m.directory(in, out, ".", 0)
+}
+
+// directory puts what is in the directory in, at rel in its tree and depth levels below its root, into the directory
+// out. Both are opened level by level, so that every name used is a single component: then no symbolic link is ever
+// passed through, neither one in the tree nor one that an earlier tree has put into out.
+func (m *materialising) directory(in, out *os.Root, rel string, depth int) error {
+	entries, err := readDir(in)
+	if err != nil {
+		return err
+	}
+	var dirs []string
+	err = func() error { // closes both handles before going deeper, which would hold two more for each level
+		ends, err := openEnds(in, out)
+		if err != nil {
+			return err
+		}
+		defer ends.close()
+		for _, e := range entries {
+			name, at := e.Name(), path.Join(rel, e.Name())
+			var err error
+			switch e.Type() {
+			case fs.ModeDir:
+				dirs = append(dirs, name)
+				err = m.mkdir(out, at)
+			case 0:
+				err = m.file(ends, at)
+			case fs.ModeSymlink:
+				err = m.symlink(ends, at, depth)
+			default:
+				err = refused(at, "it is neither a file nor a directory nor a symbolic link")
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}()
+	if err != nil {
+		return err
+	}
+	for _, name := range dirs {
+		err := func() error {
+			subIn, err := in.OpenRoot(name)
+			if err != nil {
+				return err
+			}
+			defer subIn.Close()
+			subOut, err := out.OpenRoot(name)
+			if err != nil {
+				return err
+			}
+			defer subOut.Close()
+			return m.directory(subIn, subOut, path.Join(rel, name), depth+1)
+		}()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errMerges is what a create of put returns where nothing needs to be made.
+var errMerges = errors.New("the directory is there already")
+
+// put makes the entry at, of the directory out, by create, which fails with fs.ErrExist and changes nothing if
+// something is there. Only then is it asked what to do: the usual case costs no look beforehand.
+func (m *materialising) put(out *os.Root, at string, create func() error) error {
+	err := create()
+	if errors.Is(err, fs.ErrExist) {
+		if !m.overwrite {
+			return m.conflict(at)
+		}
+		if err := out.RemoveAll(path.Base(at)); err != nil {
+			return err
+		}
+		err = create()
+	}
+	if errors.Is(err, errMerges) {
+		return nil
+	}
+	if err == nil && !strings.Contains(at, "/") {
+		m.made = append(m.made, at)
+	}
+	return err
+}
+
+func (m *materialising) mkdir(out *os.Root, at string) error {
+	name := path.Base(at)
+	return m.put(out, at, func() error {
+		err := out.Mkdir(name, 0o755)
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		// Lstat, because a symbolic link to a directory is not one: what belongs into it would land in its target.
+		if fi, statErr := out.Lstat(name); statErr == nil && fi.IsDir() {
+			return errMerges
+		}
+		return err
+	})
+}
+
+func (m *materialising) symlink(e *ends, at string, depth int) error {
+	name := path.Base(at)
+	target, err := e.in.Readlink(name)
+	if err != nil {
+		return err
+	}
+	// AddTree has looked at it, too. Here it is looked at again because what lies in a directory of the user's may
+	// have been changed since, and this is where it would do harm.
+	if !staysInside(target, depth) {
+		return refused(at, fmt.Sprintf("it is a symbolic link to %q, which may lead out of %s", target, m.dst))
+	}
+	return m.put(e.out, at, func() error { return e.out.Symlink(target, name) })
+}
+
+func (m *materialising) file(e *ends, at string) error {
+	name := path.Base(at)
+	fi, err := e.in.Lstat(name)
+	if err != nil {
+		return err
+	}
+	var kind *int
+	err = m.put(e.out, at, func() error {
+		var err error
+		kind, err = m.share(e, name, fi)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	*kind++
+	m.stats.Files++
+	m.stats.Bytes += fi.Size()
+	return nil
+}
+
+// share makes one file by the first method that works and returns its counter. An error that says "not this way" leads
+// to the next method; any other ends it.
+func (m *materialising) share(e *ends, name string, fi fs.FileInfo) (*int, error) {
+	for _, method := range []struct {
+		make   func(e *ends, name string, fi fs.FileInfo) error
+		off    *bool // set once the file systems are known not to have it
+		counts *int
+	}{
+		{clone, &m.noClone, &m.stats.Reflinked},
+		{link, &m.noLinks, &m.stats.Linked},
+	} {
+		if *method.off {
+			continue
+		}
+		err := method.make(e, name, fi)
+		switch {
+		case err == nil:
+			return method.counts, nil
+		case otherFileSystem(err):
+			*method.off = true
+		case !notThisFile(err):
+			return nil, err
+		}
+	}
+	return &m.stats.Copied, copyFile(e, name, fi)
+}
+
+// copyFile makes the file name of e.out, which must not exist, a copy of e.in's.
+func copyFile(e *ends, name string, fi fs.FileInfo) error {
+	src, err := e.in.Open(name)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	// A mode without write permission is no obstacle to the handle that makes the file.
+	dst, err := e.out.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode(fi))
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(dst, src)
+	if err == nil && n != fi.Size() {
+		err = fmt.Errorf("%s: %d of %d bytes copied: %w", name, n, fi.Size(), io.ErrUnexpectedEOF)
+	}
+	if err == nil {
+		err = dst.Chmod(fileMode(fi)) // whatever the umask
+	}
+	if closeErr := dst.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		_ = e.out.Remove(name)
+	}
+	return err
+}
+
+// conflict is the error for the path at, which the tree at hand and an earlier one hold.
+func (m *materialising) conflict(at string) error {
+	why := "the path is there already"
+	earlier := slices.IndexFunc(m.trees[:m.now], func(t Tree) bool {
+		root, err := os.OpenRoot(t.path)
+		if err != nil {
+			return false
+		}
+		defer root.Close()
+		_, err = root.Lstat(at)
+		return err == nil
+	})
+	if earlier >= 0 {
+		why = fmt.Sprintf("two trees hold this path, %s and %s", m.trees[earlier].digest, m.trees[m.now].digest)
+	}
+	return &diagnostic.Error{Kind: diagnostic.Refused, What: at, Why: why, Err: fs.ErrExist,
+		Do: "pack the library so that each path is in one layer"}
+}

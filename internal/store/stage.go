@@ -1,0 +1,163 @@
+package store
+
+import (
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// sweepEvery is how often an Open looks for the leavings of dead processes.
+const sweepEvery = time.Hour
+
+// A staging is a place below tmp/ where one thing is made before it is renamed to its final name. The lock file beside
+// it is held as long as its maker lives, by the kernel's word and not by a process id, which another process may have
+// by now.
+type staging struct {
+	path string   // does not exist yet
+	lock *os.File // nil where there are no locks
+}
+
+// stage reserves a staging. The lock is held before anything is made at path, so that a sweep never finds the thing
+// without its lock.
+func (s *Store) stage() (*staging, error) {
+	for remade := false; ; {
+		st := &staging{path: filepath.Join(s.dir, "tmp", rand.Text())}
+		f, err := tryLock(st.path + ".lock")
+		switch {
+		case err == nil:
+			st.lock = f
+			return st, nil
+		case errors.Is(err, errNoLocks):
+			return st, nil
+		case errors.Is(err, fs.ErrNotExist) && !remade:
+			// Someone has deleted the store since it was opened, or it could not be made then; the second try tells why.
+			remade = true
+			if err := s.create(false); err != nil {
+				return nil, err
+			}
+		case errors.Is(err, errLocked):
+			// A sweep came between the making of the lock file and its locking. It deletes what it holds; take another.
+		default:
+			return nil, err
+		}
+	}
+}
+
+// discard deletes what is left of the staging, which is nothing after a commit, and then its lock: the other way
+// round, a sweep could meet the thing without its lock while it is deleted.
+func (st *staging) discard() {
+	_ = removeAll(st.path)
+	if st.lock != nil {
+		releaseLock(st.lock, st.path+".lock")
+	} else {
+		_ = os.Remove(st.path + ".lock")
+	}
+}
+
+// writeFile replaces the file at final by one with this content, or leaves it as it is.
+func (s *Store) writeFile(final string, data []byte, mode fs.FileMode) error {
+	st, err := s.stage()
+	if err != nil {
+		return err
+	}
+	defer st.discard()
+	f, err := os.OpenFile(st.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(mode) // whatever the umask
+	}
+	if err == nil {
+		// Before the rename: a file system may write the new name to the disk before the content, and after a power
+		// cut the name would stand over an empty file.
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = rename(st.path, final)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(final))
+	}
+	return err
+}
+
+// sweepSometimes sweeps if no one has for an hour. It is best effort, and costs one stat otherwise.
+func (s *Store) sweepSometimes() {
+	stamp := filepath.Join(s.dir, "swept")
+	now := time.Now()
+	if fi, err := os.Stat(stamp); err == nil {
+		// One from the future comes from a clock that was wrong; it must not stop sweeps until then.
+		if age := now.Sub(fi.ModTime()); age > -sweepEvery && age < sweepEvery {
+			return
+		}
+	}
+	// First the stamp, so that of many processes that start together few sweep.
+	if err := os.Chtimes(stamp, now, now); err != nil {
+		if os.WriteFile(stamp, nil, 0o644) != nil {
+			return
+		}
+	}
+	s.sweep()
+}
+
+// sweep deletes everything below tmp/ whose maker is dead.
+func (s *Store) sweep() {
+	tmp := filepath.Join(s.dir, "tmp")
+	entries, err := os.ReadDir(tmp)
+	if err != nil {
+		return
+	}
+	seen := map[string]bool{}
+	for _, e := range entries {
+		path := filepath.Join(tmp, e.Name())
+		if strings.HasSuffix(path, ".trash") {
+			_ = removeAll(path)
+			continue
+		}
+		path = strings.TrimSuffix(path, ".lock")
+		if !seen[path] {
+			seen[path] = true
+			reap(path)
+		}
+	}
+}
+
+// reap deletes the staging at path if its maker is dead, that is, if its lock can be had. Where there are no locks,
+// nobody can tell, and the staging stays.
+func reap(path string) {
+	lock, err := tryLock(path + ".lock")
+	if err != nil {
+		return
+	}
+	// The thing is renamed before it is deleted. Should the maker live in spite of the lock (another machine on a
+	// network file system whose locks are local), then its own rename finds nothing and fails; deleting in place could
+	// let it publish what is half deleted.
+	if rename(path, path+".trash") == nil {
+		_ = removeAll(path + ".trash")
+	}
+	releaseLock(lock, path+".lock")
+}
+
+// removeAll is os.RemoveAll also for directories without write permission, such as an interrupted fill may leave.
+func removeAll(path string) error {
+	err := os.RemoveAll(path)
+	if err == nil {
+		return nil
+	}
+	_ = filepath.WalkDir(path, func(path string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() {
+			_ = os.Chmod(path, 0o700) // WalkDir calls before it reads the directory
+		}
+		return nil
+	})
+	return os.RemoveAll(path)
+}

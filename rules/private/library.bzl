@@ -1,0 +1,104 @@
+"""The repository rule `ocipkg_library`."""
+
+load(":tool.bzl", "tool_path")
+
+# Bazel's default of 600 seconds kills a large library on a slow line. The tool notices by itself when nothing comes any more.
+_TIMEOUT_SECONDS = 86400
+
+def label_prefix(label):
+    """Returns what a label begins with, up to `//`.
+
+    Generated BUILD files are read with the repository mapping of whoever declared the library, who need not know
+    rules_cc; the canonical form of a label means the same everywhere.
+
+    Args:
+      label: a Label.
+
+    Returns:
+      A string such as `@@rules_cc~`.
+    """
+    return str(label).partition("//")[0]
+
+def fetch_arguments(name, image, target, prefixes):
+    """Assembles the arguments of `ocipkg fetch`.
+
+    Args:
+      name: apparent name of the repository.
+      image: reference of the library.
+      target: target triple, or an empty string for the host's.
+      prefixes: dict from a repository's name in this module to what its labels begin with.
+
+    Returns:
+      A list of strings.
+    """
+    args = ["fetch", image, "--name", name, "--output", "."]
+    if target:
+        args += ["--target", target]
+    for repository in sorted(prefixes):
+        args += ["--repository", repository + "=" + prefixes[repository]]
+    return args
+
+def _ocipkg_library_impl(rctx):
+    image = rctx.attr.image
+
+    # What the tool reads from the environment and what changes its result has to be known to Bazel. Names and switches
+    # only: Bazel writes the values it is asked for to a file, so credentials go from the environment to the tool alone.
+    rctx.getenv("OCIPKG_REQUIRE_DIGEST")
+    rctx.getenv("OCIPKG_STORE")
+
+    name = rctx.original_name
+    rctx.report_progress("Fetching " + image)
+    result = rctx.execute(
+        [tool_path(rctx)] + fetch_arguments(name, image, rctx.attr.target, {
+            "platforms": label_prefix(Label("@platforms//os:os")),
+            "rules_cc": label_prefix(Label("@rules_cc//cc:defs.bzl")),
+            "rules_ocipkg": label_prefix(Label("//rules:defs.bzl")),
+        }),
+        timeout = _TIMEOUT_SECONDS,
+    )
+    if result.return_code != 0:
+        fail("\nocipkg_library(name = \"{}\"): {}".format(name, result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)))
+    if result.stderr.strip():
+        # buildifier: disable=print
+        print(result.stderr.strip())
+    fetched = json.decode(result.stdout)
+    if not fetched["wasPinned"]:
+        # buildifier: disable=print
+        print("\nocipkg_library(name = \"{}\") is not pinned: its tag may point elsewhere tomorrow. In MODULE.bazel write\n    image = \"{}\",\nor run `ocipkg pin`.".format(name, fetched["image"]))
+    if hasattr(rctx, "repo_metadata"):
+        return rctx.repo_metadata(reproducible = fetched["wasPinned"])
+    return None
+
+ocipkg_library = repository_rule(
+    doc = """Makes a repository of a prebuilt native library from an OCI registry.
+
+```starlark
+ocipkg_library = use_repo_rule("@rules_ocipkg//rules:defs.bzl", "ocipkg_library")
+
+ocipkg_library(
+    name = "zlib",
+    image = "ghcr.io/acme/zlib:1.3.1@sha256:…",
+)
+```
+
+The repository has these targets:
+
+* `@zlib`: depend on this. Static and shared library are under one label; `linkstatic` chooses.
+* `@zlib//:headers`: the headers alone.
+* `@zlib//:static`, `@zlib//:shared`: one kind of library whatever `linkstatic` says.
+* `@zlib//:<library>`: one library of several, such as `@openssl//:crypto`.
+* `@zlib//:files`, `@zlib//:pkgconfig`, `@zlib//:license`: files.
+
+Credentials are those of docker and podman; see `docker login`.
+""",
+    implementation = _ocipkg_library_impl,
+    attrs = {
+        "image": attr.string(
+            doc = "The library: `registry/name:tag@sha256:…`. Without a digest the tag is looked up at every fetch, and the line that pins it is printed; `OCIPKG_REQUIRE_DIGEST=1` makes that an error.",
+            mandatory = True,
+        ),
+        "target": attr.string(
+            doc = "Target triple of the library, such as `aarch64-unknown-linux-gnu`. The default is the machine that runs Bazel.",
+        ),
+    },
+)

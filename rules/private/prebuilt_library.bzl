@@ -1,0 +1,69 @@
+"""A prebuilt library that cc_import would link in a way that fails at run time; see docs/linking.md."""
+
+load("@rules_cc//cc:find_cc_toolchain.bzl", "find_cc_toolchain", "use_cc_toolchain")
+load("@rules_cc//cc/common:cc_common.bzl", "cc_common")
+load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
+
+def _prebuilt_library_impl(ctx):
+    cc_toolchain = find_cc_toolchain(ctx)
+    feature_configuration = cc_common.configure_features(
+        ctx = ctx,
+        cc_toolchain = cc_toolchain,
+        requested_features = ctx.features,
+        unsupported_features = ctx.disabled_features,
+    )
+    shared = ctx.file.shared_library
+
+    # One folder for all libraries of a repository, and in it each under its SONAME: so that the run-time linker finds
+    # them from the program by one RPATH entry, and from each other by $ORIGIN.
+    library = cc_common.create_library_to_link(
+        actions = ctx.actions,
+        feature_configuration = feature_configuration,
+        cc_toolchain = cc_toolchain,
+        static_library = ctx.file.static_library,
+        dynamic_library = shared,
+        dynamic_library_symlink_path = ctx.label.repo_name + "/" + (ctx.attr.soname or shared.basename),
+    )
+    linking_context = cc_common.create_linking_context(
+        linker_inputs = depset([cc_common.create_linker_input(
+            owner = ctx.label,
+            libraries = depset([library]),
+            user_link_flags = ctx.attr.linkopts,
+        )]),
+    )
+    return [
+        DefaultInfo(files = depset([f for f in [ctx.file.static_library, shared] if f])),
+        cc_common.merge_cc_infos(
+            direct_cc_infos = [CcInfo(linking_context = linking_context)],
+            cc_infos = [dep[CcInfo] for dep in ctx.attr.deps],
+        ),
+    ]
+
+prebuilt_library = rule(
+    doc = "A shared library, found at run time by its SONAME whatever its file is called, and its static twin.",
+    implementation = _prebuilt_library_impl,
+    attrs = {
+        "deps": attr.label_list(
+            doc = "Libraries that it needs.",
+            providers = [CcInfo],
+        ),
+        "linkopts": attr.string_list(
+            doc = "Linker flags for whatever links it.",
+        ),
+        "shared_library": attr.label(
+            allow_single_file = True,
+            doc = "The shared library.",
+            mandatory = True,
+        ),
+        "soname": attr.string(
+            doc = "The name that the run-time linker looks for; the file's name where it has none.",
+        ),
+        "static_library": attr.label(
+            allow_single_file = [".a", ".lib"],
+            doc = "The static library, if there is one.",
+        ),
+    },
+    fragments = ["cpp"],
+    provides = [CcInfo],
+    toolchains = use_cc_toolchain(),
+)

@@ -1,0 +1,188 @@
+"""The command `ocipkg` for the machine that Bazel runs on, in the repository @rules_ocipkg_tool.
+
+Repository rules run it, hence it cannot be built by Bazel: it is compiled from the sources of this module by the Go SDK
+that rules_go has chosen, once for all workspaces of a user, or named by the environment variable OCIPKG_TOOL.
+"""
+
+load("@go_host_compatible_sdk_label//:defs.bzl", "HOST_COMPATIBLE_SDK")
+load(
+    ":go_environment.bzl",
+    "USER_SETTINGS",
+    "build_environment",
+    "go_directive",
+    "query_environment",
+    "select_toolchain",
+    "user_cache_dir",
+)
+
+# Seconds. Bazel's default of 600 ends a compiler that is about to be done on a slow machine, and a download on a slow
+# network, with nothing to show for the time.
+_BUILD_TIMEOUT = 3600
+
+_BUILD_FILE = """\
+package(default_visibility = ["//visibility:public"])
+
+exports_files(["{file}"])
+"""
+
+# So that a target can name the tool without knowing the platform.
+_BUILD_FILE_ALIAS = """
+alias(
+    name = "ocipkg",
+    actual = "{file}",
+)
+"""
+
+def _file_name(rctx):
+    return "ocipkg.exe" if rctx.os.name.startswith("windows") else "ocipkg"
+
+def tool_path(rctx):
+    """Returns the path of the tool, which is made when this is called first.
+
+    Args:
+      rctx: the context of a repository rule.
+
+    Returns:
+      a path, to be run by rctx.execute.
+    """
+    return rctx.path(Label("@rules_ocipkg_tool//:" + _file_name(rctx)))
+
+def _fail(why, do):
+    fail("\n".join([
+        "rules_ocipkg could not make the tool `ocipkg` that fetches libraries.",
+        "Why: " + why.strip(),
+        "What to do: " + do,
+    ]))
+
+_DO_BINARY = "or set OCIPKG_TOOL to the absolute path of an ocipkg binary"
+
+def _write_build_file(rctx):
+    name = _file_name(rctx)
+    content = _BUILD_FILE.format(file = name)
+    if name != "ocipkg":
+        content += _BUILD_FILE_ALIAS.format(file = name)
+    rctx.file("BUILD.bazel", content, executable = False)
+
+def _watch_tree(rctx, path):
+    if hasattr(rctx, "watch_tree") and path.exists:
+        rctx.watch_tree(path)
+
+def _usable_cache(rctx):
+    """Returns the directory for Go's caches: the user's, or one in this repository where that cannot be written."""
+    shared = user_cache_dir(rctx.os.name, rctx.os.environ)
+    if shared:
+        shared = shared.replace("\\", "/") + "/ocipkg"
+        if rctx.os.name.startswith("windows"):
+            return shared
+        script = 'mkdir -p "$1" && test -w "$1"'
+        if rctx.execute(["sh", "-c", script, "sh", shared]).return_code == 0:
+            return shared
+    return str(rctx.path(".cache"))
+
+def _user_settings(rctx, go, goroot):
+    result = rctx.execute([go, "env", "-json"] + USER_SETTINGS, environment = query_environment(goroot))
+    if result.return_code != 0:
+        _fail("`go env` failed: " + result.stderr, "check the settings of Go in your environment, " + _DO_BINARY + ".")
+
+    # An older Go answers for a name that it does not know with the empty string.
+    return json.decode(result.stdout)
+
+def _compile(rctx):
+    goroot = rctx.path(Label(rctx.attr.sdk)).dirname
+    go = goroot.get_child("bin", "go.exe" if rctx.os.name.startswith("windows") else "go")
+    sources = rctx.path(Label("//:go.mod")).dirname
+
+    go_mod = rctx.read(sources.get_child("go.mod"))
+    if hasattr(rctx, "watch"):
+        rctx.watch(sources.get_child("go.mod"))
+        rctx.watch(sources.get_child("go.sum"))
+    for tree in ["fetcher", "internal"]:
+        _watch_tree(rctx, sources.get_child(tree))
+
+    # Read, and by that watched: another SDK compiles another tool.
+    sdk = rctx.read(goroot.get_child("VERSION")).splitlines()[0]
+    wanted = go_directive(go_mod)
+    toolchain = select_toolchain(sdk, wanted)
+    if not toolchain:
+        _fail(
+            "it needs Go {}, and the SDK that rules_go uses is {}, which cannot download another.".format(wanted, sdk),
+            "ask for a newer one with go_sdk.download in your MODULE.bazel, " + _DO_BINARY + ".",
+        )
+
+    cache = _usable_cache(rctx)
+    env = build_environment(str(goroot), toolchain, cache, _user_settings(rctx, go, str(goroot)))
+    rctx.report_progress(
+        "Compiling ocipkg with " + sdk if toolchain == "local" else "Downloading {} to compile ocipkg ({} is too old)".format(toolchain, sdk),
+    )
+    result = rctx.execute(
+        [
+            go,
+            "build",
+            "-mod=readonly",
+            "-modcacherw",  # else nobody could delete the cache with rm
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags=-s -w",
+            "-o",
+            rctx.path(_file_name(rctx)),
+            "./fetcher",
+        ],
+        environment = env,
+        timeout = _BUILD_TIMEOUT,
+        working_directory = str(sources),
+    )
+    if result.return_code != 0:
+        _fail(
+            "`go build` of it failed ({}): {}".format(sdk, result.stderr),
+            "if a module could not be downloaded, check the network or set GOPROXY; " + _DO_BINARY + ".",
+        )
+    if cache == str(rctx.path(".cache")):
+        rctx.delete(".cache")
+
+def _tool_repository_impl(rctx):
+    prebuilt = rctx.getenv("OCIPKG_TOOL")
+    if prebuilt:
+        binary = rctx.path(prebuilt)
+        if not binary.exists or binary.is_dir:
+            _fail("OCIPKG_TOOL names {}, which is not a file.".format(prebuilt), "correct it, or unset it to have the tool compiled.")
+        if hasattr(rctx, "watch"):
+            rctx.watch(binary)
+        rctx.symlink(binary, _file_name(rctx))
+        _write_build_file(rctx)
+        return None
+
+    _compile(rctx)
+    _write_build_file(rctx)
+
+    # Everything that the binary depends on is an attribute or a file that was read or watched, so that it may be kept
+    # for other workspaces.
+    return rctx.repo_metadata(reproducible = True) if hasattr(rctx, "repo_metadata") else None
+
+_tool_repository = repository_rule(
+    implementation = _tool_repository_impl,
+    doc = "The command `ocipkg` for the machine that Bazel runs on, as the file `ocipkg`, on Windows `ocipkg.exe`.",
+    attrs = {
+        "platform": attr.string(
+            doc = "The operating system and the processor that the tool is for: what is kept for one must not be taken for another.",
+        ),
+        "sdk": attr.string(
+            doc = "The canonical label of a file in the root directory of a Go SDK for this machine. Not a label attribute, " +
+                  "because Bazel fetches the repository of one before the rule runs, and OCIPKG_TOOL needs no SDK.",
+        ),
+    },
+)
+
+def _tool_impl(mctx):
+    _tool_repository(
+        name = "rules_ocipkg_tool",
+        platform = mctx.os.name + " " + mctx.os.arch,
+        sdk = str(HOST_COMPATIBLE_SDK),
+    )
+    return mctx.extension_metadata(reproducible = True)
+
+tool = module_extension(
+    implementation = _tool_impl,
+    arch_dependent = True,
+    doc = "Makes @rules_ocipkg_tool; for this module's own use.",
+    os_dependent = True,
+)
