@@ -47,6 +47,8 @@ var relocationsOf = map[architecture]relocations{
 		name: func(t uint32) string { return elf.R_X86_64(t).String() },
 		effect: map[uint32]effect{
 			uint32(elf.R_X86_64_64):       address,
+			uint32(elf.R_X86_64_SIZE32):   address, // ld.so fills sizes in too
+			uint32(elf.R_X86_64_SIZE64):   address,
 			uint32(elf.R_X86_64_PC8):      relative,
 			uint32(elf.R_X86_64_PC16):     relative,
 			uint32(elf.R_X86_64_PC32):     relative,
@@ -66,6 +68,7 @@ var relocationsOf = map[architecture]relocations{
 		name: func(t uint32) string { return elf.R_386(t).String() },
 		effect: map[uint32]effect{
 			uint32(elf.R_386_32):        address,
+			uint32(elf.R_386_SIZE32):    address,
 			uint32(elf.R_386_PC8):       relative,
 			uint32(elf.R_386_PC16):      relative,
 			uint32(elf.R_386_PC32):      relative,

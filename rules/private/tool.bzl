@@ -134,7 +134,7 @@ def _compile(rctx):
     if result.return_code != 0:
         _fail(
             "`go build` of it failed ({}): {}".format(sdk, result.stderr),
-            "if a module could not be downloaded, check the network or set GOPROXY; " + _DO_BINARY + ".",
+            "check the network, or set GOPROXY, if a module could not be downloaded; " + _DO_BINARY + ".",
         )
     if cache == str(rctx.path(".cache")):
         rctx.delete(".cache")
@@ -144,7 +144,7 @@ def _tool_repository_impl(rctx):
     if prebuilt:
         binary = rctx.path(prebuilt)
         if not binary.exists or binary.is_dir:
-            _fail("OCIPKG_TOOL names {}, which is not a file.".format(prebuilt), "correct it, or unset it to have the tool compiled.")
+            _fail("OCIPKG_TOOL names {}, which is not a file.".format(prebuilt), "set it to an absolute path, or unset it to have the tool compiled.")
         if hasattr(rctx, "watch"):
             rctx.watch(binary)
         rctx.symlink(binary, _file_name(rctx))

@@ -1,0 +1,63 @@
+# One command builds, one tests, one shows the thing working. Everything made here lies in .out and in the user's cache
+# and data folders.
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# Of the module that go.mod pins, so that the formatter and the libraries agree.
+BUILDIFIER := github.com/bazelbuild/buildtools/buildifier
+
+BAZEL := $(CURDIR)/tools/bazelw
+# Where there is no C compiler, the race detector finds one where Bazel runs.
+IN_ENV := $(if $(shell command -v cc),,$(BAZEL) --in-env)
+
+STARLARK = $(shell git ls-files -co --exclude-standard '*.bazel' '*.bzl')
+
+export TMPDIR := $(CURDIR)/.out/tmp
+# Tests choose their own stores; what a developer has set must not reach them.
+unexport OCIPKG_STORE OCIPKG_TOOL OCIPKG_REQUIRE_DIGEST OCIPKG_INSECURE_REGISTRIES
+
+.PHONY: build demo serve test lint unit bazel e2e fix clean
+
+build: | $(TMPDIR)
+	go build -o .out/ocipkg ./fetcher
+
+demo: | $(TMPDIR)
+	@tools/demo
+
+# The registry that the workspaces under examples/ expect, with their libraries in it.
+serve: build
+	@.out/ocipkg serve --dir .out/registry --address-file .out/address & registry=$$!; trap "kill $$registry" EXIT; \
+	while [ ! -s .out/address ]; do kill -0 $$registry || exit 1; sleep 0.1; done; \
+	tools/publish-examples .out/ocipkg .out/prefixes "$$(cat .out/address)" && wait $$registry
+
+test: lint unit bazel e2e
+
+lint: | $(TMPDIR)
+	@test -z "$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))" || { gofmt -d $$(git ls-files -co --exclude-standard '*.go'); exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go run $(BUILDIFIER) -mode=check -lint=warn $(STARLARK)
+
+unit: | $(TMPDIR)
+	$(IN_ENV) go test -race ./...
+
+# The repository as a workspace of its own, and its BUILD files as Gazelle would write them.
+bazel: | $(TMPDIR)
+	$(BAZEL) build //...
+	$(BAZEL) test //...
+	$(BAZEL) run //:gazelle -- -mode=diff
+
+# Real Bazel in real workspaces, against real registries.
+e2e: | $(TMPDIR)
+	OCIPKG_E2E=1 go test -count=1 -timeout=30m ./e2e
+
+fix:
+	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
+	go mod tidy
+	go run $(BUILDIFIER) -mode=fix -lint=fix $(STARLARK)
+	$(BAZEL) run //:gazelle
+
+clean:
+	rm -rf .out
+
+$(TMPDIR):
+	@mkdir -p $@
