@@ -154,7 +154,7 @@ func IsIndex(mediaType string) bool {
 // ocipkg artifact: V1 by its artifactType, V0 by its image config and tar layers.
 func ParseManifest(data []byte) (Manifest, error) {
 	unsupported := func(why string) (Manifest, error) {
-		return Manifest{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "manifest", Why: why,
+		return Manifest{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "manifest", Why: "not an ocipkg artifact: " + why,
 			Do: "make artifacts with `ocipkg pack` and `ocipkg push`; a container image holds no library this tool can find"}
 	}
 	var both struct {

@@ -227,6 +227,9 @@ func (m *measuring) sameMachine(place string, machine native.Machine, libc strin
 		return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + place, Why: fmt.Sprintf("it is for %s, and %s is for %s", b, of, a),
 			Do: "pack one artifact for each platform"}
 	}
+	if machine == (native.Machine{}) {
+		return nil // an archive without objects, as glibc's libdl.a, is for every machine
+	}
 	if m.machineOf == "" {
 		m.machine, m.machineOf = machine, place
 	} else if m.machine != machine {

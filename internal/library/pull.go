@@ -188,6 +188,12 @@ func (d *Depot) document(ctx context.Context, ref registry.Reference) (data []by
 		}
 	}
 	doc, err := d.Registry.Document(ctx, ref)
+	if e, ok := errors.AsType[*diagnostic.Error](err); ok {
+		// Whoever asked says which image it is about; once is enough.
+		told := *e
+		told.What = ""
+		err = &told
+	}
 	if err != nil {
 		return nil, "", v1.Hash{}, err
 	}

@@ -78,6 +78,9 @@ func logicalLine(text string) (line, rest string, lines int) {
 		case c == '\\' && !comment && strings.HasPrefix(next, "#"):
 			b.WriteByte('#')
 			i++
+		case c == '\\' && !comment && strings.HasPrefix(next, `\`):
+			b.WriteString(`\\`) // left for the shell's rules; what follows is not escaped
+			i++
 		case c == '#':
 			comment = true
 		case !comment:

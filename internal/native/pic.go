@@ -34,6 +34,7 @@ const (
 //     definition, which differs from the executable's after a copy relocation.
 //   - TLSLE_* of AArch64 against a symbol defined in a shared object: ld 2.40 lets it pass, and the offset is then one
 //     in another module's block.
+//   - Sizes of symbols in read-only sections, which ld fills in where the symbol cannot be preempted.
 //   - Addresses in 16 bits and in MOVW_UABS_*, which that linker sometimes resolves as though the output were never moved.
 type relocations struct {
 	effect map[uint32]effect

@@ -81,7 +81,7 @@ func helperFailure(err error) string {
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return "the helper ended with " + exit.ProcessState.String()
 	}
-	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+	if syntax, ok := err.(*json.SyntaxError); ok { // bare: wrapped in a file's name it is the configuration's
 		return "its answer is not JSON: " + syntax.Error()
 	}
 	text, _, _ := strings.Cut(plainText(err), "out:")
@@ -144,10 +144,10 @@ func (c *Client) session(ctx context.Context, repo name.Repository, scope string
 			return nil, err
 		}
 	}
-	w := &wire{client: c, host: repo.RegistryStr()}
+	w := &wire{client: c, host: repo.RegistryStr(), failed: map[string]error{}}
 	rt, err := transport.NewWithContext(ctx, repo.Registry, cred.auth, w, []string{repo.Scope(scope)})
 	if err != nil {
-		return nil, err
+		return nil, w.loginError(err)
 	}
 	wrapper, ok := rt.(*transport.Wrapper)
 	if !ok {

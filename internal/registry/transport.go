@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -51,9 +53,41 @@ func newTransport(p RetryPolicy, header time.Duration) http.RoundTripper {
 type wire struct {
 	client *Client
 	host   string // of the registry this session is for, host[:port]
+
+	mu     sync.Mutex
+	failed map[string]error // the last failure by scheme
 }
 
 func (w *wire) RoundTrip(in *http.Request) (*http.Response, error) {
+	resp, err := w.roundTrip(in)
+	if err != nil {
+		w.mu.Lock()
+		w.failed[in.URL.Scheme] = err
+		w.mu.Unlock()
+	}
+	return resp, err
+}
+
+// loginError picks the failure that matters. go-containerregistry tries a local registry with https and with http, and
+// answers both errors as one: but that a plain registry does not speak TLS, or that a TLS registry did not like to be
+// spoken to without, is no news.
+func (w *wire) loginError(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	tlsErr, plainErr := w.failed["https"], w.failed["http"]
+	if tlsErr == nil {
+		return err
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](tlsErr); ok {
+		return &url.Error{Op: "Get", URL: "https://" + w.host + "/v2/", Err: tlsErr}
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](tlsErr); ok && plainErr != nil {
+		return &url.Error{Op: "Get", URL: "http://" + w.host + "/v2/", Err: plainErr}
+	}
+	return err
+}
+
+func (w *wire) roundTrip(in *http.Request) (*http.Response, error) {
 	moved, err := w.admit(in)
 	if err != nil {
 		if in.Body != nil {

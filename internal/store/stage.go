@@ -36,7 +36,11 @@ func (s *Store) stage() (*staging, error) {
 		case errors.Is(err, fs.ErrNotExist) && !remade:
 			// Someone has deleted the store since it was opened, or it could not be made then; the second try tells why.
 			remade = true
-			if err := s.create(false); err != nil {
+			marked, err := s.checkFormat()
+			if err == nil {
+				err = s.create(marked)
+			}
+			if err != nil {
 				return nil, err
 			}
 		case errors.Is(err, errLocked):
@@ -109,8 +113,17 @@ func (s *Store) sweepSometimes() {
 	s.sweep()
 }
 
-// sweep deletes everything below tmp/ whose maker is dead.
+// sweep deletes everything below tmp/ whose maker is dead, and the locks of dead holders.
 func (s *Store) sweep() {
+	locks := filepath.Join(s.dir, "locks")
+	if entries, err := os.ReadDir(locks); err == nil {
+		for _, e := range entries {
+			path := filepath.Join(locks, e.Name())
+			if f, err := tryLock(path); err == nil {
+				releaseLock(f, path)
+			}
+		}
+	}
 	tmp := filepath.Join(s.dir, "tmp")
 	entries, err := os.ReadDir(tmp)
 	if err != nil {

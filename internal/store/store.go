@@ -17,11 +17,11 @@
 //	.store/v1/blobs/sha256/<hex>    small documents (manifests, configs), 0444
 //	.store/v1/trees/sha256/<hex>/   unpacked trees: files 0444 or 0555, directories 0755
 //	.store/v1/names/<hex>           what a reference resolved to last; <hex> is the SHA-256 of the reference
-//	.store/v1/locks/<hex>           locks, there only while held or wanted
+//	.store/v1/locks/<hex>           locks: files of no content worth keeping, deleted when free
 //	.store/v1/tmp/<id>, <id>.lock   what is being made, and the lock that says its maker lives
 //	.store/v1/tmp/<id>.trash        what is being deleted
 //	.store/v1/corrupt/              blobs that were not what their digest says, kept for whoever wants to know why
-//	.store/v1/swept                 its mtime: when tmp was last swept
+//	.store/v1/swept                 its mtime: when tmp and locks were last swept
 //
 // Deleting goes the same way backwards: rename into tmp/<id>.trash, then delete, so that a reader sees a whole tree
 // or none. A reader that opened a tree's directory before keeps its handle, and what it hard-linked keeps its bytes.

@@ -4,6 +4,7 @@
 package registrytest
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
 	"net/http"
@@ -22,6 +23,8 @@ type Server struct {
 
 	server  *httptest.Server
 	handler http.Handler
+	closing context.Context
+	close   context.CancelFunc
 
 	mu     sync.Mutex
 	faults []*armed
@@ -51,6 +54,7 @@ func serve(dir string, start func(http.Handler) *httptest.Server) *Server {
 		panic(fmt.Sprintf("registrytest: %v", err))
 	}
 	s := &Server{handler: handler}
+	s.closing, s.close = context.WithCancel(context.Background())
 	s.server = start(s)
 	s.URL = s.server.URL
 	s.Host = strings.TrimPrefix(strings.TrimPrefix(s.URL, "https://"), "http://")
@@ -59,7 +63,8 @@ func serve(dir string, start func(http.Handler) *httptest.Server) *Server {
 
 // Close stops the server; the folder keeps what was pushed.
 func (s *Server) Close() {
-	s.server.CloseClientConnections() // stalled answers would be waited for
+	s.close() // stalled answers would be waited for
+	s.server.CloseClientConnections()
 	s.server.Close()
 }
 
@@ -127,6 +132,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Status: logged.status, Bytes: logged.bytes,
 		})
 	}()
+	// net/http notices that a client has left only once the request's body has been read.
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.closing, cancel)()
+	r = r.WithContext(ctx)
 	var next http.Handler = http.HandlerFunc(s.serveAuthorized)
 	if act := s.pick(r); act != nil {
 		act(logged, r, next)

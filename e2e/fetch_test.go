@@ -1,0 +1,129 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
+)
+
+// declare makes a workspace that declares libraries, by name and image, and builds nothing of its own.
+func (s *suite) declare(t *testing.T, name string, images map[string]string, more ...string) *workspace {
+	t.Helper()
+	w := s.workspace(t, "examples/c_zlib", name, "unused")
+	var b strings.Builder
+	fmt.Fprintf(&b, "module(name = %q)\n\nbazel_dep(name = \"rules_ocipkg\", version = \"0.1.0\")\nlocal_path_override(\n    module_name = \"rules_ocipkg\",\n    path = %q,\n)\n\n", name, s.repository)
+	b.WriteString("ocipkg_library = use_repo_rule(\"@rules_ocipkg//rules:defs.bzl\", \"ocipkg_library\")\n")
+	for library, image := range images {
+		fmt.Fprintf(&b, "\nocipkg_library(\n    name = %q,\n    image = %q,\n)\n", library, image)
+	}
+	for _, text := range more {
+		b.WriteString("\n" + text + "\n")
+	}
+	if err := os.WriteFile(filepath.Join(w.dir, "MODULE.bazel"), []byte(b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{"BUILD.bazel", "app.c"} {
+		if err := os.Remove(filepath.Join(w.dir, f)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+// packed packs one of the native libraries of the matrix and returns the path of the archive.
+func (s *suite) packed(t *testing.T, name string, flags ...string) string {
+	t.Helper()
+	native := filepath.Join(s.out, "native-"+strings.ReplaceAll(t.Name(), "/", "_"))
+	if err := os.RemoveAll(native); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.inEnv(t, s.repository, "e2e/testdata/native/build", native); r.code != 0 {
+		t.Fatalf("build of the libraries: %s", r.stderr)
+	}
+	archive := filepath.Join(native, name+".tar")
+	s.must(t, s.out, append([]string{s.ocipkg, "pack", filepath.Join(native, name), "--name", name, "-o", archive}, flags...)...)
+	return archive
+}
+
+// TestPinning: a tag is looked up and the line that pins it printed; with OCIPKG_REQUIRE_DIGEST it is refused, with the
+// same line; and what is pinned and has been fetched once is had without a single request, in any workspace.
+func TestPinning(t *testing.T) {
+	s := theSuite
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	image := server.Host + "/acme/pair:1"
+	// Other bytes than in other tests, so that the store does not have them yet.
+	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "pair", "--version", "pinning"), image))
+	if !strings.HasPrefix(pinned, image+"@sha256:") {
+		t.Fatalf("push printed %q", pinned)
+	}
+
+	tagged := s.declare(t, "tagged", map[string]string{"pair": image})
+	r := tagged.exec(t, []string{"OCIPKG_REQUIRE_DIGEST=1"}, "build", "@pair//:shared")
+	if r.code == 0 || !strings.Contains(r.stderr, "OCIPKG_REQUIRE_DIGEST=1 allows pinned images alone") || !strings.Contains(r.stderr, fmt.Sprintf("image = %q", pinned)) {
+		t.Errorf("OCIPKG_REQUIRE_DIGEST=1: exit status %d\n%s", r.code, r.stderr)
+	}
+	r = tagged.exec(t, nil, "build", "@pair//:shared")
+	if r.code != 0 || !strings.Contains(r.stderr, fmt.Sprintf("    image = %q,\n", pinned)) {
+		t.Fatalf("a tag: exit status %d, and the line that pins it is not in:\n%s", r.code, r.stderr)
+	}
+
+	// pin writes that very line, and the pinned workspace asks the registry nothing: all is in the store.
+	tagged.pin(t)
+	before := len(server.Requests(""))
+	tagged.bazel(t, "build", "@pair//:shared")
+	other := s.declare(t, "other", map[string]string{"again": pinned})
+	if r := other.exec(t, []string{"OCIPKG_REQUIRE_DIGEST=1"}, "build", "@again"); r.code != 0 || strings.Contains(r.stderr, "is not pinned") {
+		t.Errorf("a pinned image: exit status %d\n%s", r.code, r.stderr)
+	}
+	if requests := server.Requests("")[before:]; len(requests) > 0 {
+		t.Errorf("a pinned library in the store cost %d requests: %v", len(requests), requests)
+	}
+	server.Close()
+	third := s.declare(t, "third", map[string]string{"offline": pinned})
+	third.bazel(t, "build", "@offline")
+}
+
+// TestTool: OCIPKG_TOOL takes the place of the compiled tool.
+func TestTool(t *testing.T) {
+	s := theSuite
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "single"), server.Host+"/single:1"))
+
+	// A tool that says it was run, and then does its work.
+	witness := filepath.Join(t.TempDir(), "witness")
+	tool := filepath.Join(t.TempDir(), "tool")
+	script := fmt.Sprintf("#!/bin/sh\necho run >%q\nexec %q \"$@\"\n", witness, s.ocipkg)
+	if err := os.WriteFile(tool, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w := s.declare(t, "tool", map[string]string{"single": pinned})
+	if r := w.exec(t, []string{"OCIPKG_TOOL=" + tool}, "build", "@single"); r.code != 0 {
+		t.Fatalf("exit status %d\n%s", r.code, r.stderr)
+	}
+	if _, err := os.Stat(witness); err != nil {
+		t.Errorf("OCIPKG_TOOL was not run: %v", err)
+	}
+	r := w.exec(t, []string{"OCIPKG_TOOL=/nonexistent/ocipkg"}, "build", "@single")
+	if r.code == 0 || !strings.Contains(r.stderr, "OCIPKG_TOOL names /nonexistent/ocipkg, which is not a file") {
+		t.Errorf("OCIPKG_TOOL that does not exist: exit status %d\n%s", r.code, r.stderr)
+	}
+}
+
+// TestExtension: the module extension declares libraries too.
+func TestExtension(t *testing.T) {
+	s := theSuite
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "single"), server.Host+"/single:1"))
+	w := s.declare(t, "extension", nil, fmt.Sprintf("ocipkg = use_extension(\"@rules_ocipkg//rules:extensions.bzl\", \"ocipkg\")\nocipkg.library(name = \"single\", image = %q)\nuse_repo(ocipkg, \"single\")", pinned))
+	w.bazel(t, "build", "@single")
+	if targets := w.bazel(t, "query", "@single//:all"); !strings.Contains(targets, "@single//:shared") {
+		t.Errorf("its targets: %s", targets)
+	}
+}

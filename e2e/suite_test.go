@@ -1,0 +1,255 @@
+// Package e2e runs real Bazel on real workspaces, with libraries from real registries.
+//
+// It is run by `make e2e`, which sets OCIPKG_E2E=1; without that its tests are skipped, for they take minutes and, on a
+// machine that has no Bazel, make one (tools/bazelw). Everything is written to .out/e2e, except what Bazel keeps in the
+// user's cache folder; the store of ocipkg is one of its own, empty at the start.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// suite is what all tests share: paths, the command, and the processes to end.
+type suite struct {
+	repository string // of this checkout
+	out        string
+	bazel      string
+	ocipkg     string
+	workspaces []*workspace
+}
+
+var theSuite *suite
+
+func TestMain(m *testing.M) {
+	if os.Getenv("OCIPKG_E2E") == "" {
+		fmt.Println("e2e: skipped; `make e2e` runs these tests, with a real Bazel")
+		os.Exit(0)
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	s, err := newSuite()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "e2e: %v\n", err)
+		return 1
+	}
+	theSuite = s
+	defer s.close()
+	return m.Run()
+}
+
+func newSuite() (*suite, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	s := &suite{repository: filepath.Dir(dir)}
+	s.out = filepath.Join(s.repository, ".out", "e2e")
+	s.bazel = filepath.Join(s.repository, "tools", "bazelw")
+	s.ocipkg = filepath.Join(s.out, "ocipkg")
+	for _, stale := range []string{"data", "registry", "native"} {
+		if err := os.RemoveAll(filepath.Join(s.out, stale)); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(s.out, "data"), 0o755); err != nil {
+		return nil, err
+	}
+	for _, command := range [][]string{
+		{"go", "build", "-o", s.ocipkg, "./fetcher"},
+		{s.bazel, "--version"}, // makes the private Bazel where there is none, with progress that can be seen
+	} {
+		cmd := exec.Command(command[0], command[1:]...)
+		cmd.Dir, cmd.Stdout, cmd.Stderr = s.repository, os.Stdout, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return nil, fmt.Errorf("%v: %w", command, err)
+		}
+	}
+	return s, nil
+}
+
+// close ends the Bazel servers that the tests started.
+func (s *suite) close() {
+	for _, w := range s.workspaces {
+		cmd := exec.Command(s.bazel, "shutdown")
+		cmd.Dir = w.dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "e2e: shutdown in %s: %v\n%s", w.dir, err, out)
+		}
+	}
+}
+
+func (s *suite) store() string { return filepath.Join(s.out, "data", "ocipkg") }
+
+// result is what a command printed and how it ended.
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+// exec runs a command in a folder, with the suite's store and further settings of the environment.
+func (s *suite) exec(t *testing.T, dir string, env []string, command ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+filepath.Join(s.out, "data"))
+	cmd.Env = append(cmd.Env, env...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		t.Fatalf("%v: %v", command, err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// must is exec for commands that have to succeed.
+func (s *suite) must(t *testing.T, dir string, command ...string) string {
+	t.Helper()
+	r := s.exec(t, dir, nil, command...)
+	if r.code != 0 {
+		t.Fatalf("%s: exit status %d\n%s\n%s", strings.Join(command, " "), r.code, r.stdout, r.stderr)
+	}
+	return r.stdout
+}
+
+// inEnv runs a command where what Bazel links can run.
+func (s *suite) inEnv(t *testing.T, dir string, command ...string) result {
+	t.Helper()
+	return s.exec(t, dir, nil, append([]string{s.bazel, "--in-env"}, command...)...)
+}
+
+// process starts a server, waits until its output matches ready, and returns the first group of the match. It is
+// ended with the test.
+func (s *suite) process(t *testing.T, ready string, command ...string) (address string, stop func()) {
+	t.Helper()
+	cmd := exec.Command(command[0], command[1:]...)
+	output := &watched{match: regexp.MustCompile(ready), found: make(chan string, 1)}
+	cmd.Stdout, cmd.Stderr = output, output
+	// Should the tests be killed, the server goes with them.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		_ = cmd.Process.Signal(os.Interrupt) // it may have ended by itself
+		_ = cmd.Wait()
+	})
+	t.Cleanup(stop)
+	select {
+	case address = <-output.found:
+		return address, stop
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%v did not start:\n%s", command, output)
+		return "", nil
+	}
+}
+
+type watched struct {
+	mu    sync.Mutex
+	text  bytes.Buffer
+	match *regexp.Regexp
+	found chan string
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.text.Write(p)
+	if m := w.match.FindSubmatch(w.text.Bytes()); m != nil {
+		select {
+		case w.found <- string(m[1]):
+		default:
+		}
+	}
+	return len(p), nil
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
+
+// workspace is a copy of a workspace whose libraries come from a registry of the test's.
+type workspace struct {
+	*suite
+	dir string
+}
+
+// workspace copies the workspace at source (relative to the repository) to a folder called name.
+func (s *suite) workspace(t *testing.T, source, name, address string) *workspace {
+	t.Helper()
+	w := &workspace{suite: s, dir: filepath.Join(s.out, "workspaces", name)}
+	s.must(t, s.repository, "tools/copy-example", source, w.dir, address)
+	if !slices.ContainsFunc(s.workspaces, func(o *workspace) bool { return o.dir == w.dir }) {
+		s.workspaces = append(s.workspaces, w)
+	}
+	return w
+}
+
+// quiet keeps Bazel's output to what went wrong.
+var quiet = []string{"--noshow_progress", "--color=no", "--curses=no"}
+
+func (w *workspace) exec(t *testing.T, env []string, command string, args ...string) result {
+	t.Helper()
+	return w.suite.exec(t, w.dir, env, slices.Concat([]string{w.suite.bazel, command}, quiet, args)...)
+}
+
+// bazel runs a command of Bazel's that has to succeed, and returns its standard output.
+func (w *workspace) bazel(t *testing.T, command string, args ...string) string {
+	t.Helper()
+	r := w.exec(t, nil, command, args...)
+	if r.code != 0 {
+		t.Fatalf("bazel %s %v: exit status %d\n%s\n%s", command, args, r.code, r.stdout, r.stderr)
+	}
+	return r.stdout
+}
+
+func (w *workspace) pin(t *testing.T) {
+	t.Helper()
+	w.must(t, w.dir, w.ocipkg, "pin")
+	data, err := os.ReadFile(filepath.Join(w.dir, "MODULE.bazel"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, pinned := bytes.Count(data, []byte("image = ")), bytes.Count(data, []byte("@sha256:")); n == 0 || pinned < n {
+		t.Fatalf("%d of %d images are pinned:\n%s", pinned, n, data)
+	}
+}
+
+// files lists what is below dir, sorted; a folder that is not there has no files.
+func files(t *testing.T, dir string) []string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && !d.IsDir() {
+			all = append(all, p)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}

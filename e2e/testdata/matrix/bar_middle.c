@@ -1,0 +1,3 @@
+#include <bar.h>
+
+int middle(void) { return bar_value() == 42; }

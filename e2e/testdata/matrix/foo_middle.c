@@ -1,0 +1,3 @@
+#include <foo.h>
+
+int middle(void) { return foo_value() == 41; }

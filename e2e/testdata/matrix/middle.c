@@ -1,0 +1,3 @@
+int middle(void);
+
+int main(void) { return middle() ? 0 : 1; }
