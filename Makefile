@@ -2,8 +2,8 @@
 # and data folders.
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-# Of the module that go.mod pins, so that the formatter and the libraries agree.
-BUILDIFIER := github.com/bazelbuild/buildtools/buildifier
+# Of the version in go.mod, so that the formatter and what renders BUILD files agree.
+BUILDIFIER = github.com/bazelbuild/buildtools/buildifier@$(shell go list -m -f '{{.Version}}' github.com/bazelbuild/buildtools)
 
 BAZEL := $(CURDIR)/tools/bazelw
 # Where there is no C compiler, the race detector finds one where Bazel runs.

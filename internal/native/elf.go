@@ -441,10 +441,7 @@ func (d *dynamic) executable() bool {
 func ReadShared(r io.ReaderAt, size int64) (*Shared, error) {
 	f, err := openELF(r, size)
 	if err != nil {
-		if kind := notA("an ELF shared library", r, size); kind != nil {
-			return nil, fmt.Errorf("%w (%w)", kind, err)
-		}
-		return nil, err
+		return nil, fmt.Errorf("%w (%w)", notA("an ELF shared library", r, size), err)
 	}
 	if f.typ != elf.ET_DYN {
 		return nil, notA("an ELF shared library", r, size)

@@ -280,11 +280,14 @@ func TestKilledAtEachCall(t *testing.T) {
 		t.Run(call, func(t *testing.T) {
 			t.Parallel()
 			kills := 0
-			for _, nth := range []string{"1", "2", "4", "8"} {
-				if !killedAt(t, strace, call, nth) {
-					break // so many of these calls it does not make
+			for _, nth := range []string{"1", "2", "3", "5", "8"} {
+				// strace counts for each thread, and some make fewer such calls.
+				if killedAt(t, strace, call, nth) {
+					kills++
 				}
-				kills++
+			}
+			if kills == 0 {
+				t.Skip("SKIPPED, strace has killed nothing")
 			}
 			t.Logf("killed %d times", kills)
 		})
@@ -296,7 +299,7 @@ func TestKilledAtEachCall(t *testing.T) {
 func killedAt(t *testing.T, strace, call, nth string) bool {
 	s := newStore(t)
 	cmd := child(t, "fill", s.root, filepath.Join(t.TempDir(), "fills"), "7")
-	cmd.Args = append([]string{strace, "-f", "--seccomp-bpf", "-qq", "-o", os.DevNull, "-e", "trace=" + call,
+	cmd.Args = append([]string{strace, "-f", "-qq", "-o", os.DevNull, "-e", "trace=" + call,
 		"-e", "inject=" + call + ":signal=SIGKILL:when=" + nth, cmd.Path}, cmd.Args[1:]...)
 	cmd.Path = strace
 	out, err := cmd.CombinedOutput()

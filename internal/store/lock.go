@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,7 +22,7 @@ var (
 // handover makes a lock order memory as a mutex does. The kernel's lock orders the goroutines, but Go's memory model
 // does not know of it: only because the one before has passed here before it released, and the next one passes here
 // after it got the lock, does the next one see what the one before has written.
-var handover sync.Mutex
+var handover atomic.Int64
 
 // waitingAfter is how long a wait stays unmentioned.
 const waitingAfter = time.Second
@@ -50,11 +51,9 @@ func (s *Store) lock(ctx context.Context, key string, waiting func(pid int)) (un
 		}
 		f, err := tryLock(path)
 		if err == nil {
-			handover.Lock()
-			handover.Unlock()
+			handover.Add(1)
 			return sync.OnceFunc(func() {
-				handover.Lock()
-				handover.Unlock()
+				handover.Add(1)
 				releaseLock(f, path)
 			}), nil
 		}

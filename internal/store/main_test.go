@@ -47,7 +47,8 @@ func child(t testing.TB, role string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe, args...)
-	cmd.Env = append(os.Environ(), roleVar+"="+role)
+	cmd.Env = append(os.Environ(), roleVar+"="+role,
+		"GORACE=atexit_sleep_ms=0") // a second at each exit otherwise
 	return cmd
 }
 
