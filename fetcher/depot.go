@@ -17,14 +17,16 @@ import (
 )
 
 // talk prints what goes on to standard error: a bar on a terminal, a line elsewhere, nothing with --quiet.
-type talk struct {
-	quiet bool
-	bar   *progressbar.ProgressBar
-}
+type talk struct{ quiet bool }
 
 func newTalk(cmd *cobra.Command) *talk {
 	quiet, _ := cmd.Flags().GetBool("quiet")
 	return &talk{quiet: quiet}
+}
+
+// warnf is for what people have to know whatever they asked for.
+func (t *talk) warnf(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "ocipkg: warning: "+format+"\n", args...)
 }
 
 func (t *talk) printf(format string, args ...any) {
@@ -33,24 +35,34 @@ func (t *talk) printf(format string, args ...any) {
 	}
 }
 
-// progress is nil where nobody watches.
+// progress tells of bytes that are being moved; it is nil where nobody wants to know.
 func (t *talk) progress(what string) func(done, total int64) {
-	if t.quiet || !term.IsTerminal(int(os.Stderr.Fd())) {
+	if t.quiet {
 		return nil
 	}
+	terminal := term.IsTerminal(int(os.Stderr.Fd()))
+	var bar *progressbar.ProgressBar
+	begun := false
 	return func(done, total int64) {
-		if t.bar == nil {
-			t.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription(what),
+		if !begun {
+			begun = true
+			if !terminal {
+				t.printf("%s: %s", what, library.Size(total))
+				return
+			}
+			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription(what),
 				progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30))
 		}
-		_ = t.bar.Set64(done) // a terminal that cannot be drawn on is no reason to fail
+		if bar != nil {
+			_ = bar.Set64(done) // a terminal that cannot be drawn on is no reason to fail
+		}
 	}
 }
 
 func newClient(t *talk) *registry.Client {
 	return registry.NewClient(registry.Options{
 		UserAgent: "ocipkg/" + version,
-		Warn:      func(message string) { t.printf("ocipkg: warning: %s", message) },
+		Warn:      func(message string) { t.warnf("%s", message) },
 	})
 }
 

@@ -75,7 +75,7 @@ or unsafe, 130 interrupted.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.PersistentFlags().BoolP("quiet", "q", false, "print results and errors alone")
+	root.PersistentFlags().BoolP("quiet", "q", false, "print results, warnings and errors alone")
 	root.AddCommand(newPack(), newPush(), newPull(), newInspect(), newPin(), newServe(), newFetch())
 	return root
 }

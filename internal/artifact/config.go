@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
+	"unicode"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -99,17 +101,55 @@ func marshal(v any) ([]byte, error) {
 func (c Config) Marshal() ([]byte, error) { return marshal(c) }
 
 // ParseConfig reads a config blob. Unknown keys are left alone; a Package of a newer schema is an error of kind
-// Unsupported.
+// Unsupported, one with control characters in it of kind Refused: its words end up in terminals and in BUILD files.
 func ParseConfig(data []byte) (Config, error) {
 	var c Config
 	if err := json.Unmarshal(data, &c); err != nil {
 		return Config{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "config", Why: "it is not the JSON of an ocipkg artifact: " + err.Error(), Err: err}
+	}
+	if c.Package != nil {
+		// Every string of the document is looked at, and not only the fields of today.
+		for d := json.NewDecoder(bytes.NewReader(data)); ; {
+			token, err := d.Token()
+			if err != nil {
+				break
+			}
+			if s, ok := token.(string); ok && hasControl(s) {
+				return Config{}, &diagnostic.Error{Kind: diagnostic.Refused, What: "config", Why: fmt.Sprintf("it holds a control character, in %q", shorten(s)), Do: "the artifact is damaged or made to do harm; tell its author"}
+			}
+		}
 	}
 	if c.Package != nil && c.Package.Schema > Schema {
 		return Config{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "config",
 			Why: fmt.Sprintf("it is of schema %d and this program reads up to %d", c.Package.Schema, Schema), Do: "use a newer rules_ocipkg"}
 	}
 	return c, nil
+}
+
+// hasControl finds what would end a line or steer a terminal.
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' })
+}
+
+// RefuseContainer tells, from the config of a V0 artifact, a container image from a library, which an image is too in
+// that format: a library has nothing to run. The error is of kind Unsupported.
+func RefuseContainer(config []byte) error {
+	var image struct {
+		Config struct {
+			Entrypoint, Cmd []string
+		} `json:"config"`
+	}
+	unsupported := func(why string) error {
+		return &diagnostic.Error{Kind: diagnostic.Unsupported, What: "config", Why: why,
+			Do: "make artifacts with `ocipkg pack` and `ocipkg push`; a container image holds no library this tool can find"}
+	}
+	if err := json.Unmarshal(config, &image); err != nil {
+		return unsupported("it is not the JSON of an image: " + err.Error())
+	}
+	if len(image.Config.Entrypoint) > 0 || len(image.Config.Cmd) > 0 {
+		return unsupported(fmt.Sprintf("it is a container image, which runs %q", append(image.Config.Entrypoint, image.Config.Cmd...)))
+	}
+	return nil
 }
 
 // Manifest is an image manifest of an ocipkg artifact. Its fields are in the order of the specification
@@ -147,7 +187,7 @@ const (
 
 // IsIndex reports whether a document of this media type is an index.
 func IsIndex(mediaType string) bool {
-	return mediaType == TypeIndex || mediaType == "application/vnd.docker.distribution.manifest.list.v2+json"
+	return mediaType == TypeIndex || mediaType == typeDockerIndex
 }
 
 // ParseManifest reads a manifest and refuses, with kind Unsupported and naming what it is instead, whatever is not an
@@ -171,6 +211,10 @@ func ParseManifest(data []byte) (Manifest, error) {
 	}
 	if m.SchemaVersion != 2 {
 		return unsupported(fmt.Sprintf("its schemaVersion is %d, not 2", m.SchemaVersion))
+	}
+	if m.MediaType != "" && m.MediaType != TypeManifest && m.MediaType != typeDockerManifest {
+		// Nobody is to read one digest as a manifest here and as something else there (image-spec, manifest.md).
+		return unsupported("it calls itself " + m.MediaType)
 	}
 	if len(m.Layers) == 0 || len(m.Layers) > maxLayers {
 		return unsupported(fmt.Sprintf("it has %d layers; 1 to %d are possible", len(m.Layers), maxLayers))
@@ -215,21 +259,38 @@ func ParseIndex(data []byte) (Index, error) {
 	if both.Layers != nil {
 		return unsupported("it has both layers and manifests")
 	}
+	if both.SchemaVersion != 2 {
+		return unsupported(fmt.Sprintf("its schemaVersion is %d, not 2", both.SchemaVersion))
+	}
+	if both.MediaType != "" && !IsIndex(both.MediaType) {
+		return unsupported("it calls itself " + both.MediaType)
+	}
 	if n := len(both.Manifests); n == 0 || n > maxManifests {
 		return unsupported(fmt.Sprintf("it has %d manifests; 1 to %d are possible", n, maxManifests))
+	}
+	for i, d := range both.Manifests {
+		if d.Digest.Algorithm != "sha256" || len(d.Digest.Hex) != 64 || d.Size < 0 {
+			return unsupported(fmt.Sprintf("descriptor %d has digest %q and size %d", i, d.Digest, d.Size))
+		}
 	}
 	return both.Index, nil
 }
 
-// Select finds the manifest for a target: by AnnotationTarget, else by OCI platform where the descriptor has one.
-// No match is an error of kind Mismatch that lists what there is.
+// Select finds the manifest for a target: by AnnotationTarget, else by OCI platform where the descriptor has one. Of
+// several that fit, one that says exactly what is wanted goes before one that leaves something open. No match is an
+// error of kind Mismatch that lists what there is.
 func (x Index) Select(want Triple) (Descriptor, error) {
 	var have []string
+	var open []Descriptor // those that fit without saying everything
 	for _, d := range x.Manifests {
 		if s := d.Annotations[AnnotationTarget]; s != "" {
 			have = append(have, s)
-			if t, err := ParseTriple(s); err == nil && t.Fits(want) {
+			switch t, err := ParseTriple(s); {
+			case err != nil || !t.Fits(want):
+			case t.Env == want.Env:
 				return d, nil
+			default:
+				open = append(open, d)
 			}
 		}
 	}
@@ -238,9 +299,17 @@ func (x Index) Select(want Triple) (Descriptor, error) {
 			continue
 		}
 		have = append(have, d.Platform.String())
-		if p := want.Platform(); d.Platform.OS == p.OS && d.Platform.Architecture == p.Architecture {
+		p := want.Platform()
+		switch {
+		case d.Platform.OS != p.OS || d.Platform.Architecture != p.Architecture:
+		case d.Platform.Variant == p.Variant && len(open) == 0:
 			return d, nil
+		case d.Platform.Variant == "" || p.Variant == "":
+			open = append(open, d)
 		}
+	}
+	if len(open) > 0 {
+		return open[0], nil
 	}
 	return Descriptor{}, &diagnostic.Error{Kind: diagnostic.Mismatch, What: "platform " + want.String(),
 		Why: fmt.Sprintf("the index has no manifest for it; it has %q", have), Do: "ask its author for this platform, or choose one of these with target ="}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -49,7 +50,7 @@ func platformLibrary(soname string) (flag string, ok bool) {
 func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 	p := &Package{Schema: Schema, Name: claims.Name, Version: claims.Version, License: claims.License,
 		Defines: claims.Defines, Linkopts: claims.Linkopts}
-	m := &measuring{fsys: fsys, tree: tree, libraries: map[string]*Library{}, archives: map[string]*native.Archive{}}
+	m := &measuring{fsys: fsys, tree: tree, libraries: map[string]*Library{}, archives: map[string]*native.Archive{}, sharedFile: map[string]string{}}
 	for _, place := range tree.paths() {
 		if err := m.library(place); err != nil {
 			return nil, err
@@ -78,7 +79,7 @@ func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 	for _, place := range tree.paths() {
 		if strings.HasPrefix(place, "include/") && !slices.Contains(p.Includes, "include") {
 			p.Includes = append(p.Includes, "include")
-		} else if !strings.Contains(place, "/") && isHeader(place) && !slices.Contains(p.Includes, ".") {
+		} else if !strings.Contains(place, "/") && IsHeader(place) && !slices.Contains(p.Includes, ".") {
 			p.Includes = append(p.Includes, ".")
 		}
 		if strings.HasPrefix(place, "share/licenses/") {
@@ -98,22 +99,52 @@ type measuring struct {
 	libc      string
 	libcOf    string
 	archives  map[string]*native.Archive // by library name
+	// sharedFile gives, by library name, the file that was measured; SharedLibrary.Path may be a link to it.
+	sharedFile map[string]string
 }
 
-// resolve follows links within the tree, so that one file is measured once whatever it is called.
 func (m *measuring) resolve(place string) (string, Entry, bool) {
-	for range 40 {
-		e, ok := m.tree[place]
-		if !ok {
-			return "", Entry{}, false
-		}
-		if e.Link == "" {
-			return place, e, true
-		}
-		place = path.Join(path.Dir(place), e.Link)
-	}
-	return "", Entry{}, false
+	real, ok := m.tree.resolve(place)
+	return real, m.tree[real], ok
 }
+
+// same reports whether two files of the tree hold the same bytes. The ocipkg project's packers write copies where
+// there were links.
+func (m *measuring) same(a, b string) (bool, error) {
+	x, n, done, err := m.open(m.tree[a])
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	y, k, done, err := m.open(m.tree[b])
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	if n != k {
+		return false, nil
+	}
+	p, q := make([]byte, 1<<16), make([]byte, 1<<16)
+	for at := int64(0); at < n; at += int64(len(p)) {
+		part := min(int64(len(p)), n-at)
+		if _, err := x.ReadAt(p[:part], at); err != nil && err != io.EOF {
+			return false, err
+		}
+		if _, err := y.ReadAt(q[:part], at); err != nil && err != io.EOF {
+			return false, err
+		}
+		if !bytes.Equal(p[:part], q[:part]) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// libraryName is what a library or a SONAME may be called: words that mean themselves in labels, in shells and to linkers.
+var libraryName = regexp.MustCompile(`^[A-Za-z0-9_+-][A-Za-z0-9_.+-]*$`)
+
+// ValidLibraryName reports whether a library, or a SONAME, may be called so.
+func ValidLibraryName(name string) bool { return libraryName.MatchString(name) }
 
 // open gives a file's bytes for random reading; what a file system cannot give so is read whole.
 func (m *measuring) open(e Entry) (io.ReaderAt, int64, func() error, error) {
@@ -165,6 +196,9 @@ func (m *measuring) library(place string) error {
 	refuse := func(why, do string) error {
 		return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + place, Why: why, Do: do}
 	}
+	if name := append(static, shared...)[1]; !ValidLibraryName(name) {
+		return refuse(fmt.Sprintf("a library cannot be called %q: its name becomes part of labels and of linker options", name), "rename it, or leave it out")
+	}
 	kind, err := native.Sniff(r, size)
 	if err != nil {
 		return refuse(err.Error(), "")
@@ -180,6 +214,9 @@ func (m *measuring) library(place string) error {
 		}
 		l := m.named(static[1])
 		if l.Static != nil {
+			if same, err := m.same(place, l.Static.Path); err != nil || same {
+				return err
+			}
 			return refuse("it and "+l.Static.Path+" are two static libraries of one name", "keep one of them")
 		}
 		l.Static = &StaticLibrary{Path: place, PIC: string(a.PIC), Reason: a.PICReason, CXX: a.CXX}
@@ -193,10 +230,16 @@ func (m *measuring) library(place string) error {
 		if err := m.sameMachine(place, s.Machine, s.Libc); err != nil {
 			return err
 		}
+		if s.SONAME != "" && !ValidLibraryName(s.SONAME) {
+			return refuse(fmt.Sprintf("its SONAME is %q, by which no run-time linker finds it in another place", s.SONAME), "link it with -Wl,-soname and a plain file name")
+		}
 		l := m.named(shared[1])
 		if l.Shared != nil {
-			// Upstream's packer writes copies where there were links; the copies of one library share its SONAME.
-			if l.Shared.SONAME == "" || l.Shared.SONAME != s.SONAME {
+			same, err := m.same(place, m.sharedFile[l.Name])
+			if err != nil {
+				return err
+			}
+			if !same {
 				return refuse(fmt.Sprintf("it (SONAME %q) and %s (SONAME %q) are two shared libraries of one name", s.SONAME, l.Shared.Path, l.Shared.SONAME), "keep one of them")
 			}
 			if base == s.SONAME {
@@ -204,6 +247,7 @@ func (m *measuring) library(place string) error {
 			}
 			return nil
 		}
+		m.sharedFile[l.Name] = place
 		l.Shared = &SharedLibrary{Path: place, SONAME: s.SONAME, Needed: s.Needed, RunPath: s.RunPath, Floors: s.Floors, Versions: s.Versions, BuildID: s.BuildID}
 		dir := path.Dir(place)
 		if named := path.Join(dir, s.SONAME); s.SONAME != "" {
@@ -230,6 +274,9 @@ func (m *measuring) sameMachine(place string, machine native.Machine, libc strin
 	if machine == (native.Machine{}) {
 		return nil // an archive without objects, as glibc's libdl.a, is for every machine
 	}
+	if machine == (native.Machine{}) {
+		return nil // an archive with nothing in it, as glibc's libpthread.a, fits every machine
+	}
 	if m.machineOf == "" {
 		m.machine, m.machineOf = machine, place
 	} else if m.machine != machine {
@@ -255,10 +302,15 @@ func (m *measuring) platform(p *Package, claims Claims) error {
 		}
 	}
 	if m.machineOf == "" {
-		p.Target = claims.Target
+		if claims.Target != "" {
+			p.Target = claimed.String()
+		}
 		return nil
 	}
 	t := Triple{Arch: m.machine.Arch, Vendor: "unknown", OS: m.machine.OS, Env: m.libc}
+	if _, err := ParseTriple(t.String()); err != nil {
+		return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + m.machineOf, Why: fmt.Sprintf("it is for %s-%s, a platform that is not supported", t.Arch, cmp.Or(t.OS, "unknown")), Err: err}
+	}
 	if claims.Target != "" {
 		if !t.Fits(claimed) {
 			return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + m.machineOf,
@@ -278,8 +330,8 @@ func (m *measuring) platform(p *Package, claims Claims) error {
 // requires finds which libraries of the tree need which, and what the platform has to bring.
 func (m *measuring) requires(p *Package, claims Claims) {
 	bySONAME := map[string]string{}
-	for name, l := range m.libraries {
-		if l.Shared != nil {
+	for _, name := range slices.Backward(m.order) {
+		if l := m.libraries[name]; l.Shared != nil {
 			bySONAME[cmp.Or(l.Shared.SONAME, path.Base(l.Shared.Path))] = name
 		}
 	}

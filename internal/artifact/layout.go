@@ -195,15 +195,8 @@ type LayoutWriter struct {
 // CreateLayout starts a layout at dest: a tar archive where dest ends in ".tar", else a folder. A layout that is there
 // is replaced at Commit; anything else there is an error of kind Usage.
 func CreateLayout(dest string) (*LayoutWriter, error) {
-	if info, err := os.Stat(dest); err == nil && info.IsDir() {
-		if strings.HasSuffix(dest, ".tar") {
-			return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "layout " + dest, Why: "it is a folder, and a name in .tar asks for an archive"}
-		}
-		if _, err := os.Stat(filepath.Join(dest, "oci-layout")); err != nil {
-			if entries, err := os.ReadDir(dest); err != nil || len(entries) > 0 {
-				return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "layout " + dest, Why: "the folder holds other things than an OCI layout", Do: "name a folder that does not exist yet"}
-			}
-		}
+	if err := replaceable(dest); err != nil {
+		return nil, err
 	}
 	parent := filepath.Dir(dest)
 	if err := os.MkdirAll(parent, 0o777); err != nil {
@@ -222,6 +215,43 @@ func CreateLayout(dest string) (*LayoutWriter, error) {
 		return nil, err
 	}
 	return w, nil
+}
+
+// replaceable reports why a layout must not be put in the place of what is at dest, nil where nothing is lost.
+func replaceable(dest string) error {
+	usage := func(why, do string) error {
+		return &diagnostic.Error{Kind: diagnostic.Usage, What: "layout " + dest, Why: why, Do: do}
+	}
+	info, err := os.Stat(dest)
+	if err != nil {
+		return nil // what else is wrong shows when it is written
+	}
+	archive := strings.HasSuffix(dest, ".tar")
+	switch {
+	case info.IsDir() && archive:
+		return usage("it is a folder, and a name in .tar asks for an archive", "name a file that does not exist yet")
+	case info.IsDir():
+		entries, err := os.ReadDir(dest)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if !slices.Contains([]string{"oci-layout", "index.json", "blobs"}, e.Name()) {
+				return usage("the folder holds other things than an OCI layout: "+e.Name(), "name a folder that does not exist yet")
+			}
+		}
+	case !info.Mode().IsRegular():
+		return usage("it is neither a file nor a folder", "name a file that does not exist yet")
+	case !archive:
+		return usage("it is a file, and a name without .tar asks for a folder", "end the name in .tar, or name a folder that does not exist yet")
+	case info.Size() > 0:
+		old, err := OpenLayout(dest)
+		if err != nil {
+			return usage("the file is something else than an OCI layout", "name a file that does not exist yet")
+		}
+		return old.Close()
+	}
+	return nil
 }
 
 func (w *LayoutWriter) blobs() string { return filepath.Join(w.staging, "blobs", "sha256") }

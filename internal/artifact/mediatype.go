@@ -22,6 +22,9 @@ const (
 	TypeV0Layer    = "application/vnd.oci.image.layer.v1.tar"
 	TypeV0Gzip     = "application/vnd.oci.image.layer.v1.tar+gzip"
 	TypeDockerGzip = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+	typeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	typeDockerIndex    = "application/vnd.docker.distribution.manifest.list.v2+json"
 )
 
 // AnnotationTarget holds the target triple on a descriptor of an index.

@@ -2,13 +2,11 @@ package artifact
 
 import (
 	"archive/tar"
-	"cmp"
 	"fmt"
 	"io"
 	"io/fs"
 	"path"
 	"slices"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/gzip"
@@ -53,6 +51,11 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 			tree[place] = Entry{Data: relocatable(data)}
 		}
 	}
+	for _, s := range slices.Concat([]string{claims.Name, claims.Version, claims.License}, claims.Defines, claims.Linkopts) {
+		if hasControl(s) {
+			return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "pack", Why: fmt.Sprintf("%q holds a control character", s)}
+		}
+	}
 	claims.RefuseMissing = true
 	pkg, err := Describe(prefix, tree, claims)
 	if err != nil {
@@ -71,7 +74,12 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 	manifest := Manifest{SchemaVersion: 2, MediaType: TypeManifest, ArtifactType: TypeArtifact}
 	component := map[string]Tree{}
 	for place, e := range tree {
-		name := componentOf(place)
+		// A link goes with its file: each layer must be whole by itself, and a SONAME may be called anything.
+		real, ok := tree.resolve(place)
+		if !ok {
+			return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + place, Why: "its links lead in a circle", Do: "leave them out"}
+		}
+		name := componentOf(real)
 		if component[name] == nil {
 			component[name] = Tree{}
 		}
@@ -126,7 +134,7 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 func completeLinks(tree Tree, pkg *Package) {
 	for i := range pkg.Libraries {
 		l := &pkg.Libraries[i]
-		if s := l.Shared; s != nil && s.SONAME != "" && path.Base(s.Path) != s.SONAME && !strings.ContainsAny(s.SONAME, "/\\") {
+		if s := l.Shared; s != nil && s.SONAME != "" && path.Base(s.Path) != s.SONAME {
 			named := path.Join(path.Dir(s.Path), s.SONAME)
 			if _, taken := tree[named]; !taken {
 				tree[named] = Entry{Link: path.Base(s.Path)}
@@ -242,14 +250,4 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	return n, err
-}
-
-// Tree lists what a config says a layer holds, sorted; it is a hint, for the layer alone says what is in it.
-func (c Config) Tree() []string {
-	var all []string
-	for _, paths := range c.Layers {
-		all = append(all, paths...)
-	}
-	slices.SortFunc(all, cmp.Compare[string])
-	return all
 }

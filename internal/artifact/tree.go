@@ -3,6 +3,7 @@ package artifact
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -43,10 +44,13 @@ var (
 // share/doc/<package>/copyright) or a flat folder of headers and libraries, and gives the tree of an artifact:
 // include/, lib/, lib/pkgconfig/, share/licenses/. leftOut names the files that are neither, for the author to see.
 //
-// Absolute links, links out of the folder, dangling links and two files for one place are errors of kind Refused.
+// Absolute links, links out of the folder, dangling links, two files for one place and names that Unpack would not
+// take are errors of kind Refused.
 func Arrange(prefix fs.FS) (tree Tree, leftOut []string, err error) {
 	tree = Tree{}
-	from := map[string]string{} // place in the tree -> source, to name both in a clash
+	from := map[string]string{}   // place in the tree -> source, to name both in a clash
+	folded := map[string]string{} // place as a case-blind file system reads it -> place
+	links := map[string]string{}  // source of a link -> the place that it leads to
 	err = fs.WalkDir(prefix, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -90,9 +94,20 @@ func Arrange(prefix fs.FS) (tree Tree, leftOut []string, err error) {
 			if linkPlace == "" {
 				return refuse("it is a link to "+target+", which is not part of the library", "put the file itself here")
 			}
+			links[p] = linkPlace
+			if linkPlace == place {
+				// lib/x86_64-linux-gnu/libz.so -> ../../lib64/libz.so: both become one place, and the file is there.
+				return nil
+			}
 			entry = Entry{Link: relative(path.Dir(place), linkPlace)}
 		default:
 			return refuse(fmt.Sprintf("it is neither a file nor a link (%v)", d.Type()), "leave it out")
+		}
+		if why := badName(place); why != "" {
+			return refuse(why, "rename it, or leave it out")
+		}
+		if other, clash := folded[fold(place)]; clash && other != place {
+			return refuse("it and "+from[other]+" are one file where capital letters do not count", "rename one of them, or leave one out")
 		}
 		if other, clash := from[place]; clash {
 			same, err := sameEntry(prefix, tree[place], entry)
@@ -104,10 +119,34 @@ func Arrange(prefix fs.FS) (tree Tree, leftOut []string, err error) {
 			}
 			return nil
 		}
-		from[place], tree[place] = p, entry
+		from[place], tree[place], folded[fold(place)] = p, entry, place
 		return nil
 	})
-	return tree, leftOut, err
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, p := range slices.Sorted(maps.Keys(links)) {
+		// The file is there, and yet not in the tree: the way to it leads through a link to a folder.
+		if _, ok := tree.resolve(links[p]); !ok {
+			return nil, nil, &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + p, Why: "it is a link by way of a link to a folder", Do: "put the file itself here"}
+		}
+	}
+	return tree, leftOut, nil
+}
+
+// resolve follows links within the tree, so that one file is one file whatever it is called.
+func (t Tree) resolve(place string) (string, bool) {
+	for range 40 {
+		e, ok := t[place]
+		if !ok {
+			return "", false
+		}
+		if e.Link == "" {
+			return place, true
+		}
+		place = path.Join(path.Dir(place), e.Link)
+	}
+	return "", false
 }
 
 // arrangePath gives the place in an artifact of a file at p in an install prefix, "" for none.
@@ -118,13 +157,13 @@ func arrangePath(p string) string {
 	switch {
 	case len(part) == 1 && isLib:
 		return "lib/" + base
-	case len(part) == 1 && isHeader(base):
+	case len(part) == 1 && IsHeader(base):
 		return "include/" + base
 	case len(part) == 1 && (strings.HasPrefix(base, "LICENSE") || strings.HasPrefix(base, "COPYING")):
 		return "share/licenses/" + base
 	case part[0] == "include" && len(part) > 2 && multiarch.MatchString(part[1]):
 		return "include/" + strings.Join(part[2:], "/")
-	case part[0] == "include":
+	case part[0] == "include" && len(part) > 1:
 		return p
 	case part[0] == "lib" || part[0] == "lib64":
 		rest := part[1:]
@@ -147,7 +186,9 @@ func arrangePath(p string) string {
 	return ""
 }
 
-func isHeader(name string) bool {
+// IsHeader tells by its name whether a file in a flat folder is a header. Below include/ everything is one: C++ has
+// headers without an ending.
+func IsHeader(name string) bool {
 	return slices.Contains([]string{".h", ".hh", ".hpp", ".hxx", ".inc", ".inl", ".ipp", ".tcc"}, path.Ext(name))
 }
 

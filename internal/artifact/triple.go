@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"fmt"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -27,6 +28,9 @@ var knownArch = map[string]v1.Platform{
 	"s390x":       {Architecture: "s390x"},
 }
 
+// triplePart keeps out of labels and messages whatever a config from elsewhere may call a target.
+var triplePart = regexp.MustCompile(`^[a-z0-9_.]+$`)
+
 // ParseTriple reads a triple of three or four parts. Its architecture and system must be known ones; a common synonym
 // (amd64, arm64, i386) is an error that names the right spelling, so that one platform has one name everywhere.
 func ParseTriple(s string) (Triple, error) {
@@ -41,6 +45,11 @@ func ParseTriple(s string) (Triple, error) {
 	}
 	if len(part) < 3 || len(part) > 4 {
 		return fail("a target triple has three or four parts")
+	}
+	for _, p := range part {
+		if !triplePart.MatchString(p) {
+			return fail(fmt.Sprintf("%q is no part of a target triple", p))
+		}
 	}
 	t := Triple{Arch: part[0], Vendor: part[1], OS: part[2]}
 	if len(part) == 4 {
@@ -99,5 +108,20 @@ func HostTriple() Triple {
 // Fits reports whether a library for t can be linked into a program for want. A part that t does not know (a C
 // library that could not be told from the bytes) fits any.
 func (t Triple) Fits(want Triple) bool {
-	return t.Arch == want.Arch && t.OS == want.OS && (t.Env == "" || want.Env == "" || t.Env == want.Env)
+	if t.Arch != want.Arch || t.OS != want.OS {
+		return false
+	}
+	have, haveABI := libcOf(t.Env)
+	need, needABI := libcOf(want.Env)
+	return (have == "" || need == "" || have == need) && (haveABI == "" || needABI == "" || haveABI == needABI)
+}
+
+// libcOf splits the last part of a triple into the C library and the calling convention of 32-bit Arm ("gnueabihf" is
+// glibc with hard floats), which bytes do not tell.
+func libcOf(env string) (libc, abi string) {
+	libc, abi, found := strings.Cut(env, "eabi")
+	if found {
+		abi = "eabi" + abi
+	}
+	return libc, abi
 }

@@ -3,6 +3,7 @@ package artifact
 import (
 	"archive/tar"
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -22,16 +23,17 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 )
 
-// Limits bound what one layer may unpack to. The zero value means DefaultLimits.
+// Limits bound what one layer may unpack to. A field that is zero means that of DefaultLimits.
 type Limits struct {
 	Entries  int   // files, links and folders
 	File     int64 // bytes of one file
 	Total    int64 // bytes of all files
+	Floor    int64 // bytes that a layer may unpack to however small it is; more must not be over 20 times its size
 	Unpacked int64 // bytes of the tar as the config declares them, to be met exactly; 0 where nothing is declared
 }
 
 // DefaultLimits are far above any library seen in the field and far below what fills a disk.
-var DefaultLimits = Limits{Entries: 200_000, File: 8 << 30, Total: 16 << 30}
+var DefaultLimits = Limits{Entries: 200_000, File: 8 << 30, Total: 16 << 30, Floor: 512 << 20}
 
 const (
 	maxPath      = 1024
@@ -39,9 +41,8 @@ const (
 	maxDepth     = 64
 	maxWindow    = 128 << 20 // of zstd, in bytes; larger ones ask the reader for that much memory
 
-	// A ratio that no library reaches; small inputs may expand further, up to the floor.
-	maxRatio   = 20
-	ratioFloor = 512 << 20
+	// A ratio that no library reaches; small inputs may expand further, up to Limits.Floor.
+	maxRatio = 20
 )
 
 // Unpack writes a layer's tree into dst, an empty directory, and reads r to its very end, so that a reader which
@@ -49,14 +50,16 @@ const (
 //
 // Allowed are folders, files and relative symbolic links that stay inside; names are clean UTF-8 in NFC, unlike each
 // other on every file system. Archives of the ocipkg project (foreign) may also name one file twice, the last
-// counting, and hold sparse files, because its packers write such. Modes become 0444 or 0555, owners and times are
-// dropped. Whatever else an archive holds is an error of kind Refused that names the entry.
+// counting, and hold sparse files, because its packers write such. Modes become 0444 or 0555, less the umask; owners
+// and times are dropped. Whatever else an archive holds is an error of kind Refused that names the entry.
+//
+// A gzip stream has one member, because readers in the field stop at its end and would see another tree. A zstd stream
+// may have several frames, skippable ones too: RFC 8878 (3.1) leaves no reader a choice about them.
 func Unpack(r io.Reader, mediaType string, dst *os.Root, foreign bool, limits Limits) error {
-	if limits.Entries == 0 {
-		unpacked := limits.Unpacked
-		limits = DefaultLimits
-		limits.Unpacked = unpacked
-	}
+	limits.Entries = cmp.Or(limits.Entries, DefaultLimits.Entries)
+	limits.File = cmp.Or(limits.File, DefaultLimits.File)
+	limits.Total = cmp.Or(limits.Total, DefaultLimits.Total)
+	limits.Floor = cmp.Or(limits.Floor, DefaultLimits.Floor)
 	compressed := &countingReader{r: r}
 	input := bufio.NewReaderSize(compressed, 1<<16)
 	var stream io.Reader
@@ -64,14 +67,14 @@ func Unpack(r io.Reader, mediaType string, dst *os.Root, foreign bool, limits Li
 	case TypeLayerGzip, TypeV0Gzip, TypeDockerGzip:
 		z, err := gzip.NewReader(input)
 		if err != nil {
-			return badArchive("", "it is not gzip: "+err.Error(), err)
+			return notCompressed("gzip", err)
 		}
 		z.Multistream(false)
 		stream = z
 	case TypeLayerZstd:
 		z, err := zstd.NewReader(input, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
-			return badArchive("", "it is not zstd: "+err.Error(), err)
+			return notCompressed("zstd", err)
 		}
 		defer z.Close()
 		stream = z
@@ -80,8 +83,8 @@ func Unpack(r io.Reader, mediaType string, dst *os.Root, foreign bool, limits Li
 	default:
 		return &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layer", Why: "it is of type " + mediaType}
 	}
-	bounded := &boundedReader{r: stream, compressed: compressed, declared: limits.Unpacked, limit: limits.Total + int64(limits.Entries)*2048}
-	u := &unpacker{dst: dst, foreign: foreign, limits: limits, seen: map[string]string{}, kind: map[string]byte{}, targets: map[string]string{}, roots: map[string]*os.Root{".": dst}}
+	bounded := &boundedReader{r: stream, compressed: compressed, declared: limits.Unpacked, limit: limits.Total + int64(limits.Entries)*2048, floor: limits.Floor}
+	u := &unpacker{dst: dst, stream: bounded, foreign: foreign, limits: limits, seen: map[string]string{}, kind: map[string]byte{}, targets: map[string]string{}, roots: map[string]*os.Root{".": dst}}
 	defer u.close()
 	if err := u.all(tar.NewReader(bounded)); err != nil {
 		return err
@@ -114,6 +117,13 @@ func Unpack(r io.Reader, mediaType string, dst *os.Root, foreign bool, limits Li
 	return nil
 }
 
+func notCompressed(how string, err error) error {
+	if _, ok := errors.AsType[*diagnostic.Error](err); ok {
+		return err
+	}
+	return badArchive("", "it is not "+how+": "+err.Error(), err)
+}
+
 func badArchive(entry, why string, err error) error {
 	what := "layer"
 	if entry != "" {
@@ -132,6 +142,7 @@ func readError(err error) error {
 	return badArchive("", err.Error(), err)
 }
 
+// shorten keeps a message readable; what is cut in the middle of a character is quoted by its reader anyway.
 func shorten(s string) string {
 	if len(s) > 200 {
 		return s[:200] + "…"
@@ -156,7 +167,13 @@ type boundedReader struct {
 	compressed *countingReader
 	declared   int64
 	limit      int64
+	floor      int64
 	n          int64
+}
+
+// tooMuch reports whether n bytes are out of proportion to what has been read of the layer.
+func (b *boundedReader) tooMuch(n int64) bool {
+	return n > max(b.floor, saturated(b.compressed.n, maxRatio))
 }
 
 func (b *boundedReader) Read(p []byte) (int, error) {
@@ -167,7 +184,7 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 		return 0, badArchive("", fmt.Sprintf("it unpacks to more than the %d bytes that its config declares", b.declared), nil)
 	case b.n > b.limit:
 		return 0, badArchive("", fmt.Sprintf("it unpacks to more than %d bytes", b.limit), nil)
-	case b.n > max(ratioFloor, saturated(b.compressed.n, maxRatio)):
+	case b.tooMuch(b.n):
 		return 0, badArchive("", fmt.Sprintf("it unpacks to more than %d times its size", maxRatio), nil)
 	}
 	return n, err
@@ -182,13 +199,15 @@ func saturated(n, times int64) int64 {
 
 type unpacker struct {
 	dst     *os.Root
+	stream  *boundedReader
 	foreign bool
 	limits  Limits
 	entries int
-	total   int64
+	total   int64               // bytes of files as their headers say
+	written int64               // bytes of files so far; more than came out of the stream where files are sparse
 	seen    map[string]string   // name folded as a case-blind file system folds it -> name
 	kind    map[string]byte     // name -> 'd', 'f' or 'l'
-	steps   int                 // links followed for the one at hand
+	steps   int                 // parts of link targets walked so far
 	targets map[string]string   // link -> where it points, to be judged when the tree is whole
 	roots   map[string]*os.Root // open directories: opening below one saves a walk from the top for each file
 }
@@ -203,8 +222,13 @@ func (u *unpacker) close() {
 
 func (u *unpacker) all(t *tar.Reader) error {
 	for {
+		before := u.stream.n
 		h, err := t.Next()
 		if err == io.EOF {
+			// archive/tar takes the end of the bytes for the end of the archive, and so a part of one for the whole.
+			if u.stream.n-before < 2*512 {
+				return badArchive("", "its tar has no end", nil)
+			}
 			break
 		}
 		if err != nil {
@@ -226,7 +250,30 @@ func (u *unpacker) all(t *tar.Reader) error {
 }
 
 func (u *unpacker) entry(t *tar.Reader, h *tar.Header) error {
-	name := strings.TrimSuffix(h.Name, "/")
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeDir, tar.TypeSymlink:
+	case tar.TypeGNUSparse:
+		if !u.foreign {
+			return badArchive(h.Name, "it is a sparse file", nil)
+		}
+	case tar.TypeLink:
+		return badArchive(h.Name, "it is a hard link", nil)
+	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+		return badArchive(h.Name, "it is a device or a pipe", nil)
+	case tar.TypeXGlobalHeader:
+		return badArchive(h.Name, "it is a header for all entries behind it", nil)
+	default:
+		return badArchive(h.Name, fmt.Sprintf("it is of a kind that no library needs (type %q)", h.Typeflag), nil)
+	}
+	name := h.Name
+	if h.Typeflag == tar.TypeDir {
+		// A file's name that ends so is a folder to some readers.
+		name = strings.TrimSuffix(name, "/")
+	}
+	if h.Typeflag != tar.TypeReg && h.Typeflag != tar.TypeGNUSparse && h.Size != 0 {
+		// Some readers skip that many bytes and go on behind them, others do not: they would see different entries.
+		return badArchive(h.Name, fmt.Sprintf("it is no file and has %d bytes", h.Size), nil)
+	}
 	if u.foreign {
 		name = strings.TrimPrefix(name, "./")
 		if name == "" || name == "." {
@@ -236,6 +283,12 @@ func (u *unpacker) entry(t *tar.Reader, h *tar.Header) error {
 	if why := badName(name); why != "" {
 		return badArchive(h.Name, why, nil)
 	}
+	if other, ok := h.PAXRecords["path"]; ok && other != h.Name {
+		return badArchive(h.Name, fmt.Sprintf("it has a second name, %q, and readers differ in which counts", shorten(other)), nil)
+	}
+	if other, ok := h.PAXRecords["linkpath"]; ok && other != h.Linkname {
+		return badArchive(h.Name, fmt.Sprintf("it has a second target, %q, and readers differ in which counts", shorten(other)), nil)
+	}
 	if !u.foreign {
 		for key := range h.PAXRecords {
 			if key != "path" && key != "linkpath" && key != "size" && key != "mtime" {
@@ -243,7 +296,7 @@ func (u *unpacker) entry(t *tar.Reader, h *tar.Header) error {
 			}
 		}
 	}
-	folded := strings.ToLower(norm.NFC.String(name))
+	folded := fold(name)
 	before, known := u.seen[folded]
 	if known && before != name {
 		return badArchive(h.Name, fmt.Sprintf("it and %q are one file where capital letters do not count", before), nil)
@@ -264,10 +317,7 @@ func (u *unpacker) entry(t *tar.Reader, h *tar.Header) error {
 			return nil
 		}
 		return parent.Mkdir(path.Base(name), 0o755)
-	case tar.TypeReg, tar.TypeGNUSparse:
-		if h.Typeflag == tar.TypeGNUSparse && !u.foreign {
-			return badArchive(h.Name, "it is a sparse file", nil)
-		}
+	default:
 		if h.Size > u.limits.File {
 			return badArchive(h.Name, fmt.Sprintf("it has %d bytes; %d are possible", h.Size, u.limits.File), nil)
 		}
@@ -286,12 +336,6 @@ func (u *unpacker) entry(t *tar.Reader, h *tar.Header) error {
 		u.kind[name] = 'l'
 		u.targets[name] = h.Linkname
 		return nil
-	case tar.TypeLink:
-		return badArchive(h.Name, "it is a hard link", nil)
-	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
-		return badArchive(h.Name, "it is a device or a pipe", nil)
-	default:
-		return badArchive(h.Name, fmt.Sprintf("it is of a kind that no library needs (type %q)", h.Typeflag), nil)
 	}
 }
 
@@ -313,7 +357,8 @@ func (u *unpacker) directory(dir, entry string) (*os.Root, error) {
 	if r := u.roots[dir]; r != nil {
 		return r, nil
 	}
-	if len(u.roots) > 512 {
+	if len(u.roots) > maxDepth {
+		// As many again may follow for the one at hand, and other layers unpack at the same time: a process has few handles.
 		u.close()
 		u.roots = map[string]*os.Root{".": u.dst}
 	}
@@ -324,6 +369,9 @@ func (u *unpacker) directory(dir, entry string) (*os.Root, error) {
 		if !u.foreign {
 			return nil, badArchive(entry, fmt.Sprintf("its folder %q has not been named before it", dir), nil)
 		}
+		if before, known := u.seen[fold(dir)]; known {
+			return nil, badArchive(entry, fmt.Sprintf("its folder and %q are one where capital letters do not count", before), nil)
+		}
 		parent, err := u.directory(path.Dir(dir), entry)
 		if err != nil {
 			return nil, err
@@ -332,7 +380,7 @@ func (u *unpacker) directory(dir, entry string) (*os.Root, error) {
 			return nil, err
 		}
 		u.kind[dir] = 'd'
-		u.seen[strings.ToLower(norm.NFC.String(dir))] = dir
+		u.seen[fold(dir)] = dir
 	}
 	parent, err := u.directory(path.Dir(dir), entry)
 	if err != nil {
@@ -355,7 +403,7 @@ func (u *unpacker) file(parent *os.Root, base string, h *tar.Header, t *tar.Read
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(f, t); err != nil {
+	if _, err := io.Copy(f, &expanding{u: u, t: t, name: h.Name}); err != nil {
 		f.Close()
 		if pe, ok := errors.AsType[*fs.PathError](err); ok && pe.Op == "write" {
 			return err // a full disk is no fault of the archive
@@ -365,9 +413,23 @@ func (u *unpacker) file(parent *os.Root, base string, h *tar.Header, t *tar.Read
 	return f.Close()
 }
 
+// expanding bounds what a sparse file's holes become: a header of a few bytes makes gigabytes of zeros.
+type expanding struct {
+	u    *unpacker
+	t    *tar.Reader
+	name string
+}
+
+func (e *expanding) Read(p []byte) (int, error) {
+	n, err := e.t.Read(p)
+	if e.u.written += int64(n); e.u.stream.tooMuch(e.u.written) {
+		return 0, badArchive(e.name, fmt.Sprintf("with it the files are more than %d times the size of the layer", maxRatio), nil)
+	}
+	return n, err
+}
+
 // link makes a symbolic link, after all files are there: what it points to must be in the tree, not above it.
 func (u *unpacker) link(name, target string) error {
-	u.steps = 0
 	if _, err := u.resolve(name, path.Dir(name), target, 0); err != nil {
 		return err
 	}
@@ -381,19 +443,24 @@ func (u *unpacker) link(name, target string) error {
 // resolve walks a link's target from the folder at as the system would, through other links, and returns where it
 // ends: a chain of links each harmless by itself may lead out of the tree.
 func (u *unpacker) resolve(name, at, target string, depth int) (string, error) {
-	// Depth alone does not bound the work: links that each name the one before twice double it at every step.
-	if u.steps++; depth > 40 || u.steps > 4096 {
-		return "", badArchive(name, "its links lead in a circle, or through too many others", nil)
-	}
 	if target == "" || path.IsAbs(target) || len(target) > maxPath || strings.ContainsAny(target, "\\\x00") || !utf8.ValidString(target) {
 		return "", badArchive(name, fmt.Sprintf("it links to %q, which is not a path inside the library", shorten(target)), nil)
 	}
+	missing := false // what has been walked so far is not there, or is no folder to walk on from
 	for part := range strings.SplitSeq(target, "/") {
+		// Depth alone does not bound the work: links that each name the one before twice double it at every step.
+		if u.steps++; depth > 40 || u.steps > 4096+64*len(u.targets) {
+			return "", badArchive(name, "its links lead in a circle, or through too many others", nil)
+		}
 		if part == "" || part == "." {
 			continue
 		}
+		if u.kind[at] == 'f' {
+			missing = true
+		}
 		if part == ".." {
-			if at == "." {
+			// Where nothing is now, another layer may put a link, and then the way up starts elsewhere.
+			if at == "." || missing {
 				return "", badArchive(name, fmt.Sprintf("it links to %q, outside the library", shorten(target)), nil)
 			}
 			at = path.Dir(at)
@@ -407,23 +474,31 @@ func (u *unpacker) resolve(name, at, target string, depth int) (string, error) {
 				return "", err
 			}
 			at = onward
+			missing = at != "." && u.kind[at] == 0
 		case 0:
-			if !u.foreign {
-				return "", badArchive(name, fmt.Sprintf("it links to %q, which is not there", shorten(target)), nil)
-			}
+			missing = true
 		}
+	}
+	if missing && !u.foreign {
+		return "", badArchive(name, fmt.Sprintf("it links to %q, which is not there", shorten(target)), nil)
 	}
 	return at, nil
 }
 
 // reserved are names that Windows gives to devices, with any extension.
-var reserved = map[string]bool{"con": true, "prn": true, "aux": true, "nul": true}
+var reserved = map[string]bool{"con": true, "prn": true, "aux": true, "nul": true, "conin$": true, "conout$": true}
 
 func init() {
-	for _, digit := range "123456789" {
+	for _, digit := range "0123456789¹²³" {
 		reserved["com"+string(digit)] = true
 		reserved["lpt"+string(digit)] = true
 	}
+}
+
+// fold gives two names the same text where a file system that is blind to case takes them for one.
+func fold(name string) string {
+	// To upper case first: several small letters share one capital, as the two sigmas do.
+	return strings.ToLower(strings.ToUpper(norm.NFC.String(name)))
 }
 
 // badName says why a name cannot be one file's on every system, "" where it can.
@@ -454,7 +529,7 @@ func badName(name string) string {
 			return "a part of its name ends in a dot or a space"
 		}
 		stem, _, _ := strings.Cut(strings.ToLower(part), ".")
-		if reserved[stem] {
+		if reserved[strings.TrimRight(stem, " ")] {
 			return "its name is one of a device on Windows"
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/bazelbuild/buildtools/build"
 
@@ -22,10 +23,21 @@ import (
 // write before "//" in a label: "@rules_cc" or a canonical "@@rules_cc~". A name that is not in it is written as "@name".
 type Repositories map[string]string
 
+// attributes of kind label or list of labels; others hold text that is nobody's to change.
+var labels = map[string]bool{
+	"srcs": true, "hdrs": true, "deps": true, "static_library": true, "shared_library": true,
+	"additional_linker_inputs": true, "target_compatible_with": true,
+}
+
+// label writes a label of a plan, which is ":target", "@repository//package:target" or the path of a file. A path that
+// begins like a label is marked as none.
 func (r Repositories) label(l string) string {
-	repo, rest, ok := strings.Cut(strings.TrimPrefix(l, "@"), "//")
-	if !strings.HasPrefix(l, "@") || !ok {
+	if !strings.HasPrefix(l, "@") {
 		return l
+	}
+	repo, rest, ok := strings.Cut(strings.TrimPrefix(l, "@"), "//")
+	if !ok {
+		return ":" + l
 	}
 	if to := r[repo]; to != "" {
 		return to + "//" + rest
@@ -59,30 +71,18 @@ func Render(plan ccplan.Plan, header string, repositories Repositories) []byte {
 	}
 	comment(f.Stmt, header)
 	f.Stmt = append(f.Stmt, call("package", []ccplan.Attr{{Name: "default_visibility", Value: []string{"//visibility:public"}}}, repositories))
-	var files []string
 	for _, t := range plan.Targets {
 		attrs := append([]ccplan.Attr{{Name: "name", Value: t.Name}}, t.Attrs...)
-		slices.SortStableFunc(attrs, func(a, b ccplan.Attr) int { return attrRank(a.Name) - attrRank(b.Name) })
 		rule := call(string(t.Kind), attrs, repositories)
 		comment([]build.Expr{rule}, t.Doc)
 		f.Stmt = append(f.Stmt, rule)
-		for _, a := range t.Attrs {
-			if t.Kind == ccplan.FileGroup && t.Name == "files" && a.Name == "srcs" {
-				files = a.Value.([]string)
-			}
-		}
 	}
-	if len(files) > 0 {
-		// Bazel 10 no longer exports what nobody exports.
-		f.Stmt = append(f.Stmt, &build.CallExpr{X: &build.Ident{Name: "exports_files"}, List: []build.Expr{list(files, repositories)}})
+	if len(plan.Files) > 0 {
+		// Bazel 10 no longer exports what nobody exports. These are names of targets, not labels.
+		f.Stmt = append(f.Stmt, &build.CallExpr{X: &build.Ident{Name: "exports_files"}, List: []build.Expr{list(plan.Files)}})
 	}
+	build.Rewrite(f) // buildifier's order of attributes and of lists of labels
 	return build.Format(f)
-}
-
-// attrRank is buildifier's order of the attributes that plans use.
-func attrRank(name string) int {
-	order := []string{"name", "srcs", "hdrs", "static_library", "shared_library", "soname", "defines", "includes", "linkopts", "target_compatible_with", "deps"}
-	return slices.Index(order, name)
 }
 
 func comment(stmts []build.Expr, text string) {
@@ -90,6 +90,12 @@ func comment(stmts []build.Expr, text string) {
 		return
 	}
 	for line := range strings.SplitSeq(text, "\n") {
+		line = strings.Map(func(r rune) rune {
+			if unicode.IsControl(r) {
+				return '?' // what ends a line for one reader ends the comment
+			}
+			return r
+		}, line)
 		stmts[0].Comment().Before = append(stmts[0].Comment().Before, build.Comment{Token: strings.TrimRight("# "+line, " ")})
 	}
 }
@@ -98,13 +104,21 @@ func call(name string, attrs []ccplan.Attr, repositories Repositories) *build.Ca
 	c := &build.CallExpr{X: &build.Ident{Name: name}}
 	for _, a := range attrs {
 		var value build.Expr
+		as := func(s string) string { return s }
+		if labels[a.Name] {
+			as = repositories.label
+		}
 		switch v := a.Value.(type) {
 		case string:
-			value = str(repositories.label(v))
+			value = str(as(v))
 		case bool:
 			value = &build.Ident{Name: map[bool]string{true: "True", false: "False"}[v]}
 		case []string:
-			value = list(v, repositories)
+			written := make([]string, len(v))
+			for i := range v {
+				written[i] = as(v[i])
+			}
+			value = list(written)
 		default:
 			panic(fmt.Sprintf("attribute %s of %s is a %T", a.Name, name, a.Value))
 		}
@@ -116,10 +130,10 @@ func call(name string, attrs []ccplan.Attr, repositories Repositories) *build.Ca
 
 func str(s string) *build.StringExpr { return &build.StringExpr{Value: s} }
 
-func list(values []string, repositories Repositories) *build.ListExpr {
+func list(values []string) *build.ListExpr {
 	l := &build.ListExpr{ForceMultiLine: len(values) > 1}
 	for _, v := range values {
-		l.List = append(l.List, str(repositories.label(v)))
+		l.List = append(l.List, str(v))
 	}
 	return l
 }

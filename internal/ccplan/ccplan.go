@@ -1,8 +1,8 @@
 // Package ccplan decides which C++ targets a library's tree becomes, and which label answers an #include.
 //
 // Invariant: a plan is a pure function of the library's description and the names of its files; the same input gives
-// the same plan, in the same order. A plan names a target only for files that are there, and whatever it links is
-// found again at run time.
+// the same plan, in the same order. A plan names a target only for files that are there, no two things of it have one
+// name, and whatever it links is found again at run time.
 //
 // It takes a description from internal/artifact, and hands a Plan to internal/buildfile (which renders it) and to
 // gazelle_ext (which answers from its index). It knows neither registries nor Bazel's API.
@@ -11,7 +11,10 @@ package ccplan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -28,7 +31,8 @@ const (
 	FileGroup Kind = "filegroup"
 )
 
-// Attr is an attribute of a target. Value is a string, a bool or a []string.
+// Attr is an attribute of a target. Value is a string, a bool or a []string, and means what Bazel makes of it: where an
+// attribute is subject to "Make" variables and to the shell's quoting, the value is written so that it comes out right.
 type Attr struct {
 	Name  string
 	Value any
@@ -42,9 +46,11 @@ type Target struct {
 	Attrs []Attr
 }
 
-// Plan is what a tree becomes. Index gives for each header, as people write it in an #include, the target that has it.
+// Plan is what a tree becomes. Files are the files that labels can name. Index gives for each header, as people write
+// it in an #include, the target that has it.
 type Plan struct {
 	Targets []Target
+	Files   []string
 	Index   map[string]string // include path -> target name
 }
 
@@ -70,22 +76,34 @@ var constraints = map[string]string{
 //	:static      everything, linked statically whatever linkstatic says
 //	:shared      everything, linked dynamically whatever linkstatic says
 //	:files       every file, :pkgconfig the .pc files, :license the licence texts
+//
+// Where two of these would be one name (a library called "headers", say), the one further up has it, and the other gets
+// as many underscores behind its name as it takes. A file at the root that is called like one of the names in this list
+// but :<library> is left out of the lists of files, because no label can name it.
 func New(in Input) Plan {
-	p := planner{Input: in, linked: map[string]bool{}}
+	p := planner{Input: in, libraries: map[string]artifact.Library{}, made: map[string][]Target{}, taken: map[string]bool{in.Name: true}, fixed: map[string]string{}}
 	if t, err := artifact.ParseTriple(in.Package.Target); err == nil {
 		p.linux = t.OS == "linux"
 		p.compatible = []string{"@platforms//cpu:" + constraints[t.Arch], "@platforms//os:" + constraints[t.OS]}
 	}
+	for _, name := range []string{"headers", "static", "shared", "files", "pkgconfig", "license"} {
+		p.fixed[name] = p.unique(name)
+	}
+	p.Files = slices.DeleteFunc(slices.Clone(in.Files), func(f string) bool { return p.taken[f] })
+	for _, f := range p.Files {
+		p.taken[f] = true
+	}
+	p.plan.Files = p.Files
 	for _, l := range in.Package.Libraries {
-		if l.Shared == nil {
-			continue
-		}
-		for _, other := range l.Requires {
-			p.linked[l.Name], p.linked[other] = true, true
+		if _, twice := p.libraries[l.Name]; !twice {
+			p.libraries[l.Name] = l
+			p.order = append(p.order, l.Name)
 		}
 	}
+	p.findSiblings()
+	p.findCircles()
 	p.headers()
-	p.libraries()
+	p.linking()
 	p.groups()
 	return p.plan
 }
@@ -94,98 +112,180 @@ type planner struct {
 	Input
 	plan       Plan
 	linux      bool
-	compatible []string        // constraint values of the library's platform; targets that depend on one that has them share them
-	linked     map[string]bool // shared libraries that need a sibling or are needed by one
+	compatible []string          // constraint values of the library's platform; targets that depend on one that has them share them
+	taken      map[string]bool   // names of targets and files
+	fixed      map[string]string // "headers", "static", … to the name of that target
+	libraries  map[string]artifact.Library
+	order      []string            // names of the libraries
+	siblings   map[string][]string // shared library to the shared libraries that it NEEDs
+	needed     map[string]bool     // shared libraries that another NEEDs
+	circle     map[string]int      // library to the number of the circle of libraries that need each other; 0: in none
+	made       map[string][]Target // library to the targets that import it
 }
 
-func (p *planner) add(kind Kind, name, doc string, attrs ...Attr) {
-	kept := slices.DeleteFunc(attrs, func(a Attr) bool {
+// unique gives a name that nothing else has, and takes it.
+func (p *planner) unique(name string) string {
+	for p.taken[name] {
+		name += "_"
+	}
+	p.taken[name] = true
+	return name
+}
+
+func (p *planner) add(kind Kind, name, doc string, attrs ...Attr) Target {
+	t := Target{Kind: kind, Name: name, Doc: doc, Attrs: said(attrs)}
+	p.plan.Targets = append(p.plan.Targets, t)
+	return t
+}
+
+// said are the attributes that say anything.
+func said(attrs []Attr) []Attr {
+	return slices.DeleteFunc(slices.Clone(attrs), func(a Attr) bool {
 		list, isList := a.Value.([]string)
-		return a.Value == nil || a.Value == "" || isList && len(list) == 0
+		return a.Value == "" || isList && len(list) == 0
 	})
-	p.plan.Targets = append(p.plan.Targets, Target{Kind: kind, Name: name, Doc: doc, Attrs: kept})
+}
+
+// plain is what neither "Make" variables nor the shell change.
+var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// word writes a value for an attribute that Bazel expands and then splits like a shell.
+func word(value string) string {
+	if plain.MatchString(value) {
+		return value
+	}
+	value = strings.ReplaceAll(value, "$", "$$")
+	return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
+}
+
+func words(values []string) []string {
+	var out []string
+	for _, v := range values {
+		out = append(out, word(v))
+	}
+	return out
 }
 
 func (p *planner) headers() {
-	var hdrs []string
+	var hdrs, includes []string
 	p.plan.Index = map[string]string{}
 	for _, f := range p.Files {
 		for _, dir := range p.Package.Includes {
 			rel, ok := strings.CutPrefix(f, dir+"/")
 			if dir == "." {
-				rel, ok = f, !strings.Contains(f, "/") && isHeader(f)
+				rel, ok = f, !strings.Contains(f, "/") && artifact.IsHeader(f)
 			}
-			if ok {
+			if !ok {
+				continue
+			}
+			if len(hdrs) == 0 || hdrs[len(hdrs)-1] != f {
 				hdrs = append(hdrs, f)
-				p.plan.Index[rel] = p.Name
 			}
+			p.plan.Index[rel] = p.Name
 		}
 	}
-	p.add(Library, "headers", "The headers alone.",
-		Attr{"hdrs", hdrs}, Attr{"defines", p.Package.Defines}, Attr{"includes", p.Package.Includes}, Attr{"target_compatible_with", p.compatible})
-}
-
-func isHeader(name string) bool { return strings.HasPrefix(path.Ext(name), ".h") }
-
-func (p *planner) libraries() {
-	libs := p.Package.Libraries
-	var systemLibs []string
-	for _, l := range p.Package.SystemLibraries {
-		systemLibs = append(systemLibs, "-l"+l)
+	for _, dir := range p.Package.Includes {
+		includes = append(includes, strings.ReplaceAll(dir, "$", "$$"))
 	}
-	linkopts := slices.Concat(systemLibs, p.Package.Linkopts)
-	all, static, shared := []string{":headers"}, []string{":headers"}, []string{":headers"}
-	for _, l := range libs {
-		main := p.imported(l, asBoth)
-		all = append(all, main)
-		static = append(static, p.imported(l, asStatic))
-		shared = append(shared, p.imported(l, asShared))
-		if len(libs) > 1 && l.Name != p.Name {
-			p.add(Library, l.Name, "", Attr{"linkopts", linkopts}, Attr{"deps", []string{":headers", main}})
-		}
-	}
-	p.add(Library, p.Name, "What to depend on: linkstatic chooses between the static and the shared library.",
-		Attr{"linkopts", linkopts}, Attr{"deps", all})
-	if len(libs) > 0 {
-		p.add(Library, "static", "The static library where there is one, whatever linkstatic says.", Attr{"linkopts", linkopts}, Attr{"deps", static})
-		p.add(Library, "shared", "The shared library where there is one, whatever linkstatic says.", Attr{"linkopts", p.Package.Linkopts}, Attr{"deps", shared})
-	}
+	p.add(Library, p.fixed["headers"], "The headers alone.",
+		Attr{"hdrs", hdrs}, Attr{"defines", words(p.Package.Defines)}, Attr{"includes", includes}, Attr{"target_compatible_with", p.compatible})
 }
 
 // How a library is imported; the value is the end of the target's name.
+type mode string
+
 const (
-	asBoth   = "import"
-	asStatic = "static_import"
-	asShared = "shared_import"
+	asBoth   mode = "import"
+	asStatic mode = "static_import"
+	asShared mode = "shared_import"
 )
 
-// imported makes the target that imports one library and returns its label; made once, whoever asks. A library that
-// is not there in the form asked for is imported in the form there is.
-func (p *planner) imported(l artifact.Library, as string) string {
-	if as == asStatic && l.Static == nil {
-		as = asShared
-	} else if as == asShared && l.Shared == nil {
-		as = asStatic
-	}
-	// Code that is not even position independent enough for an executable breaks most links: where there is a shared
-	// library too, that one serves, and the archive is had by asking for :static.
-	static := l.Static != nil && (as == asStatic || as == asBoth && (l.Static.PIC != "none" || l.Shared == nil))
-	shared := l.Shared != nil && as != asStatic
+// form says which files of a library a target imports.
+type form struct{ static, shared bool }
 
-	name := l.Name + "_" + as
-	if slices.ContainsFunc(p.plan.Targets, func(t Target) bool { return t.Name == name }) {
-		return ":" + name
+// forms settles for every library what stands for it in a mode. A library that is not there in the form asked for is
+// imported in the form there is.
+func (p *planner) forms(as mode) map[string]form {
+	forms := map[string]form{}
+	var onlyShared []string
+	for name, l := range p.libraries {
+		// Code that is not even position independent enough for an executable breaks most links: where there is a
+		// shared library too, that one serves, and the archive is had by asking for :static.
+		f := form{
+			static: l.Static != nil && (as == asStatic || l.Shared == nil || as == asBoth && l.Static.PIC != "none"),
+			shared: l.Shared != nil && (as != asStatic || l.Static == nil),
+		}
+		forms[name] = f
+		if !f.static {
+			onlyShared = append(onlyShared, name)
+		}
 	}
+	// What a shared library NEEDs has to be there at run time, so it cannot be the archive that is linked.
+	for len(onlyShared) > 0 {
+		name := onlyShared[0]
+		onlyShared = onlyShared[1:]
+		for _, sibling := range p.siblings[name] {
+			if forms[sibling].static {
+				forms[sibling] = form{shared: true}
+				onlyShared = append(onlyShared, sibling)
+			}
+		}
+	}
+	return forms
+}
+
+// linking makes what people depend on.
+func (p *planner) linking() {
+	var systemLibs []string
+	for _, l := range p.Package.SystemLibraries {
+		systemLibs = append(systemLibs, word("-l"+l))
+	}
+	headers := ":" + p.fixed["headers"]
+	together := func(name, doc string, as mode, forms map[string]form, libraries []string) {
+		deps := []string{headers}
+		anyStatic := len(libraries) == 0
+		for _, l := range libraries {
+			deps = append(deps, p.imported(l, as, forms))
+			anyStatic = anyStatic || forms[l].static
+		}
+		again, archives := p.again(forms, libraries)
+		linkopts := again
+		if anyStatic {
+			linkopts = slices.Concat(linkopts, systemLibs) // a shared library names by itself what it needs
+		}
+		p.add(Library, name, doc, Attr{"linkopts", slices.Concat(linkopts, words(p.Package.Linkopts))},
+			Attr{"additional_linker_inputs", archives}, Attr{"deps", deps})
+	}
+	both := p.forms(asBoth)
+	if len(p.order) > 1 {
+		for _, l := range p.order {
+			if l != p.Name {
+				together(p.unique(l), "", asBoth, both, []string{l})
+			}
+		}
+	}
+	together(p.Name, "What to depend on: linkstatic chooses between the static and the shared library.", asBoth, both, p.order)
+	if len(p.order) > 0 {
+		together(p.fixed["static"], "The static library where there is one, whatever linkstatic says.", asStatic, p.forms(asStatic), p.order)
+		together(p.fixed["shared"], "The shared library where there is one, whatever linkstatic says.", asShared, p.forms(asShared), p.order)
+	}
+}
+
+// imported makes the target that imports one library and returns its label. Of targets that would be alike, one is made.
+func (p *planner) imported(name string, as mode, forms map[string]form) string {
+	l, f := p.libraries[name], forms[name]
 	var deps []string
 	for _, other := range l.Requires {
-		i := slices.IndexFunc(p.Package.Libraries, func(o artifact.Library) bool { return o.Name == other })
-		if i >= 0 && !p.circular(l.Name, other) {
-			deps = append(deps, p.imported(p.Package.Libraries[i], as))
+		if _, ok := p.libraries[other]; !ok || other == name || p.closes(name, other) {
+			continue
+		}
+		if label := p.imported(other, as, forms); !slices.Contains(deps, label) {
+			deps = append(deps, label)
 		}
 	}
 	var attrs []Attr
 	var doc string
-	if static {
+	if f.static {
 		attrs = append(attrs, Attr{"static_library", l.Static.Path})
 		switch l.Static.PIC {
 		case "pie":
@@ -195,53 +295,152 @@ func (p *planner) imported(l artifact.Library, as string) string {
 		}
 	}
 	kind := Import
-	if shared {
+	if f.shared {
 		attrs = append(attrs, Attr{"shared_library", l.Shared.Path})
 		if why := p.notForImport(l); why != "" {
 			kind = Prebuilt
 			attrs = append(attrs, Attr{"soname", l.Shared.SONAME})
 			doc = strings.TrimSpace(doc + " " + why)
-		}
-		if p.linux && p.needsSibling(l) && !slices.Contains(l.Shared.RunPath, "$ORIGIN") {
-			// The run-time linker looks for what this library needs along the library's own RUNPATH, which it has
-			// not got, and never along a program's RUNPATH; along a program's RPATH it does look. Without this the
-			// program works only as long as it happens to name the sibling itself, which --as-needed ends.
-			attrs = append(attrs, Attr{"linkopts", []string{"-Wl,--disable-new-dtags"}})
+			if p.linux && len(p.siblings[name]) > 0 && !slices.ContainsFunc(l.Shared.RunPath, isOrigin) {
+				// The run-time linker looks for what this library needs along the library's own RUNPATH, which it has
+				// not got, and never along a program's RUNPATH; along a program's RPATH it does look. Without this the
+				// program works only as long as it happens to name the sibling itself, which --as-needed ends.
+				attrs = append(attrs, Attr{"linkopts", []string{"-Wl,--disable-new-dtags"}})
+			}
 		}
 	}
 	attrs = append(attrs, Attr{"target_compatible_with", p.compatible}, Attr{"deps", deps})
-	p.add(kind, name, doc, attrs...)
-	return ":" + name
+	for _, t := range p.made[name] {
+		if reflect.DeepEqual(t, Target{Kind: kind, Name: t.Name, Doc: doc, Attrs: said(attrs)}) {
+			return ":" + t.Name
+		}
+	}
+	t := p.add(kind, p.unique(name+"_"+string(as)), doc, attrs...)
+	p.made[name] = append(p.made[name], t)
+	return ":" + t.Name
 }
 
-// needsSibling reports whether the shared library NEEDs another shared library of the tree.
-func (p *planner) needsSibling(l artifact.Library) bool {
-	return slices.ContainsFunc(p.Package.Libraries, func(o artifact.Library) bool {
-		return o.Name != l.Name && o.Shared != nil && slices.Contains(l.Shared.Needed, cmp.Or(o.Shared.SONAME, path.Base(o.Shared.Path)))
-	})
+// isOrigin recognises the ways of writing the library's own folder in a RUNPATH.
+func isOrigin(dir string) bool {
+	dir = path.Clean(dir)
+	return dir == "$ORIGIN" || dir == "${ORIGIN}"
 }
 
-// circular reports whether other needs l in turn. Archives that need each other are linked in the order of the names;
-// the edge that would close the circle is left out, because targets cannot depend on each other.
-func (p *planner) circular(name, other string) bool {
-	seen := map[string]bool{}
-	var reaches func(from string) bool
-	reaches = func(from string) bool {
-		if from == name {
-			return true
+func soname(s *artifact.SharedLibrary) string { return cmp.Or(s.SONAME, path.Base(s.Path)) }
+
+// findSiblings finds which libraries of the tree each shared library NEEDs.
+func (p *planner) findSiblings() {
+	p.siblings, p.needed = map[string][]string{}, map[string]bool{}
+	bySONAME := map[string][]string{}
+	for _, name := range p.order {
+		if s := p.libraries[name].Shared; s != nil {
+			bySONAME[soname(s)] = append(bySONAME[soname(s)], name)
 		}
-		if seen[from] {
-			return false
+	}
+	for _, name := range p.order {
+		s := p.libraries[name].Shared
+		if s == nil {
+			continue
 		}
-		seen[from] = true
-		for _, l := range p.Package.Libraries {
-			if l.Name == from {
-				return slices.ContainsFunc(l.Requires, reaches)
+		for _, wanted := range s.Needed {
+			for _, sibling := range bySONAME[wanted] {
+				if sibling != name {
+					p.siblings[name] = append(p.siblings[name], sibling)
+					p.needed[sibling] = true
+				}
 			}
 		}
-		return false
 	}
-	return name < other && reaches(other)
+}
+
+// findCircles numbers the libraries that need each other (Tarjan's strongly connected components of more than one).
+func (p *planner) findCircles() {
+	p.circle = map[string]int{}
+	number, low, onStack := map[string]int{}, map[string]int{}, map[string]bool{}
+	var stack []string
+	circles := 0
+	var visit func(name string)
+	visit = func(name string) {
+		number[name] = len(number) + 1
+		low[name] = number[name]
+		stack, onStack[name] = append(stack, name), true
+		for _, other := range p.libraries[name].Requires {
+			if _, ok := p.libraries[other]; !ok {
+				continue
+			}
+			if number[other] == 0 {
+				visit(other)
+				low[name] = min(low[name], low[other])
+			} else if onStack[other] {
+				low[name] = min(low[name], number[other])
+			}
+		}
+		if low[name] != number[name] {
+			return
+		}
+		at := slices.Index(stack, name)
+		members := stack[at:]
+		stack = stack[:at]
+		if len(members) > 1 {
+			circles++
+		}
+		for _, m := range members {
+			onStack[m] = false
+			if len(members) > 1 {
+				p.circle[m] = circles
+			}
+		}
+	}
+	for _, name := range p.order {
+		if number[name] == 0 {
+			visit(name)
+		}
+	}
+}
+
+// closes reports whether the dependency of name on other is left out so that targets do not depend on each other in a
+// circle: every circle has an edge from a lesser name to a greater one.
+func (p *planner) closes(name, other string) bool {
+	return p.circle[name] != 0 && p.circle[name] == p.circle[other] && name < other
+}
+
+// again gives the linker options that search archives which need each other until nothing is missing any more. Linkers
+// of the GNU kind search each archive once, in the order of the dependencies, which no order of a circle satisfies.
+// Bazel puts linker options behind the libraries, so that this finds what is missing after them.
+func (p *planner) again(forms map[string]form, libraries []string) (linkopts, archives []string) {
+	reached := map[string]bool{}
+	var reach func(name string)
+	reach = func(name string) {
+		if _, ok := p.libraries[name]; !ok || reached[name] {
+			return
+		}
+		reached[name] = true
+		for _, other := range p.libraries[name].Requires {
+			reach(other)
+		}
+	}
+	for _, l := range libraries {
+		reach(l)
+	}
+	circles := map[int][]string{}
+	for _, name := range slices.Sorted(maps.Keys(reached)) {
+		if n := p.circle[name]; n != 0 && forms[name].static && plain.MatchString(p.libraries[name].Static.Path) {
+			circles[n] = append(circles[n], p.libraries[name].Static.Path)
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(circles)) {
+		if !p.linux || len(circles[n]) < 2 {
+			continue
+		}
+		linkopts = append(linkopts, "-Wl,--start-group")
+		for _, archive := range circles[n] {
+			linkopts = append(linkopts, "$(location "+archive+")")
+		}
+		linkopts = append(linkopts, "-Wl,--end-group")
+		archives = append(archives, circles[n]...)
+	}
+	slices.Sort(archives)
+	return linkopts, archives
 }
 
 // notForImport says why cc_import would be wrong at run time, "" where it is right. cc_import gives each library a
@@ -251,18 +450,25 @@ func (p *planner) notForImport(l artifact.Library) string {
 	switch {
 	case l.Shared.SONAME != "" && l.Shared.SONAME != base:
 		return fmt.Sprintf("The run-time linker looks for %s, and the file is called %s.", l.Shared.SONAME, base)
-	case p.linked[l.Name]:
+	case len(p.siblings[l.Name]) > 0 || p.needed[l.Name]:
 		return "It and its siblings find each other at run time only when they lie in one folder."
 	}
 	return ""
 }
 
 func (p *planner) groups() {
-	p.add(FileGroup, "files", "Every file of the library.", Attr{"srcs", p.Files})
-	p.add(FileGroup, "pkgconfig", "The descriptions for pkg-config.", Attr{"srcs", p.existing(p.Package.PkgConfig)})
-	p.add(FileGroup, "license", "The licence texts.", Attr{"srcs", p.existing(p.Package.Licenses)})
+	p.add(FileGroup, p.fixed["files"], "Every file of the library.", Attr{"srcs", p.Files})
+	p.add(FileGroup, p.fixed["pkgconfig"], "The descriptions for pkg-config.", Attr{"srcs", p.existing(p.Package.PkgConfig)})
+	p.add(FileGroup, p.fixed["license"], "The licence texts.", Attr{"srcs", p.existing(p.Package.Licenses)})
 }
 
+// existing are those of the paths that are files, each once.
 func (p *planner) existing(paths []string) []string {
-	return slices.DeleteFunc(slices.Clone(paths), func(f string) bool { return !slices.Contains(p.Files, f) })
+	var there []string
+	for _, f := range paths {
+		if _, ok := slices.BinarySearch(p.Files, f); ok && !slices.Contains(there, f) {
+			there = append(there, f)
+		}
+	}
+	return there
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 )
 
 // overlay is the view of several unpacked trees laid over each other, the last on top; each is a folder's path.
@@ -46,5 +47,9 @@ func (o overlay) describe(claims artifact.Claims) (*artifact.Package, error) {
 			return nil, err
 		}
 	}
-	return artifact.Describe(o, all, claims)
+	p, err := artifact.Describe(o, all, claims)
+	if err == nil && len(p.Libraries) == 0 && len(p.Includes) == 0 {
+		err = &diagnostic.Error{Kind: diagnostic.Unsupported, What: "its files", Why: "there is neither a header nor a library among them"}
+	}
+	return p, err
 }

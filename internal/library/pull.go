@@ -120,7 +120,9 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 		if err != nil {
 			return nil, err
 		}
-		return l, fits(l.Package, want)
+		if err := fits(l.Package, want); err != nil {
+			return nil, err
+		}
 	}
 	return l, nil
 }
@@ -163,14 +165,16 @@ func (d *Depot) describe(ctx context.Context, ref registry.Reference, want artif
 		return fail(err)
 	}
 	var config artifact.Config
+	if data, err = d.config(ctx, l); err != nil {
+		return fail(diagnostic.Wrap(err, "config %s", l.Manifest.Config.Digest))
+	}
 	if l.Manifest.V1() {
-		data, err := d.config(ctx, l)
-		if err != nil {
-			return fail(diagnostic.Wrap(err, "config %s", l.Manifest.Config.Digest))
-		}
-		if config, err = artifact.ParseConfig(data); err != nil {
-			return fail(err)
-		}
+		config, err = artifact.ParseConfig(data)
+	} else {
+		err = artifact.RefuseContainer(data)
+	}
+	if err != nil {
+		return fail(err)
 	}
 	l.Package, l.foreign = config.Package, config.Package == nil
 	return l, config, nil

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
 	"github.com/ocipkg/rules_ocipkg/internal/buildfile"
@@ -21,16 +22,21 @@ import (
 // HeaderIndexFile is where a repository says which label answers each #include.
 const HeaderIndexFile = "header_index.json"
 
+const buildFile = "BUILD.bazel"
+
 // packageMarkers are files that would cut a repository into pieces; no library needs them.
 var packageMarkers = []string{"BUILD", "BUILD.bazel", "WORKSPACE", "WORKSPACE.bazel", "WORKSPACE.bzlmod", "MODULE.bazel", "REPO.bazel"}
 
-// targetName is what a library may be called to become part of a label.
-var targetName = regexp.MustCompile(`^[A-Za-z0-9_.+-]+$`)
+// sharedName is what Bazel takes for a shared library (rules_cc, cc_helper.bzl).
+var sharedName = regexp.MustCompile(`\.(so|dylib|dll)(\.[^/]*)?$`)
 
 // Repository lays a library out in dir, an empty or missing directory, as a repository called name. Where it fails dir
 // is as it was.
 func Repository(ctx context.Context, l *Library, dir, name string, repositories buildfile.Repositories) (stats store.Stats, err error) {
 	what := "repository " + name
+	if !artifact.ValidLibraryName(name) {
+		return stats, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "it cannot be the name of a target", Do: "give a name of letters, digits and underscores"}
+	}
 	entries, err := os.ReadDir(dir)
 	missing := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !missing {
@@ -68,7 +74,7 @@ func Repository(ctx context.Context, l *Library, dir, name string, repositories 
 	if err != nil {
 		return stats, err
 	}
-	if err = consistent(l.Package, files); err != nil {
+	if err = consistent(l.Package, name, files); err != nil {
 		return stats, err
 	}
 	plan := ccplan.New(ccplan.Input{Name: name, Package: l.Package, Files: files})
@@ -76,7 +82,7 @@ func Repository(ctx context.Context, l *Library, dir, name string, repositories 
 	if err != nil {
 		return stats, err
 	}
-	if err = root.WriteFile(HeaderIndexFile, index, 0o644); err != nil {
+	if err = create(root, HeaderIndexFile, index); err != nil {
 		return stats, err
 	}
 	title := l.Package.Name
@@ -84,18 +90,49 @@ func Repository(ctx context.Context, l *Library, dir, name string, repositories 
 		title += " " + l.Package.Version
 	}
 	header := fmt.Sprintf("%s, from %s.\nWritten by ocipkg; changes are lost with the next fetch.", title, l.Reference)
-	return stats, root.WriteFile("BUILD.bazel", buildfile.Render(plan, header, repositories), 0o644)
+	return stats, create(root, buildFile, buildfile.Render(plan, header, repositories))
 }
 
-// listFiles lists files and links, sorted, and takes away package markers.
+// listFiles lists files and links, sorted, and takes away what does not belong into a repository: package markers,
+// what is about to be written, and links that lead nowhere. A link out of the tree is an error of kind Refused: each
+// layer was judged by itself, and laid over each other they may come to mean something else.
 func listFiles(root *os.Root) ([]string, error) {
-	var files []string
 	err := fs.WalkDir(root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if p == HeaderIndexFile || p == buildFile {
+			if err := root.RemoveAll(p); err != nil || !d.IsDir() {
+				return err
+			}
+			return fs.SkipDir
+		}
+		if !d.IsDir() && slices.Contains(packageMarkers, path.Base(p)) {
+			return root.Remove(p)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	err = fs.WalkDir(root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		if slices.Contains(packageMarkers, path.Base(p)) {
-			return root.Remove(p)
+		if d.Type() == fs.ModeSymlink {
+			info, err := root.Stat(p)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				return root.Remove(p)
+			case err != nil:
+				return &diagnostic.Error{Kind: diagnostic.Refused, What: "link " + p, Why: "it leads out of the library, or in a circle", Do: "the artifact is damaged or made to do harm; tell its author", Err: err}
+			case info.IsDir():
+				return nil // no label: what is in the folder has labels of its own
+			}
+		}
+		if why := notInLabel(p); why != "" {
+			return &diagnostic.Error{Kind: diagnostic.Refused, What: fmt.Sprintf("file %q", p), Why: why, Do: "ask its author for one without this file"}
 		}
 		files = append(files, p)
 		return nil
@@ -104,27 +141,78 @@ func listFiles(root *os.Root) ([]string, error) {
 	return files, err
 }
 
+// notInLabel says why Bazel would not take a file's path as the name of a target, "" where it does (bazel.build,
+// Concepts > Labels > Target names). Unpack lets no path through that is worse.
+func notInLabel(p string) string {
+	if strings.ContainsFunc(p, func(r rune) bool { return r < 0x20 || r == 0x7f || r == '\\' || r == ':' }) {
+		return "Bazel has no label for a file with a colon, a backslash or a control character in its name"
+	}
+	return ""
+}
+
 // consistent checks a description against the tree it came with: whoever wrote the config may have written anything.
-func consistent(p *artifact.Package, files []string) error {
-	refuse := func(why string) error {
-		return &diagnostic.Error{Kind: diagnostic.Refused, What: "config", Why: why, Do: "the artifact is damaged or made to do harm; tell its author"}
+func consistent(p *artifact.Package, name string, files []string) error {
+	refuse := func(why string, args ...any) error {
+		return &diagnostic.Error{Kind: diagnostic.Refused, What: "config", Why: fmt.Sprintf(why, args...), Do: "the artifact is damaged or made to do harm; tell its author"}
 	}
 	has := func(f string) bool { _, ok := slices.BinarySearch(files, f); return ok }
+	seen := map[string]bool{}
 	for _, l := range p.Libraries {
-		if !targetName.MatchString(l.Name) {
-			return refuse(fmt.Sprintf("it names a library %q", l.Name))
+		if !artifact.ValidLibraryName(l.Name) {
+			return refuse("it names a library %q", l.Name)
 		}
-		if l.Static != nil && !has(l.Static.Path) {
-			return refuse(fmt.Sprintf("it names the library %q, which is not in its layers", l.Static.Path))
+		if seen[l.Name] {
+			return refuse("it names the library %q twice", l.Name)
 		}
-		if s := l.Shared; s != nil && (!has(s.Path) || s.SONAME != "" && !targetName.MatchString(s.SONAME)) {
-			return refuse(fmt.Sprintf("it names the library %q with SONAME %q, which is not in its layers", s.Path, s.SONAME))
+		seen[l.Name] = true
+		if l.Static == nil && l.Shared == nil {
+			return refuse("it names the library %q without a file", l.Name)
+		}
+		if s := l.Static; s != nil {
+			if !has(s.Path) {
+				return refuse("it names the library %q, which is not in its layers", s.Path)
+			}
+			if path.Ext(s.Path) != ".a" && path.Ext(s.Path) != ".lib" {
+				return refuse("it names %q as a static library", s.Path)
+			}
+		}
+		if s := l.Shared; s != nil {
+			if !has(s.Path) {
+				return refuse("it names the library %q, which is not in its layers", s.Path)
+			}
+			if !sharedName.MatchString(path.Base(s.Path)) {
+				return refuse("it names %q as a shared library", s.Path)
+			}
+			if s.SONAME != "" && !artifact.ValidLibraryName(s.SONAME) {
+				return refuse("it names the library %q with the SONAME %q", s.Path, s.SONAME)
+			}
+		}
+		if l.Static != nil && l.Static.Path == name || l.Shared != nil && l.Shared.Path == name {
+			return &diagnostic.Error{Kind: diagnostic.Usage, Why: fmt.Sprintf("a file of the library is called %s too, and one label cannot name both", name), Do: "give the repository another name"}
+		}
+	}
+	if len(p.Libraries) > 0 && p.Target == "" {
+		return refuse("it names libraries and no platform that they are for")
+	}
+	for _, l := range p.SystemLibraries {
+		if !artifact.ValidLibraryName(l) {
+			return refuse("it names a system library %q", l)
 		}
 	}
 	for _, dir := range p.Includes {
-		if dir != "." && !fs.ValidPath(dir) {
-			return refuse(fmt.Sprintf("it names the include folder %q", dir))
+		if !fs.ValidPath(dir) {
+			return refuse("it names the include folder %q", dir)
 		}
 	}
 	return nil
+}
+
+// create writes a file of our own. Never into one that is there: that would be the store's, by another name.
+func create(root *os.Root, name string, data []byte) error {
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
 }

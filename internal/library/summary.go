@@ -32,10 +32,9 @@ func open(layout *artifact.Layout) (*Library, error) {
 		return nil, err
 	}
 	l := &Library{Digest: desc.Digest}
-	if name != "" {
-		if l.Reference, err = registry.ParseReference(name); err != nil {
-			return nil, err
-		}
+	// Others put all kinds of text there; it is a name for people, and the digest is what counts.
+	if ref, err := registry.ParseReference(name); name != "" && err == nil {
+		l.Reference = ref
 	}
 	data, err := layout.ReadBlob(desc.Digest, manifestLimit)
 	if err != nil {
@@ -44,22 +43,25 @@ func open(layout *artifact.Layout) (*Library, error) {
 	if l.Manifest, err = artifact.ParseManifest(data); err != nil {
 		return nil, err
 	}
+	if data, err = layout.ReadBlob(l.Manifest.Config.Digest, manifestLimit); err != nil {
+		return nil, err
+	}
 	if l.Manifest.V1() {
-		data, err := layout.ReadBlob(l.Manifest.Config.Digest, manifestLimit)
-		if err != nil {
-			return nil, err
-		}
 		config, err := artifact.ParseConfig(data)
 		if err != nil {
 			return nil, err
 		}
 		l.Package = config.Package
+	} else if err := artifact.RefuseContainer(data); err != nil {
+		return nil, err
 	}
 	if l.Package == nil {
 		l.foreign = true
-		l.Package, err = measure(layout, l)
+		if l.Package, err = measure(layout, l); err != nil {
+			return nil, err
+		}
 	}
-	return l, err
+	return l, nil
 }
 
 // measure unpacks an artifact that describes nothing, to read from its files what it is.
@@ -130,7 +132,7 @@ func (l *Library) Summary() string {
 			}
 		}
 		_, compression, _ := strings.Cut(layer.MediaType, "+")
-		line(name, "%s %s", size(layer.Size), compression)
+		line(name, "%s %s", Size(layer.Size), compression)
 	}
 	if p == nil {
 		return b.String()
@@ -159,8 +161,8 @@ func (l *Library) Summary() string {
 	return b.String()
 }
 
-// size writes a number of bytes for people.
-func size(n int64) string {
+// Size writes a number of bytes for people.
+func Size(n int64) string {
 	switch {
 	case n >= 1<<20:
 		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))

@@ -19,6 +19,9 @@ _library = tag_class(
     doc = "Declares a library. Two modules may declare one name if they mean the same image; the root module's word counts over theirs.",
 )
 
+def _wanted(tag):
+    return tag.image + (" for " + tag.target if tag.target else "")
+
 def merge_tags(tags):
     """Decides which declaration of each library counts.
 
@@ -37,7 +40,7 @@ def merge_tags(tags):
             return struct(libraries = {}, error = (
                 "ocipkg.library: the modules {} and {} declare the library {} as {} and as {}. " +
                 "Declare it in the root module, whose word counts."
-            ).format(first.module, tag.module, tag.name, first.image, tag.image))
+            ).format(first.module, tag.module, tag.name, _wanted(first), _wanted(tag)))
         elif first.is_root and tag.is_root:
             return struct(libraries = {}, error = "ocipkg.library: the root module declares the library {} twice".format(tag.name))
     return struct(libraries = libraries, error = None)

@@ -31,7 +31,7 @@ def fetch_arguments(name, image, target, prefixes):
     Returns:
       A list of strings.
     """
-    args = ["fetch", image, "--name", name, "--output", "."]
+    args = ["fetch", image, "--quiet", "--name", name, "--output", "."]
     if target:
         args += ["--target", target]
     for repository in sorted(prefixes):

@@ -1,0 +1,502 @@
+package artifact
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+)
+
+// unpackInto unpacks into a folder of its own and reports what is in it, and what is beside it, afterwards.
+func unpackInto(t testing.TB, r io.Reader, mediaType string, foreign bool, limits Limits) (inside, outside []string, err error) {
+	t.Helper()
+	parent := t.TempDir()
+	if err := os.WriteFile(filepath.Join(parent, "bystander"), []byte("unharmed"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(parent, "dst"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(filepath.Join(parent, "dst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	err = Unpack(r, mediaType, root, foreign, limits)
+	walkErr := filepath.WalkDir(parent, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(parent, p)
+		if name, ok := strings.CutPrefix(filepath.ToSlash(rel), "dst/"); ok {
+			inside = append(inside, name)
+		} else if rel != "." && rel != "dst" {
+			outside = append(outside, rel)
+		}
+		return nil
+	})
+	if walkErr != nil {
+		t.Fatal(walkErr)
+	}
+	data, readErr := os.ReadFile(filepath.Join(parent, "bystander"))
+	if info, statErr := os.Stat(filepath.Join(parent, "bystander")); statErr != nil || readErr != nil || string(data) != "unharmed" || info.Mode() != 0o600 {
+		t.Errorf("the file beside the folder was touched: %q, %v, %v", data, readErr, statErr)
+	}
+	if !slices.Equal(outside, []string{"bystander"}) {
+		t.Errorf("written outside the folder: %q", outside)
+	}
+	return inside, outside, err
+}
+
+var (
+	dir  = func(name string) tar.Header { return tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755} }
+	file = func(name string) tar.Header {
+		return tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: 3}
+	}
+	link = func(name, to string) tar.Header {
+		return tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: to, Mode: 0o777}
+	}
+	kind = func(flag byte, name string) tar.Header {
+		return tar.Header{Typeflag: flag, Name: name, Mode: 0o644}
+	}
+)
+
+// patched changes the header block of the entry with a name, and its checksum: archive/tar writes no such headers.
+func patched(t testing.TB, data []byte, name string, change func(block []byte)) []byte {
+	t.Helper()
+	data = bytes.Clone(data)
+	for at := 0; at+512 <= len(data); at += 512 {
+		block := data[at : at+512]
+		if string(block[257:262]) != "ustar" || string(bytes.TrimRight(block[:100], "\x00")) != name {
+			continue
+		}
+		change(block)
+		copy(block[148:156], "        ")
+		sum := 0
+		for _, b := range block {
+			sum += int(b)
+		}
+		copy(block[148:156], fmt.Sprintf("%06o\x00 ", sum))
+		return data
+	}
+	t.Fatalf("no header of %q", name)
+	return nil
+}
+
+// sparse is an entry in the old GNU format: a file of logical bytes of which the last 512 are there.
+func sparse(t testing.TB, name string, logical int64) []byte {
+	data := tarOf(t, tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: 512, Format: tar.FormatGNU})
+	return patched(t, data, name, func(b []byte) {
+		b[156] = tar.TypeGNUSparse
+		big := func(field []byte, n int64) {
+			clear(field)
+			field[0] = 0x80
+			binary.BigEndian.PutUint64(field[len(field)-8:], uint64(n))
+		}
+		big(b[386:398], logical-512)
+		big(b[398:410], 512)
+		big(b[483:495], logical)
+	})
+}
+
+func TestUnpackRefuses(t *testing.T) {
+	long := strings.Repeat("n", 256)
+	deep := strings.TrimSuffix(strings.Repeat("d/", 65), "/")
+	var farDown []tar.Header
+	for i := 1; i <= 64; i++ {
+		farDown = append(farDown, dir(strings.TrimSuffix(strings.Repeat("d/", i), "/")))
+	}
+	pax := func(key, value string) tar.Header {
+		h := file("f")
+		h.PAXRecords, h.Format = map[string]string{key: value}, tar.FormatPAX
+		return h
+	}
+	var chain, cycle []tar.Header
+	chain = append(chain, dir("d"), link("l0", "d"))
+	for i := 1; i <= 60; i++ {
+		chain = append(chain, link(fmt.Sprintf("l%d", i), fmt.Sprintf("l%d/../l%d/.", i-1, i-1)))
+	}
+	cycle = append(cycle, link("a", "b"), link("b", "a"))
+
+	cases := []struct {
+		what    string
+		entries []tar.Header
+		names   string // the entry that the message must name
+		says    string
+		foreign bool // refused in others' archives too
+	}{
+		{"parent in name", []tar.Header{file("../evil")}, "../evil", `".."`, true},
+		{"parent inside name", []tar.Header{dir("a"), file("a/../../evil")}, "a/../../evil", `".."`, true},
+		{"name is parent", []tar.Header{dir("..")}, "..", `".."`, true},
+		{"absolute name", []tar.Header{file("/tmp/evil")}, "/tmp/evil", "absolute", true},
+		{"empty part", []tar.Header{dir("a"), file("a//f")}, "a//f", `""`, true},
+		{"dot part", []tar.Header{file("./f")}, "./f", `"."`, false},
+		{"absolute link", []tar.Header{link("l", "/etc/passwd")}, "l", "/etc/passwd", true},
+		{"link out", []tar.Header{link("l", "../bystander")}, "l", "outside", true},
+		{"link out from a folder", []tar.Header{dir("a"), link("a/l", "../../bystander")}, "a/l", "outside", true},
+		{"chained links out", []tar.Header{dir("a"), dir("a/b"), link("l", "a/b"), link("m", "l/../../../bystander")}, "m", "outside", true},
+		{"link out by a link to a folder", []tar.Header{dir("a"), link("up", "a/.."), link("m", "up/../bystander")}, "m", "outside", true},
+		{"link through what is not there", []tar.Header{link("m", "nowhere/../../bystander")}, "m", "outside", true},
+		{"link up through what is not there", []tar.Header{dir("a"), link("a/m", "nowhere/../../f"), file("f")}, "a/m", "outside", true},
+		{"link up through a file", []tar.Header{file("f"), dir("a"), link("a/m", "../f/../f")}, "a/m", "outside", true},
+		{"link to nothing", []tar.Header{link("l", "f")}, "l", "not there", false},
+		{"link below a file", []tar.Header{file("f"), link("l", "f/x")}, "l", "not there", false},
+		{"link without target", []tar.Header{file("f"), {Typeflag: tar.TypeSymlink, Name: "l", Linkname: ""}}, "l", "not a path", true},
+		{"link with a backslash", []tar.Header{link("l", `..\bystander`)}, "l", "not a path", true},
+		{"links in a circle", cycle, "a", "circle", true},
+		{"link to itself", []tar.Header{link("a", "a")}, "a", "circle", true},
+		{"doubling links", chain, "l", "too many", true},
+		{"write through a link", []tar.Header{link("l", "."), file("l/f")}, "l/f", "no folder", true},
+		{"write through a link out", []tar.Header{link("l", ".."), file("l/evil")}, "l/evil", "no folder", true},
+		{"hard link", []tar.Header{file("f"), {Typeflag: tar.TypeLink, Name: "h", Linkname: "f"}}, "h", "hard link", true},
+		{"hard link out", []tar.Header{{Typeflag: tar.TypeLink, Name: "h", Linkname: "../bystander"}}, "h", "hard link", true},
+		{"character device", []tar.Header{kind(tar.TypeChar, "dev")}, "dev", "device", true},
+		{"block device", []tar.Header{kind(tar.TypeBlock, "dev")}, "dev", "device", true},
+		{"FIFO", []tar.Header{kind(tar.TypeFifo, "pipe")}, "pipe", "pipe", true},
+		{"global header", []tar.Header{{Typeflag: tar.TypeXGlobalHeader, Name: "g", PAXRecords: map[string]string{"path": "evil"}}, file("f")}, "g", "all entries", true},
+		{"case clash", []tar.Header{file("Zlib.h"), file("zlib.H")}, "zlib.H", "Zlib.h", true},
+		{"case clash of folders", []tar.Header{dir("A"), file("A/f"), dir("a")}, "a/", `"A"`, true},
+		{"case clash of sigmas", []tar.Header{file("ς"), file("σ")}, "σ", `"ς"`, true},
+		{"NFC and NFD twins", []tar.Header{file("\u00e9.h"), file("e\u0301.h")}, "e\u0301.h", "NFC", true},
+		{"twice", []tar.Header{file("f"), file("f")}, "f", "twice", false},
+		{"file, then folder", []tar.Header{file("f"), dir("f")}, "f/", "twice", true},
+		{"folder, then link", []tar.Header{dir("f"), link("f", "g"), file("g")}, "f", "twice", true},
+		{"child before parent", []tar.Header{file("a/f"), dir("a")}, "a/f", "before", false},
+		{"below a file", []tar.Header{file("a"), file("a/f")}, "a/f", "no folder", true},
+		{"long part", []tar.Header{file(long)}, long[:200], "256 bytes", true},
+		{"long name", []tar.Header{file(strings.Repeat("abcdefg/", 129) + "f")}, "abcdefg/", "1033 bytes", true},
+		{"deep name", append(slices.Clone(farDown), file(deep)), deep, "deeper", true},
+		{"device of Windows", []tar.Header{file("NUL.h")}, "NUL.h", "Windows", true},
+		{"device of Windows, spaced", []tar.Header{file("aux .txt")}, "aux .txt", "Windows", true},
+		{"console of Windows", []tar.Header{file("CONOUT$")}, "CONOUT$", "Windows", true},
+		{"superscript port of Windows", []tar.Header{file("com¹")}, "com¹", "Windows", true},
+		{"stream of Windows", []tar.Header{file("f:ads")}, "f:ads", "colon", true},
+		{"backslash", []tar.Header{file(`..\evil`)}, `..\\evil`, "backslash", true},
+		{"newline", []tar.Header{file("a\nb")}, `a\nb`, "control", true},
+		{"escape", []tar.Header{file("\x1b[2J")}, `\x1b`, "control", true},
+		{"dot at the end", []tar.Header{file("f.")}, "f.", "ends in", true},
+		{"space at the end", []tar.Header{file("f ")}, "f ", "ends in", true},
+		{"no UTF-8", []tar.Header{{Typeflag: tar.TypeReg, Name: "\xff\xfe", Format: tar.FormatGNU, Size: 3}}, `\xff`, "UTF-8", true},
+		{"extended attribute", []tar.Header{pax("SCHILY.xattr.security.capability", "x")}, "f", "security.capability", false},
+		{"ACL", []tar.Header{pax("SCHILY.acl.access", "x")}, "f", "acl.access", false},
+	}
+	for _, c := range cases {
+		for _, foreign := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/foreign=%v", c.what, foreign), func(t *testing.T) {
+				start := time.Now()
+				_, _, err := unpackInto(t, bytes.NewReader(gzipped(t, tarOf(t, c.entries...))), TypeLayerGzip, foreign, Limits{})
+				if foreign && !c.foreign {
+					if err != nil {
+						t.Fatalf("others' archives may hold it: %v", err)
+					}
+					return
+				}
+				if diagnostic.KindOf(err) != diagnostic.Refused {
+					t.Fatalf("got %v", err)
+				}
+				if !strings.Contains(err.Error(), c.names) || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("%q does not say %q and %q", err, c.names, c.says)
+				}
+				if took := time.Since(start); took > 2*time.Second {
+					t.Errorf("it took %v", took)
+				}
+			})
+		}
+	}
+}
+
+// What no writer of Go's makes: headers changed by hand, records that contradict them, streams that go on.
+func TestUnpackRefusesBytes(t *testing.T) {
+	plain := tarOf(t, dir("d"), file("d/f"))
+	head := func(data []byte) []byte { return data[:len(data)-1024] } // without the two zero blocks at the end
+
+	// before puts an entry of a kind that describes the next one in front of it.
+	before := func(flag byte, body string, next []byte) []byte {
+		b := tarOf(t, tar.Header{Typeflag: tar.TypeReg, Name: "pax", Size: int64(len(body))})
+		b = patched(t, b, "pax", func(b []byte) { b[156] = flag })
+		copy(b[512:], body)
+		return append(head(b), next...)
+	}
+	paxEntry := func(records string, next []byte) []byte { return before(tar.TypeXHeader, records, next) }
+	short := tarOf(t, file("f"))
+	holes := tarOf(t, tar.Header{Typeflag: tar.TypeReg, Name: "f", Size: 515})
+	copy(holes[512:], "1\n0\n3\n")
+	record := func(key, value string) string {
+		s := " " + key + "=" + value + "\n"
+		n := len(s) + 1
+		for len(fmt.Sprint(n))+len(s) != n {
+			n++
+		}
+		return fmt.Sprint(n) + s
+	}
+	size := func(field []byte, bytes ...byte) { clear(field); copy(field, bytes) }
+
+	skippable := append(binary.LittleEndian.AppendUint32([]byte{0x50, 0x2a, 0x4d, 0x18}, 3), "abc"...)
+	badSum := zstandard(t, plain)
+	badSum[len(badSum)-1] ^= 1
+
+	cases := []struct {
+		what, mediaType string
+		data            []byte
+		foreign         bool
+		limits          Limits
+		says            string // "" where it is allowed
+	}{
+		{"plain gzip", TypeLayerGzip, gzipped(t, plain), false, Limits{}, ""},
+		{"plain zstd", TypeLayerZstd, zstandard(t, plain), false, Limits{}, ""},
+		{"padding to 10 KiB", TypeLayerGzip, gzipped(t, append(bytes.Clone(plain), make([]byte, 7*1024)...)), false, Limits{}, ""},
+		{"uncompressed V0", TypeV0Layer, plain, true, Limits{}, ""},
+
+		{"not gzip", TypeLayerGzip, []byte("<html>not found</html>"), false, Limits{}, "not gzip"},
+		{"empty gzip layer", TypeLayerGzip, nil, false, Limits{}, "not gzip"},
+		{"not zstd", TypeLayerZstd, []byte("<html>not found</html>"), false, Limits{}, "magic"},
+		{"gzip called zstd", TypeLayerZstd, gzipped(t, plain), false, Limits{}, "magic"},
+		{"gzip of no tar", TypeLayerGzip, gzipped(t, []byte(strings.Repeat("<html>", 200))), false, Limits{}, "header"},
+		{"uncompressed garbage", TypeV0Layer, bytes.Repeat([]byte("x"), 2048), true, Limits{}, "header"},
+		{"gzip cut", TypeLayerGzip, gzipped(t, plain)[:60], false, Limits{}, "unexpected EOF"},
+		{"gzip cut in its sum", TypeLayerGzip, gzipped(t, plain)[:len(gzipped(t, plain))-4], false, Limits{}, "unexpected EOF"},
+		{"zstd cut", TypeLayerZstd, zstandard(t, plain)[:40], false, Limits{}, "unexpected EOF"},
+		{"tar cut in a file", TypeLayerGzip, gzipped(t, plain[:512+512+1]), false, Limits{}, "unexpected EOF"},
+		{"tar cut in a header", TypeLayerGzip, gzipped(t, plain[:512+100]), false, Limits{}, "unexpected EOF"},
+		{"tar cut between files", TypeLayerGzip, gzipped(t, plain[:1024+512]), true, Limits{}, "no end"},
+		{"tar cut in its end", TypeLayerGzip, gzipped(t, plain[:len(plain)-512]), false, Limits{}, "no end"},
+		{"empty tar", TypeLayerGzip, gzipped(t, nil), false, Limits{}, "no end"},
+		{"bytes behind the tar", TypeLayerGzip, gzipped(t, append(bytes.Clone(plain), "evil"...)), false, Limits{}, "follow the end of its tar"},
+		{"a second tar", TypeLayerGzip, gzipped(t, append(bytes.Clone(plain), plain...)), false, Limits{}, "follow the end of its tar"},
+		{"second gzip member", TypeLayerGzip, append(gzipped(t, plain), gzipped(t, plain)...), false, Limits{}, "second gzip member"},
+		{"tar over two gzip members", TypeLayerGzip, append(gzipped(t, plain[:1024]), gzipped(t, plain[1024:])...), false, Limits{}, "unexpected EOF"},
+		{"bytes behind gzip", TypeLayerGzip, append(gzipped(t, plain), "evil"...), false, Limits{}, "second gzip member"},
+		{"zeros behind gzip", TypeLayerGzip, append(gzipped(t, plain), make([]byte, 512)...), false, Limits{}, "second gzip member"},
+		{"bytes behind zstd", TypeLayerZstd, append(zstandard(t, plain), "evil"...), false, Limits{}, "magic"},
+		{"zstd with a wrong sum", TypeLayerZstd, badSum, false, Limits{}, "CRC"},
+		{"skippable zstd frame", TypeLayerZstd, slices.Concat(skippable, zstandard(t, plain), skippable), false, Limits{}, ""},
+		{"zstd in two frames", TypeLayerZstd, append(zstandard(t, plain[:1024]), zstandard(t, plain[1024:])...), false, Limits{}, ""},
+		{"zstd window of 256 MiB", TypeLayerZstd, []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 18 << 3, 0x01, 0, 0}, false, Limits{}, "window"},
+		{"zstd window of 2 TiB", TypeLayerZstd, []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 31 << 3, 0x01, 0, 0}, false, Limits{}, "window"},
+		{"zstd single segment of 1 GiB", TypeLayerZstd, []byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 0x40, 0x01, 0, 0}, false, Limits{}, "exceeds"},
+		{"zstd dictionary", TypeLayerZstd, []byte{0x28, 0xb5, 0x2f, 0xfd, 0x01, 0x50, 0x77, 0x01, 0, 0}, false, Limits{}, "dictionary"},
+
+		{"more than declared", TypeLayerGzip, gzipped(t, plain), false, Limits{Unpacked: int64(len(plain)) - 512}, "declares"},
+		{"less than declared", TypeLayerGzip, gzipped(t, plain), false, Limits{Unpacked: int64(len(plain)) + 512}, "declares"},
+		{"as declared", TypeLayerGzip, gzipped(t, plain), false, Limits{Unpacked: int64(len(plain))}, ""},
+		{"declared below nothing", TypeLayerGzip, gzipped(t, plain), false, Limits{Unpacked: -1}, "declares"},
+		{"too many entries", TypeLayerGzip, gzipped(t, plain), false, Limits{Entries: 1}, "after the first 1"},
+		{"file too large", TypeLayerGzip, gzipped(t, plain), false, Limits{File: 2}, "3 bytes; 2 are possible"},
+		{"all files too large", TypeLayerGzip, gzipped(t, tarOf(t, file("a"), file("b"))), false, Limits{Total: 5}, "exceed 5 bytes"},
+		{"bomb by declared size", TypeLayerGzip, gzipped(t, patched(t, tarOf(t, file("f")), "f", func(b []byte) { size(b[124:136], 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) })), false, Limits{}, "are possible"},
+
+		{"sparse", TypeLayerGzip, gzipped(t, sparse(t, "f", 4096)), false, Limits{}, "sparse"},
+		{"sparse of others", TypeLayerGzip, gzipped(t, sparse(t, "f", 4096)), true, Limits{}, ""},
+		{"sparse of a terabyte", TypeLayerGzip, gzipped(t, sparse(t, "f", 1<<40)), true, Limits{}, "are possible"},
+		{"sparse bomb", TypeLayerGzip, gzipped(t, sparse(t, "f", 1<<30)), true, Limits{Floor: 1 << 20}, "times the size"},
+		{"sparse by PAX 1.0", TypeLayerGzip, gzipped(t, paxEntry(record("GNU.sparse.major", "1")+record("GNU.sparse.minor", "0")+record("GNU.sparse.name", "g")+record("GNU.sparse.realsize", "3"), holes)), false, Limits{}, "sparse"},
+		{"sparse by PAX 0.1", TypeLayerGzip, gzipped(t, paxEntry(record("GNU.sparse.map", "0,3")+record("GNU.sparse.numblocks", "1")+record("GNU.sparse.size", "9"), short)), false, Limits{}, "sparse"},
+		{"sparse by PAX of a terabyte", TypeLayerGzip, gzipped(t, paxEntry(record("GNU.sparse.map", "0,3")+record("GNU.sparse.numblocks", "1")+record("GNU.sparse.size", "1099511627776"), short)), true, Limits{}, "are possible"},
+
+		{"PAX name", TypeLayerGzip, gzipped(t, paxEntry(record("path", "g"), short)), false, Limits{}, ""},
+		{"PAX name out", TypeLayerGzip, gzipped(t, paxEntry(record("path", "../evil"), short)), true, Limits{}, "../evil"},
+		{"PAX name with a NUL", TypeLayerGzip, gzipped(t, paxEntry(record("path", "a\x00b"), short)), true, Limits{}, "header"},
+		{"PAX size that swallows the next header", TypeLayerGzip, gzipped(t, paxEntry(record("size", "1024"), short)), false, Limits{}, "no end"},
+		{"PAX size below nothing", TypeLayerGzip, gzipped(t, paxEntry(record("size", "-1"), short)), true, Limits{}, "header"},
+		{"PAX size beyond all", TypeLayerGzip, gzipped(t, paxEntry(record("size", "9223372036854775807"), short)), true, Limits{}, "are possible"},
+		{"PAX record with a wrong length", TypeLayerGzip, gzipped(t, paxEntry("99 path=x\n", short)), true, Limits{}, "header"},
+		{"size below nothing", TypeLayerGzip, gzipped(t, patched(t, plain, "d/f", func(b []byte) {
+			size(b[124:136], 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
+		})), true, Limits{}, "header"},
+		{"size in base 256", TypeLayerGzip, gzipped(t, patched(t, plain, "d/f", func(b []byte) { size(b[124:136], 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3) })), false, Limits{}, ""},
+		{"GNU name and PAX name", TypeLayerGzip, gzipped(t, before(tar.TypeGNULongName, "g\x00", paxEntry(record("path", "h"), short))), true, Limits{}, "second name"},
+		{"PAX name and GNU name", TypeLayerGzip, gzipped(t, paxEntry(record("path", "h"), before(tar.TypeGNULongName, "g\x00", short))), true, Limits{}, "second name"},
+		{"GNU target and PAX target", TypeLayerGzip, gzipped(t, paxEntry(record("linkpath", "f"), before(tar.TypeGNULongLink, "../evil\x00", tarOf(t, link("l", "f"), file("f"))))), true, Limits{}, "second target"},
+		{"GNU name out", TypeLayerGzip, gzipped(t, before(tar.TypeGNULongName, "../evil\x00", short)), true, Limits{}, "../evil"},
+		{"slash behind a file", TypeLayerGzip, gzipped(t, before(tar.TypeGNULongName, "f/\x00", short)), true, Limits{}, `""`},
+		{"folder with a size", TypeLayerGzip, gzipped(t, patched(t, plain, "d/", func(b []byte) { copy(b[124:136], "00000001000\x00") })), true, Limits{}, "it is no file and has 512 bytes"},
+		{"link with a size", TypeLayerGzip, gzipped(t, patched(t, tarOf(t, file("f"), link("l", "f")), "l", func(b []byte) { copy(b[124:136], "00000001000\x00") })), true, Limits{}, "it is no file and has 512 bytes"},
+		{"contiguous file", TypeLayerGzip, gzipped(t, patched(t, plain, "d/f", func(b []byte) { b[156] = tar.TypeCont })), true, Limits{}, "kind"},
+		{"unknown kind", TypeLayerGzip, gzipped(t, patched(t, plain, "d/f", func(b []byte) { b[156] = 'Z' })), true, Limits{}, "kind"},
+		{"GNU volume", TypeLayerGzip, gzipped(t, patched(t, plain, "d/f", func(b []byte) { b[156] = 'V' })), true, Limits{}, "kind"},
+		{"wrong checksum", TypeLayerGzip, gzipped(t, append([]byte{'x'}, plain[1:]...)), true, Limits{}, "header"},
+	}
+	for _, c := range cases {
+		t.Run(c.what, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			start := time.Now()
+			_, _, err := unpackInto(t, bytes.NewReader(c.data), c.mediaType, c.foreign, c.limits)
+			took := time.Since(start)
+			runtime.ReadMemStats(&after)
+			if c.says == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diagnostic.KindOf(err) != diagnostic.Refused || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v, want %q", err, c.says)
+			}
+			if n := after.TotalAlloc - before.TotalAlloc; n > 64<<20 || took > 5*time.Second {
+				t.Errorf("it took %d MiB and %v", n>>20, took)
+			}
+		})
+	}
+}
+
+// A layer of a few hundred kilobytes that becomes gigabytes is stopped at the floor, whatever the file limit allows.
+func TestUnpackStopsABomb(t *testing.T) {
+	const floor = 8 << 20
+	pr, pw := io.Pipe()
+	go func() {
+		z, _ := zstd.NewWriter(pw, zstd.WithEncoderConcurrency(1))
+		w := tar.NewWriter(z)
+		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "bomb", Size: 4 << 30})
+		for err == nil {
+			_, err = io.CopyN(w, zeros{}, 1<<20)
+		}
+		pw.CloseWithError(errors.Join(z.Close(), err))
+	}()
+	inside, _, err := unpackInto(t, pr, TypeLayerZstd, false, Limits{Floor: floor})
+	pr.Close()
+	if diagnostic.KindOf(err) != diagnostic.Refused || !strings.Contains(err.Error(), "20 times its size") {
+		t.Errorf("got %v", err)
+	}
+	if len(inside) != 1 {
+		t.Errorf("files %q", inside)
+	}
+}
+
+func TestUnpackKeeps(t *testing.T) {
+	old := syscall.Umask(0o022)
+	defer syscall.Umask(old)
+	suid := tar.Header{Typeflag: tar.TypeReg, Name: "bin/tool", Mode: 0o6755, Size: 3, Uid: 0, Gid: 0, ModTime: time.Unix(1<<31, 0)}
+	open := file("d/writable")
+	open.Mode = 0o666
+	data := gzipped(t, tarOf(t, dir("bin"), suid, dir("d"), open, link("d/l", "../bin/tool"), link("m", "d/l"), dir("empty")))
+	parent := t.TempDir()
+	root, err := os.OpenRoot(parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if err := Unpack(bytes.NewReader(data), TypeLayerGzip, root, false, Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"bin/tool -r-xr-xr-x 3", "d/l -> ../bin/tool", "d/writable -r--r--r-- 3", "m -> d/l"}
+	got := listing(t, parent)
+	if len(got) != len(want) {
+		t.Fatalf("got %q", got)
+	}
+	for i := range want {
+		if !strings.HasPrefix(got[i], want[i]) {
+			t.Errorf("got %q, want %q", got[i], want[i])
+		}
+	}
+	if info, err := os.Stat(filepath.Join(parent, "empty")); err != nil || info.Mode() != fs.ModeDir|0o755 {
+		t.Errorf("empty folder: %v, %v", info, err)
+	}
+}
+
+func TestUnpackForeign(t *testing.T) {
+	second := file("f")
+	second.Size = 5
+	for _, c := range []struct {
+		what    string
+		entries []tar.Header
+		want    []string
+	}{
+		{"the last of two files counts", []tar.Header{file("f"), second}, []string{"f -r--r--r-- 5"}},
+		{"a file in place of a link", []tar.Header{file("g"), link("f", "g"), second}, []string{"f -r--r--r-- 5", "g -r--r--r-- 3"}},
+		{"a link in place of a file", []tar.Header{file("g"), file("f"), link("f", "g")}, []string{"f -> g", "g -r--r--r-- 3"}},
+		{"folders left out", []tar.Header{file("a/b/f"), file("a/c/f")}, []string{"a/b/f -r--r--r-- 3", "a/c/f -r--r--r-- 3"}},
+		{"folder named after its file", []tar.Header{file("a/f"), dir("a"), dir("a")}, []string{"a/f -r--r--r-- 3"}},
+		{"dot before names", []tar.Header{dir("."), dir("./a"), file("./a/f")}, []string{"a/f -r--r--r-- 3"}},
+		{"link to another layer's file", []tar.Header{link("libz.so", "libz.so.1")}, []string{"libz.so -> libz.so.1"}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			parent := t.TempDir()
+			root, err := os.OpenRoot(parent)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer root.Close()
+			if err := Unpack(bytes.NewReader(gzipped(t, tarOf(t, c.entries...))), TypeV0Gzip, root, true, Limits{}); err != nil {
+				t.Fatal(err)
+			}
+			got := listing(t, parent)
+			for i := range got {
+				fields := strings.Fields(got[i])
+				got[i] = strings.Join(fields[:3], " ")
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+	t.Run("case clash of folders left out", func(t *testing.T) {
+		_, _, err := unpackInto(t, bytes.NewReader(gzipped(t, tarOf(t, file("a/f"), file("A/g")))), TypeV0Gzip, true, Limits{})
+		if diagnostic.KindOf(err) != diagnostic.Refused || !strings.Contains(err.Error(), "A/g") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// Whoever verifies the bytes says so with the last of them: this has to be seen, and to be told as it is.
+func TestUnpackReadsToTheEndAndPassesOnErrors(t *testing.T) {
+	corrupt := &diagnostic.Error{Kind: diagnostic.Corrupt, What: "blob", Why: "its digest is another"}
+	plain := tarOf(t, file("f"))
+	for mediaType, data := range map[string][]byte{TypeLayerGzip: gzipped(t, plain), TypeLayerZstd: zstandard(t, plain), TypeV0Layer: plain} {
+		for _, n := range []int{0, 3, len(data) / 2, len(data) - 1, len(data)} {
+			_, _, err := unpackInto(t, io.MultiReader(bytes.NewReader(data[:n]), failing{corrupt}), mediaType, true, Limits{})
+			if !errors.Is(err, corrupt) {
+				t.Errorf("%s, after %d of %d bytes: got %v", mediaType, n, len(data), err)
+			}
+		}
+	}
+	if _, _, err := unpackInto(t, bytes.NewReader(nil), "text/html", true, Limits{}); diagnostic.KindOf(err) != diagnostic.Unsupported {
+		t.Errorf("got %v", err)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// A tree with more folders than a process has handles, and links whose targets cost work.
+func TestUnpackManyFoldersAndLinks(t *testing.T) {
+	entries := []tar.Header{dir("x")}
+	for i := range 1500 {
+		d := fmt.Sprintf("d%d", i)
+		entries = append(entries, dir(d), file(d+"/f"), link(fmt.Sprintf("l%d", i), strings.Repeat("x/../", 30)+d+"/f"))
+	}
+	start := time.Now()
+	var limit, few syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	few = limit
+	few.Cur = 256
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+	inside, _, err := unpackInto(t, bytes.NewReader(gzipped(t, tarOf(t, entries...))), TypeLayerGzip, false, Limits{})
+	if err != nil || len(inside) != 4501 {
+		t.Fatalf("%d entries, %v", len(inside), err)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
