@@ -294,6 +294,7 @@ func (x Index) Select(want Triple) (Descriptor, error) {
 			}
 		}
 	}
+	byTarget := len(open) > 0
 	for _, d := range x.Manifests {
 		if d.Annotations[AnnotationTarget] != "" || d.Platform == nil {
 			continue
@@ -302,7 +303,7 @@ func (x Index) Select(want Triple) (Descriptor, error) {
 		p := want.Platform()
 		switch {
 		case d.Platform.OS != p.OS || d.Platform.Architecture != p.Architecture:
-		case d.Platform.Variant == p.Variant && len(open) == 0:
+		case d.Platform.Variant == p.Variant && !byTarget:
 			return d, nil
 		case d.Platform.Variant == "" || p.Variant == "":
 			open = append(open, d)

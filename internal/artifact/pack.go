@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/gzip"
@@ -170,6 +171,7 @@ func writeLayer(w io.Writer, compression Compression, fsys fs.FS, tree Tree) (in
 			return 0, err
 		}
 		z.OS = 255
+		z.ModTime = time.Unix(0, 0) // klauspost writes the zero Time as a time
 		compressor = z
 	default:
 		z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1))

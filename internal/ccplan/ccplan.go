@@ -81,7 +81,7 @@ var constraints = map[string]string{
 // as many underscores behind its name as it takes. A file at the root that is called like one of the names in this list
 // but :<library> is left out of the lists of files, because no label can name it.
 func New(in Input) Plan {
-	p := planner{Input: in, libraries: map[string]artifact.Library{}, made: map[string][]Target{}, taken: map[string]bool{in.Name: true}, fixed: map[string]string{}}
+	p := planner{Input: in, libraries: map[string]artifact.Library{}, made: map[string][]Target{}, labels: map[mode]map[string]string{}, taken: map[string]bool{in.Name: true}, fixed: map[string]string{}}
 	if t, err := artifact.ParseTriple(in.Package.Target); err == nil {
 		p.linux = t.OS == "linux"
 		p.compatible = []string{"@platforms//cpu:" + constraints[t.Arch], "@platforms//os:" + constraints[t.OS]}
@@ -120,7 +120,9 @@ type planner struct {
 	siblings   map[string][]string // shared library to the shared libraries that it NEEDs
 	needed     map[string]bool     // shared libraries that another NEEDs
 	circle     map[string]int      // library to the number of the circle of libraries that need each other; 0: in none
+	members    map[int][]string    // number of a circle to the libraries in it, sorted
 	made       map[string][]Target // library to the targets that import it
+	labels     map[mode]map[string]string
 }
 
 // unique gives a name that nothing else has, and takes it.
@@ -258,9 +260,15 @@ func (p *planner) linking() {
 	}
 	both := p.forms(asBoth)
 	if len(p.order) > 1 {
+		names := map[string]string{} // all of them before the names of imports, which nobody needs to know
 		for _, l := range p.order {
 			if l != p.Name {
-				together(p.unique(l), "", asBoth, both, []string{l})
+				names[l] = p.unique(l)
+			}
+		}
+		for _, l := range p.order {
+			if l != p.Name {
+				together(names[l], "", asBoth, both, p.with(l))
 			}
 		}
 	}
@@ -273,14 +281,32 @@ func (p *planner) linking() {
 
 // imported makes the target that imports one library and returns its label. Of targets that would be alike, one is made.
 func (p *planner) imported(name string, as mode, forms map[string]form) string {
+	if label := p.labels[as][name]; label != "" {
+		return label
+	}
+	label := p.importedAnew(name, as, forms)
+	if p.labels[as] == nil {
+		p.labels[as] = map[string]string{}
+	}
+	p.labels[as][name] = label
+	return label
+}
+
+func (p *planner) importedAnew(name string, as mode, forms map[string]form) string {
 	l, f := p.libraries[name], forms[name]
 	var deps []string
 	for _, other := range l.Requires {
 		if _, ok := p.libraries[other]; !ok || other == name || p.closes(name, other) {
 			continue
 		}
-		if label := p.imported(other, as, forms); !slices.Contains(deps, label) {
-			deps = append(deps, label)
+		needed := []string{other}
+		if p.circle[other] != p.circle[name] {
+			needed = p.with(other)
+		}
+		for _, n := range needed {
+			if label := p.imported(n, as, forms); !slices.Contains(deps, label) {
+				deps = append(deps, label)
+			}
 		}
 	}
 	var attrs []Attr
@@ -355,7 +381,7 @@ func (p *planner) findSiblings() {
 
 // findCircles numbers the libraries that need each other (Tarjan's strongly connected components of more than one).
 func (p *planner) findCircles() {
-	p.circle = map[string]int{}
+	p.circle, p.members = map[string]int{}, map[int][]string{}
 	number, low, onStack := map[string]int{}, map[string]int{}, map[string]bool{}
 	var stack []string
 	circles := 0
@@ -383,6 +409,7 @@ func (p *planner) findCircles() {
 		stack = stack[:at]
 		if len(members) > 1 {
 			circles++
+			p.members[circles] = slices.Sorted(slices.Values(members))
 		}
 		for _, m := range members {
 			onStack[m] = false
@@ -402,6 +429,15 @@ func (p *planner) findCircles() {
 // circle: every circle has an edge from a lesser name to a greater one.
 func (p *planner) closes(name, other string) bool {
 	return p.circle[name] != 0 && p.circle[name] == p.circle[other] && name < other
+}
+
+// with gives a library and those that it is in a circle with: the dependencies among them lead to some of them only, so
+// whoever needs one from outside has to name all.
+func (p *planner) with(name string) []string {
+	if p.circle[name] == 0 {
+		return []string{name}
+	}
+	return p.members[p.circle[name]]
 }
 
 // again gives the linker options that search archives which need each other until nothing is missing any more. Linkers
@@ -434,7 +470,7 @@ func (p *planner) again(forms map[string]form, libraries []string) (linkopts, ar
 		}
 		linkopts = append(linkopts, "-Wl,--start-group")
 		for _, archive := range circles[n] {
-			linkopts = append(linkopts, "$(location "+archive+")")
+			linkopts = append(linkopts, "$(execpath "+archive+")")
 		}
 		linkopts = append(linkopts, "-Wl,--end-group")
 		archives = append(archives, circles[n]...)

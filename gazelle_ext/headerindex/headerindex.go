@@ -1,0 +1,200 @@
+// Package headerindex reads a header index: which label answers an #include.
+//
+// An index is one JSON object from include path, as people write it between the brackets, to a list of labels:
+//
+//	{"zlib.h": ["@zlib//:zlib"], "openssl/ssl.h": ["@openssl//:openssl"]}
+//
+// This is the form of header_index.json in a fetched library's repository (internal/buildfile renders it) and the one
+// that gazelle_cc reads since 0.6.0. Its older form, a plain string in place of the list, is read too.
+//
+// Invariant: an index is read whole or not at all, and what is read is what encoding/json would make of the same bytes,
+// in the order of the file. Labels are handed on as they are written; what they mean is for the Gazelle language above
+// this package to say.
+package headerindex
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"unicode/utf8"
+)
+
+// Claim says that Label has the header Header.
+type Claim struct {
+	Header string // the include path: no brackets, no quotes
+	Label  string
+}
+
+// Parse returns the claims of an index in the order of the file; a header with several labels makes several. An error
+// names the line, counted from 1, and there are no claims then.
+//
+// It is not written with encoding/json because Gazelle's start-up counts in milliseconds, and an index of many
+// libraries in ten thousands of headers.
+func Parse(data []byte) ([]Claim, error) {
+	if !utf8.Valid(data) {
+		// encoding/json would replace what is wrong; a header of that name exists nowhere.
+		return nil, fmt.Errorf("the header index is not UTF-8")
+	}
+	// One string for the whole file, of which all headers and labels are parts.
+	p := parser{text: string(data), claims: make([]Claim, 0, bytes.Count(data, []byte{':', ' '}))}
+	if err := p.object(); err != nil {
+		return nil, err
+	}
+	return p.claims, nil
+}
+
+type parser struct {
+	text   string
+	pos    int // of the next byte in text
+	claims []Claim
+}
+
+func (p *parser) object() error {
+	if err := p.expect('{', "at the start of a header index"); err != nil {
+		return err
+	}
+	if p.next() == '}' {
+		p.pos++
+		return p.end()
+	}
+	for {
+		header, err := p.name("an include path")
+		if err != nil {
+			return err
+		}
+		if err := p.expect(':', "after the include path"); err != nil {
+			return err
+		}
+		if err := p.labels(header); err != nil {
+			return err
+		}
+		switch p.next() {
+		case ',':
+			p.pos++
+		case '}':
+			p.pos++
+			return p.end()
+		default:
+			return p.errorf("expected ',' or '}' after the labels of %q, found %s", header, p.found())
+		}
+	}
+}
+
+// labels reads what stands behind an include path: a label, or a list of them.
+func (p *parser) labels(header string) error {
+	if p.next() == '"' {
+		return p.label(header)
+	}
+	if p.next() != '[' {
+		return p.errorf("expected a label or a list of labels for %q, found %s", header, p.found())
+	}
+	p.pos++
+	if p.next() == ']' {
+		p.pos++
+		return nil
+	}
+	for {
+		if err := p.label(header); err != nil {
+			return err
+		}
+		switch p.next() {
+		case ',':
+			p.pos++
+		case ']':
+			p.pos++
+			return nil
+		default:
+			return p.errorf("expected ',' or ']' after a label of %q, found %s", header, p.found())
+		}
+	}
+}
+
+func (p *parser) label(header string) error {
+	label, err := p.name("a label")
+	if err == nil {
+		p.claims = append(p.claims, Claim{Header: header, Label: label})
+	}
+	return err
+}
+
+// name reads a string that must not be empty; what says what it is, for the error.
+func (p *parser) name(what string) (string, error) {
+	if p.next() != '"' {
+		return "", p.errorf("expected %s in double quotes, found %s", what, p.found())
+	}
+	start, escaped := p.pos, false
+	for i := start + 1; i < len(p.text); i++ {
+		switch c := p.text[i]; {
+		case c == '\\':
+			escaped = true
+			i++ // the escaped byte ends nothing
+		case c < ' ':
+			return "", p.errorf("%s is not closed on its line", what)
+		case c == '"':
+			s := p.text[start+1 : i]
+			if escaped {
+				var err error
+				if s, err = unescape(p.text[start : i+1]); err != nil {
+					return "", p.errorf("%s: %v", what, err)
+				}
+			}
+			if s == "" {
+				return "", p.errorf("%s is empty", what)
+			}
+			p.pos = i + 1
+			return s, nil
+		}
+	}
+	return "", p.errorf("%s is not closed", what)
+}
+
+func unescape(quoted string) (s string, err error) {
+	err = json.Unmarshal([]byte(quoted), &s)
+	return s, err
+}
+
+// next skips white space and returns the byte that follows it, 0 at the end of the text.
+func (p *parser) next() byte {
+	for ; p.pos < len(p.text); p.pos++ {
+		switch c := p.text[p.pos]; c {
+		case ' ', '\t', '\r', '\n':
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+func (p *parser) expect(c byte, where string) error {
+	if p.next() != c || p.pos == len(p.text) {
+		return p.errorf("expected '%c' %s, found %s", c, where, p.found())
+	}
+	p.pos++
+	return nil
+}
+
+func (p *parser) end() error {
+	p.next()
+	if p.pos < len(p.text) {
+		return p.errorf("expected nothing after the closing '}', found %s", p.found())
+	}
+	return nil
+}
+
+func (p *parser) found() string {
+	if p.pos == len(p.text) {
+		return "the end of the file"
+	}
+	r, _ := utf8.DecodeRuneInString(p.text[p.pos:])
+	return fmt.Sprintf("%q", r)
+}
+
+func (p *parser) errorf(format string, args ...any) error {
+	line := 1
+	for _, c := range []byte(p.text[:p.pos]) {
+		if c == '\n' {
+			line++
+		}
+	}
+	return fmt.Errorf("line %d: %s", line, fmt.Sprintf(format, args...))
+}

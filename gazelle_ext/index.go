@@ -1,0 +1,154 @@
+package ocipkg
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/bazelbuild/bazel-gazelle/label"
+
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
+)
+
+// library is a label that an index gives, with what a warning about it has to say.
+type library struct {
+	label   label.Label
+	written string // as in the index: how Gazelle prints a label depends on its version
+	file    *indexFile
+}
+
+// claim is what an index says of a header.
+type claim struct {
+	header  string
+	library *library
+}
+
+// indexFile is a header index that a directive names.
+type indexFile struct {
+	name string // slash-separated, relative to the repository root, cleaned
+	// claims reads the file when it is first called. A file that cannot be used is reported then, once, and has none.
+	claims func() []claim
+}
+
+// answer is what became of the claims to one header.
+type answer struct {
+	winner *library
+	rival  *library // the next one with another label; nil where there is none
+}
+
+// indexList is the indexes in force in some directories, in the order in which they were named.
+type indexList struct {
+	files []*indexFile
+	// answers gives for each header its library. It reads the files when it is first called.
+	answers func() map[string]answer
+}
+
+// indexes holds each file and each list of files once, however many directories use it. Safe for concurrent use: which
+// of Gazelle's phases run in parallel is a matter of its version.
+type indexes struct {
+	mu    sync.Mutex
+	files map[string]*indexFile // by name
+	lists map[string]*indexList // by the names, joined with newlines, which no name contains
+}
+
+// list returns the list of these files, nil for none. buildFile is where the directive stands that brought the last of
+// them, for errors.
+func (x *indexes) list(names []string, repoRoot, buildFile string) *indexList {
+	if len(names) == 0 {
+		return nil
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	key := strings.Join(names, "\n")
+	if list := x.lists[key]; list != nil {
+		return list
+	}
+	if x.files == nil {
+		x.files, x.lists = map[string]*indexFile{}, map[string]*indexList{}
+	}
+	list := &indexList{}
+	for _, name := range names {
+		file := x.files[name]
+		if file == nil {
+			file = newIndexFile(name, filepath.Join(repoRoot, filepath.FromSlash(name)), buildFile)
+			x.files[name] = file
+		}
+		list.files = append(list.files, file)
+	}
+	list.answers = sync.OnceValue(func() map[string]answer { return settle(list.files) })
+	x.lists[key] = list
+	return list
+}
+
+func newIndexFile(name, path, buildFile string) *indexFile {
+	file := &indexFile{name: name}
+	file.claims = sync.OnceValue(func() []claim {
+		claims, err := file.read(path)
+		if err != nil {
+			log.Printf("%s: # gazelle:%s %s: %v. No header is looked up in this index.", buildFile, indexDirective, name, err)
+		}
+		return claims
+	})
+	return file
+}
+
+func (file *indexFile) read(path string) ([]claim, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.New("there is no such file; the path is relative to the repository root")
+	} else if err != nil {
+		return nil, err
+	}
+	parsed, err := headerindex.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	// There are few labels and many headers, and reading a label takes longer than all the rest.
+	libraries := map[string]*library{}
+	claims := make([]claim, len(parsed))
+	for i, p := range parsed {
+		lib := libraries[p.Label]
+		if lib == nil {
+			l, err := label.Parse(p.Label)
+			if err != nil {
+				return nil, fmt.Errorf("header %s: %w", p.Header, err)
+			}
+			if l.Relative {
+				return nil, fmt.Errorf("header %s: label %s is relative, and an index is in no package; write @repository//package:name", p.Header, p.Label)
+			}
+			lib = &library{label: l, written: p.Label, file: file}
+			libraries[p.Label] = lib
+		}
+		claims[i] = claim{header: p.Header, library: lib}
+	}
+	return claims, nil
+}
+
+// settle gives each header to who claims it first.
+func settle(files []*indexFile) map[string]answer {
+	n := 0
+	for _, file := range files {
+		n += len(file.claims())
+	}
+	answers := make(map[string]answer, n)
+	for _, file := range files {
+		for _, c := range file.claims() {
+			a, taken := answers[c.header]
+			switch {
+			case !taken:
+				a.winner = c.library
+			case a.rival == nil && a.winner.label != c.library.label:
+				a.rival = c.library
+			default:
+				continue
+			}
+			answers[c.header] = a
+		}
+	}
+	return answers
+}

@@ -1,0 +1,378 @@
+package ccplan
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+)
+
+var update = flag.Bool("update", false, "write the goldens anew")
+
+const linux = "x86_64-unknown-linux-gnu"
+
+func static(path, pic string) *artifact.StaticLibrary {
+	s := &artifact.StaticLibrary{Path: path, PIC: pic}
+	if pic != "pic" {
+		s.Reason = "o.o: R_X86_64_PC32 against symbol table"
+	}
+	return s
+}
+
+func shared(path, soname string, needed ...string) *artifact.SharedLibrary {
+	return &artifact.SharedLibrary{Path: path, SONAME: soname, Needed: append(needed, "libc.so.6")}
+}
+
+// library is one with both forms, in the usual places.
+func library(name string, requires ...string) artifact.Library {
+	var needed []string
+	for _, r := range requires {
+		needed = append(needed, "lib"+r+".so.1")
+	}
+	return artifact.Library{Name: name, Static: static("lib/lib"+name+".a", "pic"), Shared: shared("lib/lib"+name+".so.1", "lib"+name+".so.1", needed...), Requires: requires}
+}
+
+func pkg(libraries ...artifact.Library) *artifact.Package {
+	p := &artifact.Package{Schema: 1, Name: "test", Libraries: libraries, Includes: []string{"include"}}
+	if len(libraries) > 0 {
+		p.Target = linux
+	}
+	return p
+}
+
+// changed changes a value and returns it, so that a case is one expression.
+func changed[T any](v T, change func(T)) T {
+	change(v)
+	return v
+}
+
+// input is a repository with the files that the package names, and others.
+func input(name string, p *artifact.Package, others ...string) Input {
+	files := others
+	for _, l := range p.Libraries {
+		if l.Static != nil {
+			files = append(files, l.Static.Path)
+		}
+		if l.Shared != nil {
+			files = append(files, l.Shared.Path)
+		}
+	}
+	files = append(files, p.PkgConfig...)
+	files = append(files, p.Licenses...)
+	slices.Sort(files)
+	return Input{Name: name, Package: p, Files: slices.Compact(files)}
+}
+
+var (
+	onlyStatic = func(name, pic string, requires ...string) artifact.Library {
+		return artifact.Library{Name: name, Static: static("lib/lib"+name+".a", pic), Requires: requires}
+	}
+	onlyShared = func(name string, requires ...string) artifact.Library {
+		l := library(name, requires...)
+		l.Static = nil
+		return l
+	}
+	withPIC = func(l artifact.Library, pic string) artifact.Library {
+		l.Static = static(l.Static.Path, pic)
+		return l
+	}
+	withRunPath = func(l artifact.Library, dirs ...string) artifact.Library {
+		l.Shared.RunPath = dirs
+		return l
+	}
+	withSystem = func(p *artifact.Package) { p.SystemLibraries = []string{"m"} }
+)
+
+var cases = map[string]Input{
+	"one_library": input("zlib", changed(pkg(library("z")), func(p *artifact.Package) {
+		p.SystemLibraries, p.Defines, p.Linkopts = []string{"m", "pthread"}, []string{"Z=1"}, []string{"-Wl,-z,now"}
+		p.PkgConfig, p.Licenses = []string{"lib/pkgconfig/zlib.pc"}, []string{"share/licenses/zlib/LICENSE"}
+	}), "include/zlib.h", "include/zconf.h", "libz.a", "lib/libz.so"),
+	"file_is_not_called_as_its_soname": input("odd", pkg(artifact.Library{Name: "odd", Shared: shared("lib/libodd.so", "libodd.so.7")})),
+	"no_soname":                        input("odd", pkg(artifact.Library{Name: "odd", Shared: shared("lib/libodd.so", "")})),
+	"one_needs_the_other":              input("ab", pkg(library("a", "b"), library("b"))),
+	"one_finds_the_other_by_origin":    input("ab", pkg(withRunPath(library("a", "b"), "/opt/lib", "$ORIGIN/."), library("b"))),
+	"static_only":                      input("s", changed(pkg(onlyStatic("s", "pic")), withSystem), "include/s.h"),
+	"shared_only":                      input("s", changed(pkg(onlyShared("s")), withSystem), "include/s.h"),
+	"headers_only":                     input("h", pkg(), "include/h/a.h", "include/h/b"),
+	"static_a_and_shared_b":            input("ab", changed(pkg(onlyStatic("a", "pic", "b"), onlyShared("b")), withSystem)),
+	"shared_a_needs_b_which_is_both":   input("ab", pkg(onlyShared("a", "b"), library("b"))),
+	"pic_none_with_shared":             input("z", pkg(withPIC(library("z"), "none"))),
+	"pic_none_alone":                   input("z", pkg(onlyStatic("z", "none"))),
+	"pic_pie":                          input("z", pkg(withPIC(library("z"), "pie"))),
+	"archives_in_a_circle":             input("mkl", changed(pkg(onlyStatic("a", "pic", "b"), onlyStatic("b", "pic", "c"), onlyStatic("c", "pic", "a", "d"), onlyStatic("d", "pic")), withSystem)),
+	"called_as_the_repository":         input("a", pkg(library("a"), library("b"))),
+	"called_as_our_targets":            input("static", pkg(library("headers"), library("static"), library("files"), library("z"), library("z_static"), library("z_import"))),
+	"flat_and_foreign": input("f", changed(pkg(artifact.Library{Name: "f", Static: static("libf.a", "pic"), Shared: shared("libf.so", "")}), func(p *artifact.Package) { p.Includes = []string{"."} }),
+		"README", "f", "f.h", "f.hpp", "f_import", "files", "index.html", "license", "sub/deep.h"),
+	"words_for_the_shell": input("h", changed(pkg(onlyStatic("s", "pic")), func(p *artifact.Package) {
+		p.Defines, p.Linkopts, p.Includes = []string{`GREETING="it's $5"`, "PLAIN=1"}, []string{"-Wl,-rpath,$ORIGIN/x y"}, []string{"include", "include/$sub"}
+	}), "include/$sub/a.h"),
+}
+
+func text(p Plan) string {
+	var b strings.Builder
+	for _, t := range p.Targets {
+		if t.Doc != "" {
+			fmt.Fprintf(&b, "# %s\n", t.Doc)
+		}
+		fmt.Fprintf(&b, "%s %s\n", t.Kind, t.Name)
+		for _, a := range t.Attrs {
+			fmt.Fprintf(&b, "    %s = %q\n", a.Name, a.Value)
+		}
+	}
+	fmt.Fprintf(&b, "files = %q\n", p.Files)
+	for _, include := range slices.Sorted(maps.Keys(p.Index)) {
+		fmt.Fprintf(&b, "#include <%s> is :%s\n", include, p.Index[include])
+	}
+	return b.String()
+}
+
+func TestPlans(t *testing.T) {
+	for name, in := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := text(New(in))
+			golden := filepath.Join("testdata", name+".golden")
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// attr returns a list attribute, or a string one as a list of one.
+func (t Target) attr(name string) []string {
+	for _, a := range t.Attrs {
+		if a.Name == name {
+			if s, ok := a.Value.(string); ok {
+				return []string{s}
+			}
+			return a.Value.([]string)
+		}
+	}
+	return nil
+}
+
+// sound checks what must hold of every plan.
+func sound(t *testing.T, in Input, p Plan) {
+	t.Helper()
+	targets := map[string]Target{}
+	for _, target := range p.Targets {
+		if _, twice := targets[target.Name]; twice {
+			t.Errorf("two targets are called %s", target.Name)
+		}
+		targets[target.Name] = target
+	}
+	for _, f := range p.Files {
+		if _, clash := targets[f]; clash {
+			t.Errorf("a file and a target are called %s", f)
+		}
+		if !slices.Contains(in.Files, f) {
+			t.Errorf("%s is no file", f)
+		}
+	}
+	if _, ok := targets[in.Name]; !ok {
+		t.Errorf("no target :%s", in.Name)
+	}
+	for _, target := range p.Targets {
+		for _, name := range []string{"srcs", "hdrs", "static_library", "shared_library", "additional_linker_inputs"} {
+			files := target.attr(name)
+			for i, f := range files {
+				if !slices.Contains(p.Files, f) || slices.Index(files, f) != i {
+					t.Errorf("%s of :%s has %s, which is no file, or has it twice", name, target.Name, f)
+				}
+			}
+		}
+	}
+	// No circle among targets, and what a target depends on is there, once.
+	state := map[string]int{}
+	var visit func(name string)
+	visit = func(name string) {
+		if state[name] == 1 {
+			t.Errorf(":%s depends on itself", name)
+		}
+		if state[name] != 0 {
+			return
+		}
+		state[name] = 1
+		deps := targets[name].attr("deps")
+		for i, d := range deps {
+			if _, ok := targets[strings.TrimPrefix(d, ":")]; !ok || slices.Index(deps, d) != i {
+				t.Errorf(":%s depends on %s, which is not there, or does so twice", name, d)
+			}
+			visit(strings.TrimPrefix(d, ":"))
+		}
+		state[name] = 2
+	}
+	for name := range targets {
+		visit(name)
+	}
+	// Whatever people depend on brings each library in one form, with everything that it needs; and a shared library
+	// that nothing replaces brings shared what it NEEDs, or that is missing at run time.
+	byFile, bySONAME := map[string]artifact.Library{}, map[string]string{}
+	for _, l := range in.Package.Libraries {
+		if l.Static != nil {
+			byFile[l.Static.Path] = l
+		}
+		if l.Shared != nil {
+			byFile[l.Shared.Path] = l
+			bySONAME[l.Shared.SONAME] = l.Name
+		}
+	}
+	for _, target := range p.Targets {
+		if target.Kind != Library {
+			continue
+		}
+		imports := map[string]Target{} // library name to the target that brings it
+		seen := map[string]bool{}
+		var collect func(name string)
+		collect = func(name string) {
+			if seen[name] {
+				return
+			}
+			seen[name] = true
+			for _, f := range slices.Concat(targets[name].attr("static_library"), targets[name].attr("shared_library")) {
+				l := byFile[f].Name
+				if other, ok := imports[l]; ok && other.Name != name {
+					t.Errorf(":%s brings %s by %s and %s", target.Name, l, other.Name, name)
+				}
+				imports[l] = targets[name]
+			}
+			for _, d := range targets[name].attr("deps") {
+				collect(strings.TrimPrefix(d, ":"))
+			}
+		}
+		collect(target.Name)
+		for _, l := range in.Package.Libraries {
+			by, ok := imports[l.Name]
+			if !ok {
+				continue
+			}
+			for _, other := range l.Requires {
+				if _, ok := imports[other]; !ok && slices.ContainsFunc(in.Package.Libraries, func(o artifact.Library) bool { return o.Name == other }) {
+					t.Errorf(":%s brings %s without the %s that it needs", target.Name, l.Name, other)
+				}
+			}
+			if len(by.attr("shared_library")) == 0 {
+				continue
+			}
+			for _, needed := range l.Shared.Needed {
+				sibling, ok := bySONAME[needed]
+				if !ok || sibling == l.Name {
+					continue
+				}
+				o := imports[sibling]
+				if len(o.attr("shared_library")) == 0 || len(by.attr("static_library")) == 0 && len(o.attr("static_library")) > 0 {
+					t.Errorf(":%s brings the shared %s, and %s by %s is not there when it runs", target.Name, l.Name, sibling, o.Name)
+				}
+			}
+		}
+	}
+	for include, target := range p.Index {
+		if _, ok := targets[target]; !ok || include == "" {
+			t.Errorf("<%s> is :%s, which is not there", include, target)
+		}
+	}
+}
+
+func TestPlansAreSound(t *testing.T) {
+	for name, in := range cases {
+		t.Run(name, func(t *testing.T) {
+			files := slices.Clone(in.Files)
+			p := New(in)
+			sound(t, in, p)
+			if again := New(in); !reflect.DeepEqual(p, again) {
+				t.Error("a second plan of the same is another")
+			}
+			if !slices.Equal(files, in.Files) {
+				t.Error("it changed its input")
+			}
+		})
+	}
+}
+
+// Every way in which three libraries can need each other, static, shared and both, under names that clash.
+func TestEveryPlanOfThreeLibrariesIsSound(t *testing.T) {
+	names := []string{"a", "headers", "a_import"}
+	n := 0
+	for forms := range 27 {
+		for edges := range 64 {
+			var libraries []artifact.Library
+			form, edge := forms, edges
+			for i, name := range names {
+				var requires []string
+				for k, other := range names {
+					if i != k {
+						if edge&1 == 1 {
+							requires = append(requires, other)
+						}
+						edge >>= 1
+					}
+				}
+				l := library(name, requires...)
+				switch form % 3 {
+				case 0:
+					l.Static = nil
+				case 1:
+					l.Shared = nil
+				}
+				form /= 3
+				libraries = append(libraries, l)
+			}
+			for _, repository := range []string{"a", "other"} {
+				in := input(repository, pkg(libraries...), "include/a.h")
+				sound(t, in, New(in))
+				n++
+			}
+		}
+	}
+	if n != 27*64*2 {
+		t.Errorf("%d plans", n)
+	}
+}
+
+// A description may come from anywhere: what it says must neither hang nor crash whoever plans with it.
+func TestHostileDescriptions(t *testing.T) {
+	self := library("a", "a", "a", "nobody")
+	var chain []artifact.Library
+	for i := range 1000 {
+		chain = append(chain, library(fmt.Sprintf("l%d", i), fmt.Sprintf("l%d", (i+1)%1000), fmt.Sprintf("l%d", (i+7)%1000)))
+	}
+	for name, in := range map[string]Input{
+		"needs itself":      input("r", pkg(self)),
+		"twice":             input("r", pkg(library("a"), library("a"))),
+		"a circle of 1,000": input("r", pkg(chain...)),
+		"include folders in each other": input("r", changed(pkg(), func(p *artifact.Package) {
+			p.Includes = []string{"include", "include/a", "include"}
+		}), "include/a/b.h"),
+		"files that are not there": input("r", changed(pkg(), func(p *artifact.Package) { p.Target = "none" }), "x"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			p := New(in)
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			if len(in.Package.Libraries) < 100 {
+				sound(t, in, p)
+			}
+		})
+	}
+}
