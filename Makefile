@@ -25,7 +25,7 @@ demo: | $(TMPDIR)
 
 # The registry that the workspaces under examples/ expect, with their libraries in it.
 serve: build
-	@.out/ocipkg serve --dir .out/registry --address-file .out/address & registry=$$!; trap "kill $$registry" EXIT; \
+	@rm -f .out/address; .out/ocipkg serve --dir .out/registry --address-file .out/address & registry=$$!; trap "kill $$registry" EXIT; \
 	while [ ! -s .out/address ]; do kill -0 $$registry || exit 1; sleep 0.1; done; \
 	tools/publish-examples .out/ocipkg .out/prefixes "$$(cat .out/address)" && wait $$registry
 
@@ -50,7 +50,7 @@ bazel: | $(TMPDIR)
 e2e: | $(TMPDIR)
 	OCIPKG_E2E=1 go test -count=1 -timeout=30m ./e2e
 
-fix:
+fix: | $(TMPDIR)
 	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
 	go mod tidy
 	go run $(BUILDIFIER) -mode=fix -lint=fix $(STARLARK)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -84,7 +85,7 @@ The same files give the same digest on any machine.`,
 
 func describePacked(t *talk, packed *artifact.Packed) {
 	p := packed.Package
-	t.printf("packed %s %s for %s", p.Name, p.Version, orAny(p.Target))
+	t.printf("packed %s for %s", strings.TrimSpace(p.Name+" "+p.Version), orAny(p.Target))
 	for _, l := range p.Libraries {
 		if s := l.Static; s != nil {
 			t.printf("  %s", s.Path)

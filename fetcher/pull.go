@@ -21,7 +21,7 @@ func newPull() *cobra.Command {
 standard output. What the store has already is not fetched again; a pinned image that is in the
 store costs no network request.
 
-With --output its files are put into a folder as well, with a BUILD.bazel, as Bazel sees them.`,
+With --output its files are put into a folder as well, with the BUILD.bazel that they have as an external repository.`,
 		Example: `  ocipkg pull ghcr.io/acme/zlib:1.3.1
   ocipkg pull ghcr.io/acme/zlib:1.3.1 --output third_party/zlib`,
 		Args: cobra.ExactArgs(1),

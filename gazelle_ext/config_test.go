@@ -165,8 +165,8 @@ func TestConfigureReadsNothing(t *testing.T) {
 func TestTheRestOfTheLanguageIsEmpty(t *testing.T) {
 	lang := NewLanguage()
 	testtools.NewTestConfig(t, nil, []language.Language{lang}, nil)
-	if lang.Name() != "ocipkg" || len(lang.Kinds()) != 0 || len(lang.Loads()) != 0 {
-		t.Errorf("%s has kinds %v and loads %v", lang.Name(), lang.Kinds(), lang.Loads())
+	if lang.Name() != "ocipkg" || len(lang.Kinds()) != 0 {
+		t.Errorf("%s has kinds %v", lang.Name(), lang.Kinds())
 	}
 	if got := lang.GenerateRules(language.GenerateArgs{RegularFiles: []string{"a.c", "libz.a"}}); len(got.Gen)+len(got.Empty)+len(got.Imports) != 0 {
 		t.Errorf("generates %v", got)

@@ -317,6 +317,13 @@ func (u *unpacker) entry(t *tar.Reader, h *tar.Header) error {
 			return nil
 		}
 		return parent.Mkdir(path.Base(name), 0o755)
+	case tar.TypeSymlink:
+		if err := u.forget(parent, name, known); err != nil {
+			return err
+		}
+		u.kind[name] = 'l'
+		u.targets[name] = h.Linkname
+		return nil
 	default:
 		if h.Size > u.limits.File {
 			return badArchive(h.Name, fmt.Sprintf("it has %d bytes; %d are possible", h.Size, u.limits.File), nil)
@@ -329,13 +336,6 @@ func (u *unpacker) entry(t *tar.Reader, h *tar.Header) error {
 		}
 		u.kind[name] = 'f'
 		return u.file(parent, path.Base(name), h, t)
-	case tar.TypeSymlink:
-		if err := u.forget(parent, name, known); err != nil {
-			return err
-		}
-		u.kind[name] = 'l'
-		u.targets[name] = h.Linkname
-		return nil
 	}
 }
 

@@ -22,7 +22,7 @@ def _prebuilt_library_impl(ctx):
         cc_toolchain = cc_toolchain,
         static_library = ctx.file.static_library,
         dynamic_library = shared,
-        dynamic_library_symlink_path = ctx.label.repo_name + "/" + (ctx.attr.soname or shared.basename),
+        dynamic_library_symlink_path = (ctx.label.repo_name or "_main") + "/" + (ctx.attr.soname or shared.basename),
     )
     linking_context = cc_common.create_linking_context(
         linker_inputs = depset([cc_common.create_linker_input(

@@ -45,7 +45,11 @@ def tool_path(rctx):
     Returns:
       a path, to be run by rctx.execute.
     """
-    return rctx.path(Label("@rules_ocipkg_tool//:" + _file_name(rctx)))
+    tool = rctx.path(Label("@rules_ocipkg_tool//:" + _file_name(rctx)))
+
+    # From Bazel 8 on, a path is not watched for having been asked for.
+    rctx.watch(tool)
+    return tool
 
 def _fail(why, do):
     fail("\n".join([
