@@ -198,7 +198,6 @@ func TestUnpackRefuses(t *testing.T) {
 	for _, c := range cases {
 		for _, foreign := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/foreign=%v", c.what, foreign), func(t *testing.T) {
-				start := time.Now()
 				_, _, err := unpackInto(t, bytes.NewReader(gzipped(t, tarOf(t, c.entries...))), TypeLayerGzip, foreign, Limits{})
 				if foreign && !c.foreign {
 					if err != nil {
@@ -211,9 +210,6 @@ func TestUnpackRefuses(t *testing.T) {
 				}
 				if !strings.Contains(err.Error(), c.names) || !strings.Contains(err.Error(), c.says) {
 					t.Errorf("%q does not say %q and %q", err, c.names, c.says)
-				}
-				if took := time.Since(start); took > 2*time.Second {
-					t.Errorf("it took %v", took)
 				}
 			})
 		}
@@ -335,9 +331,7 @@ func TestUnpackRefusesBytes(t *testing.T) {
 		t.Run(c.what, func(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			start := time.Now()
 			_, _, err := unpackInto(t, bytes.NewReader(c.data), c.mediaType, c.foreign, c.limits)
-			took := time.Since(start)
 			runtime.ReadMemStats(&after)
 			if c.says == "" {
 				if err != nil {
@@ -348,8 +342,8 @@ func TestUnpackRefusesBytes(t *testing.T) {
 			if diagnostic.KindOf(err) != diagnostic.Refused || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %v, want %q", err, c.says)
 			}
-			if n := after.TotalAlloc - before.TotalAlloc; n > 64<<20 || took > 5*time.Second {
-				t.Errorf("it took %d MiB and %v", n>>20, took)
+			if n := after.TotalAlloc - before.TotalAlloc; n > 64<<20 {
+				t.Errorf("it took %d MiB", n>>20)
 			}
 		})
 	}
@@ -481,7 +475,6 @@ func TestUnpackManyFoldersAndLinks(t *testing.T) {
 		d := fmt.Sprintf("d%d", i)
 		entries = append(entries, dir(d), file(d+"/f"), link(fmt.Sprintf("l%d", i), strings.Repeat("x/../", 30)+d+"/f"))
 	}
-	start := time.Now()
 	var limit, few syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -495,8 +488,5 @@ func TestUnpackManyFoldersAndLinks(t *testing.T) {
 	inside, _, err := unpackInto(t, bytes.NewReader(gzipped(t, tarOf(t, entries...))), TypeLayerGzip, false, Limits{})
 	if err != nil || len(inside) != 4501 {
 		t.Fatalf("%d entries, %v", len(inside), err)
-	}
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("it took %v", took)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 
+	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
 )
 
@@ -200,7 +201,7 @@ func TestRetryAfter(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			if d := time.Since(start); d < c.wait || c.wait == 0 && c.words != "" && d > time.Second {
+			if d := time.Since(start); d < c.wait {
 				t.Errorf("it took %v, want at least %v", d, c.wait)
 			}
 		})
@@ -339,11 +340,10 @@ func TestBlobContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	start := time.Now()
 	_, err = r.Read(make([]byte, 1))
 	wantError(t, err, diagnostic.Interrupted)
-	if !errors.Is(err, context.Canceled) || time.Since(start) > time.Second {
-		t.Errorf("%v after %v", err, time.Since(start))
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
 	}
 	if _, again := r.Read(make([]byte, 1)); again != err {
 		t.Errorf("the next Read answers %v", again)
@@ -355,13 +355,14 @@ func TestRetryWaitContext(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	ref, desc, _ := pushed(t, s, kib)
-	s.Inject(registrytest.Fault{Path: blobs, Act: registrytest.Busy(503, "1")})
+	s.Inject(registrytest.Fault{Path: blobs, Act: registrytest.Busy(503, "3600")})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	start := time.Now()
-	_, err := read(ctx, newClient(t), ref, desc)
-	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 700*time.Millisecond {
-		t.Errorf("%v after %v", err, time.Since(start))
+	patient := fast
+	patient.MaxRetryAfter = 2 * time.Hour // longer than the test may take: waiting it out is a failure
+	_, err := read(ctx, newClient(t, func(o *registry.Options) { o.Retry = &patient }), ref, desc)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -188,7 +188,7 @@ type keychain struct {
 
 func (k keychain) Resolve(authn.Resource) (authn.Authenticator, error) {
 	if k.hang {
-		time.Sleep(time.Second)
+		select {}
 	}
 	if k.err != nil {
 		return nil, k.err

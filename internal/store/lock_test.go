@@ -75,19 +75,14 @@ func TestLockOfKilledHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	var told []int
-	var killed time.Time
 	unlock, err := s.Lock(t.Context(), "k", func(pid int) {
 		told = append(told, pid)
-		killed = time.Now()
 		if err := cmd.Process.Kill(); err != nil {
 			t.Error(err)
 		}
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if d := time.Since(killed); d > time.Second {
-		t.Errorf("the lock came %v after the kill", d)
 	}
 	unlock()
 	_ = cmd.Wait()
@@ -107,12 +102,8 @@ func TestLockCancelled(t *testing.T) {
 	defer unlock()
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
 	defer cancel()
-	start := time.Now()
 	_, err = s.Lock(ctx, "k", nil)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
-	}
-	if d := time.Since(start); d > 600*time.Millisecond {
-		t.Errorf("took %v", d)
 	}
 }

@@ -311,13 +311,9 @@ func TestAddTreeCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := s.AddTree(t.Context(), seedDigest(1), nil, func(dir *os.Root) error {
 		time.AfterFunc(20*time.Millisecond, cancel)
-		start := time.Now()
 		_, err := s.AddTree(ctx, seedDigest(1), nil, func(*os.Root) error { t.Error("filled"); return nil })
 		if !errors.Is(err, context.Canceled) || diagnostic.KindOf(err) != diagnostic.Interrupted {
 			t.Errorf("%v", err)
-		}
-		if d := time.Since(start); d > 500*time.Millisecond {
-			t.Errorf("took %v", d)
 		}
 		return fillSeed(1)(dir)
 	})
