@@ -445,12 +445,25 @@ func TestRelocatable(t *testing.T) {
 		"of autoconf":          "prefix=/usr\nexec_prefix=${prefix}\nlibdir=${exec_prefix}/lib/x86_64-linux-gnu\nincludedir=${prefix}/include\n",
 		"of CMake":             "prefix=/opt/z\nexec_prefix=${prefix}\nlibdir=/opt/z/lib64\nincludedir = \t/opt/z/include\n",
 		"relocatable already":  "prefix=${pcfiledir}/../..\nlibdir=${prefix}/lib\nincludedir=${prefix}/include\n",
+		"without a prefix":     "libdir=/usr/lib/x86_64-linux-gnu\nincludedir=/usr/include\n",
 		"with Windows's lines": "prefix=/usr\r\nlibdir=${prefix}/lib\r\nincludedir=${prefix}/include\r\n",
 	} {
 		t.Run(what, func(t *testing.T) {
 			text += "Name: z\nDescription: d\nVersion: 1\nLibs: -L${libdir} -lz\nCflags: -I${includedir}\n"
 			checkRelocatable(t, string(relocatable([]byte(text))), "/new/place/lib/pkgconfig")
 		})
+	}
+	for before, after := range map[string]string{
+		"includedir=${prefix}/include/z-1.0\nprefix=/opt/include\n": "includedir=${prefix}/include/z-1.0\nprefix=${pcfiledir}/../..\n",
+		"includedir=/usr/include/x86_64-linux-gnu/z\n":              "prefix=${pcfiledir}/../..\nincludedir=${prefix}/include/z\n",
+		"Cflags: -I/usr/include/z -I/opt/other\n":                   "prefix=${pcfiledir}/../..\nCflags: -I${prefix}/include/z -I/opt/other\n",
+		"prefix=/opt/z\nLibs: -L/opt/z/lib64 -lz\n":                 "prefix=${pcfiledir}/../..\nLibs: -L${prefix}/lib -lz\n",
+		"Libs.private: -L/usr/lib/x86_64-linux-gnu -lm\n":           "prefix=${pcfiledir}/../..\nLibs.private: -L${prefix}/lib -lm\n",
+		"prefix=/usr\nCflags: -I/usr/includes\n":                    "prefix=${pcfiledir}/../..\nCflags: -I/usr/includes\n",
+	} {
+		if got := string(relocatable([]byte(before))); got != after {
+			t.Errorf("%q became %q, want %q", before, got, after)
+		}
 	}
 	const other = "# prefix=/usr\nmyprefix=/x\nprefixed=/y\nName: prefix=/usr\n"
 	if got := string(relocatable([]byte(other))); got != other {

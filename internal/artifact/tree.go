@@ -216,23 +216,73 @@ func sameEntry(fsys fs.FS, a, b Entry) (bool, error) {
 	return string(x) == string(y), err
 }
 
-// pcDefinition is a line of a .pc file that fixes the place where the library was installed.
-var pcDefinition = regexp.MustCompile(`(?m)^(prefix|exec_prefix|libdir|includedir)[ \t]*=.*$`)
+var (
+	// pcDefinition is a line of a .pc file that says where the library was installed.
+	pcDefinition = regexp.MustCompile(`(?m)^(prefix|exec_prefix|libdir|includedir)[ \t]*=[ \t]*(.*?)[ \t\r]*$`)
+	// pcFlags is a line with flags, and pcFolder a folder in it that no variable stands for.
+	pcFlags  = regexp.MustCompile(`(?mi)^(cflags|libs)(\.[a-z]+)?[ \t]*:.*$`)
+	pcFolder = regexp.MustCompile(`(^|[ \t])(-I|-L)(/[^ \t\r"'\\]*)`)
+)
 
 // relocatable rewrites a .pc file so that it is right wherever its tree lies: the prefix is told from the file's own
 // place, and the folders are those of an artifact.
 func relocatable(pc []byte) []byte {
-	return pcDefinition.ReplaceAllFunc(pc, func(line []byte) []byte {
-		name, _, _ := strings.Cut(string(line), "=")
-		switch strings.TrimSpace(name) {
+	defined, used := false, false
+	var installed string // the prefix that the library was built for, where the file says it
+	out := pcDefinition.ReplaceAllFunc(pc, func(line []byte) []byte {
+		part := pcDefinition.FindSubmatch(line)
+		value := string(part[2])
+		switch string(part[1]) {
 		case "prefix":
+			defined, installed = true, value
 			return []byte("prefix=${pcfiledir}/../..")
 		case "exec_prefix":
+			used = true
 			return []byte("exec_prefix=${prefix}")
 		case "libdir":
-			return []byte("libdir=${prefix}/lib")
+			used = true
+			return []byte("libdir=${prefix}/lib" + below(value, "lib64", "lib"))
 		default:
-			return []byte("includedir=${prefix}/include")
+			used = true
+			return []byte("includedir=${prefix}/include" + below(value, "include"))
 		}
 	})
+	out = pcFlags.ReplaceAllFunc(out, func(line []byte) []byte {
+		return pcFolder.ReplaceAllFunc(line, func(flag []byte) []byte {
+			part := pcFolder.FindSubmatch(flag)
+			for _, prefix := range []string{installed, "/usr"} {
+				rest, ok := strings.CutPrefix(path.Clean(string(part[3])), prefix+"/")
+				if !ok || prefix == "" {
+					continue
+				}
+				for dir, place := range map[string]string{"include": "include", "lib": "lib", "lib64": "lib"} {
+					if rest == dir || strings.HasPrefix(rest, dir+"/") {
+						used = true
+						return slices.Concat(part[1], part[2], []byte("${prefix}/"+place+below("/"+rest, dir)))
+					}
+				}
+			}
+			return flag
+		})
+	})
+	if used && !defined {
+		out = append([]byte("prefix=${pcfiledir}/../..\n"), out...)
+	}
+	return out
+}
+
+// below is what follows the last folder of one of the names in a path, "" or beginning with a slash, without the
+// folder that only Debian and its kin have.
+func below(p string, names ...string) string {
+	part := strings.Split(path.Clean(p), "/")
+	for i, name := range slices.Backward(part) {
+		if slices.Contains(names, name) {
+			part = part[i+1:]
+			if len(part) > 0 && multiarch.MatchString(part[0]) {
+				part = part[1:]
+			}
+			return strings.TrimSuffix("/"+strings.Join(part, "/"), "/")
+		}
+	}
+	return ""
 }
