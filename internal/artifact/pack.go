@@ -174,7 +174,8 @@ func writeLayer(w io.Writer, compression Compression, fsys fs.FS, tree Tree) (in
 		z.ModTime = time.Unix(0, 0) // klauspost writes the zero Time as a time
 		compressor = z
 	default:
-		z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1))
+		// The next level makes layers 8 % smaller in 2.5 times the time. No checksum of zstd's own: every byte is behind a digest.
+		z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
 		if err != nil {
 			return 0, err
 		}

@@ -210,6 +210,7 @@ type unpacker struct {
 	steps   int                 // parts of link targets walked so far
 	targets map[string]string   // link -> where it points, to be judged when the tree is whole
 	roots   map[string]*os.Root // open directories: opening below one saves a walk from the top for each file
+	copying []byte              // see buffer
 }
 
 func (u *unpacker) close() {
@@ -403,7 +404,7 @@ func (u *unpacker) file(parent *os.Root, base string, h *tar.Header, t *tar.Read
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(f, &expanding{u: u, t: t, name: h.Name}); err != nil {
+	if _, err := io.CopyBuffer(struct{ io.Writer }{f}, &expanding{u: u, t: t, name: h.Name}, u.buffer()); err != nil {
 		f.Close()
 		if pe, ok := errors.AsType[*fs.PathError](err); ok && pe.Op == "write" {
 			return err // a full disk is no fault of the archive
@@ -411,6 +412,15 @@ func (u *unpacker) file(parent *os.Root, base string, h *tar.Header, t *tar.Read
 		return readError(err)
 	}
 	return f.Close()
+}
+
+// buffer is what files are copied through: large, because each write is a system call that may cost a switch of threads,
+// and one for all of them, because memory that is new for each file costs more than the copying.
+func (u *unpacker) buffer() []byte {
+	if u.copying == nil {
+		u.copying = make([]byte, 256<<10)
+	}
+	return u.copying
 }
 
 // expanding bounds what a sparse file's holes become: a header of a few bytes makes gigabytes of zeros.
