@@ -50,8 +50,9 @@ const (
 //
 // Allowed are folders, files and relative symbolic links that stay inside; names are clean UTF-8 in NFC, unlike each
 // other on every file system. Archives of the ocipkg project (foreign) may also name one file twice, the last
-// counting, and hold sparse files, because its packers write such. Modes become 0444 or 0555, less the umask; owners
-// and times are dropped. Whatever else an archive holds is an error of kind Refused that names the entry.
+// counting, hold sparse files, and set bits such as setuid, because its packers write such. Modes become 0444 or 0555,
+// less the umask; owners and times are dropped. Whatever else an archive holds is an error of kind Refused that names
+// the entry.
 //
 // A gzip stream has one member, because readers in the field stop at its end and would see another tree. A zstd stream
 // may have several frames, skippable ones too: RFC 8878 (3.1) leaves no reader a choice about them.
@@ -291,6 +292,9 @@ func (u *unpacker) entry(t *tar.Reader, h *tar.Header) error {
 		return badArchive(h.Name, fmt.Sprintf("it has a second target, %q, and readers differ in which counts", shorten(other)), nil)
 	}
 	if !u.foreign {
+		if h.Mode&0o7000 != 0 {
+			return badArchive(h.Name, fmt.Sprintf("its mode %O asks for more than reading and running (setuid, setgid or sticky)", h.Mode), nil)
+		}
 		for key := range h.PAXRecords {
 			if key != "path" && key != "linkpath" && key != "size" && key != "mtime" {
 				return badArchive(h.Name, fmt.Sprintf("it carries the extended attribute %q", key), nil)
