@@ -174,7 +174,10 @@ func readOnlyStore(t *testing.T, root string, blob []byte, says string) {
 
 	_, putErr := s.PutBlob([]byte("new"))
 	_, addErr := s.AddTree(t.Context(), seedDigest(2), nil, func(*os.Root) error { t.Error("filled"); return nil })
-	for _, err := range []error{putErr, addErr, s.SetName("n", digestOf(blob))} {
+	if err := s.SetName("n", digestOf(blob)); err != nil {
+		t.Errorf("a name that says so already: %v", err)
+	}
+	for _, err := range []error{putErr, addErr, s.SetName("n", digestOf([]byte("new")))} {
 		mustContain(t, err, root, says, "set OCIPKG_STORE")
 		if diagnostic.KindOf(err) != diagnostic.Failure {
 			t.Errorf("kind %d: %v", diagnostic.KindOf(err), err)

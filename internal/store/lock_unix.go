@@ -3,7 +3,6 @@
 package store
 
 import (
-	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -12,20 +11,7 @@ import (
 // flock takes the exclusive lock of f or fails at once with errLocked or errNoLocks. flock(2), not fcntl(2): the
 // latter's locks belong to the process, so that goroutines would not exclude each other, and closing any other handle
 // of the file would drop the lock.
-func flock(f *os.File) error {
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EWOULDBLOCK):
-			return errLocked
-		default: // ENOLCK, EOPNOTSUPP, ENOSYS: network file systems without a lock server, some FUSE ones
-			return errNoLocks
-		}
-	}
-}
+func flock(f *os.File) error { return flockAs(f, unix.LOCK_EX) }
 
 // releaseLock deletes the lock file while it still holds the lock: once it is free, the path may belong to the next
 // holder. tryLock detects a file deleted under it.

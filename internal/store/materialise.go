@@ -30,6 +30,9 @@ type Stats struct {
 // Directories that several trees hold merge. Any other path that two of them hold is an error that names it, unless
 // overwrite is set: then the later tree's stands. On an error, what the call has made is deleted.
 //
+// Each tree is compared with its record on the way: names, kinds, sizes, and the bytes of files that were written or made
+// writable since. A difference is a DamagedError in a diagnostic of kind Corrupt; SetAside, and fetching again, heals it.
+//
 // Nothing is written outside dst, whatever the trees hold. Nothing is synced either: dst can be made again, and what
 // it is made of cannot be lost.
 func Materialise(dst string, overwrite bool, trees ...Tree) (Stats, error) {
@@ -112,7 +115,8 @@ type materialising struct {
 	stats     Stats
 	made      []string // entries of dst that this call made
 
-	now              int  // the tree at hand, an index of trees
+	now              int // the tree at hand, an index of trees
+	check            *checking
 	noClone, noLinks bool // the tree at hand and dst are on file systems that cannot share files in this way
 }
 
@@ -127,7 +131,29 @@ func (m *materialising) tree(i int, out *os.Root) error {
 	}
 	defer in.Close()
 	m.now, m.noClone, m.noLinks = i, false, false
-	return m.directory(in, out, ".", 0)
+	var rec *record
+	if t.store != nil {
+		rec, _ = t.store.record(t.digest) // without one there is nothing to compare with
+	}
+	m.check = newChecking(t.path, rec, false)
+	if err := m.directory(in, out, ".", 0); err != nil {
+		if damaged := m.damaged(t, m.check.damage); damaged != nil {
+			return errors.Join(damaged, err) // and may well be why
+		}
+		return err
+	}
+	if err := m.damaged(t, m.check.finish()); err != nil {
+		return err
+	}
+	m.check.freshen(t.store, t.digest)
+	return nil
+}
+
+func (m *materialising) damaged(t Tree, damage []Damage) error {
+	if len(damage) == 0 {
+		return nil
+	}
+	return (&DamagedError{Digest: t.digest, Tree: true, Damage: damage}).diagnostic()
 }
 
 // directory puts what is in the directory in, at rel in its tree and depth levels below its root, into the directory
@@ -150,6 +176,7 @@ func (m *materialising) directory(in, out *os.Root, rel string, depth int) error
 			var err error
 			switch e.Type() {
 			case fs.ModeDir:
+				m.check.met(at, fs.ModeDir, nil, "")
 				dirs = append(dirs, name)
 				err = m.mkdir(out, at)
 			case 0:
@@ -235,6 +262,7 @@ func (m *materialising) symlink(e *ends, at string, depth int) error {
 	if err != nil {
 		return err
 	}
+	m.check.met(at, fs.ModeSymlink, nil, target)
 	// AddTree has looked at it, too. Here it is looked at again because what lies in a directory of the user's may
 	// have been changed since, and this is where it would do harm.
 	if !staysInside(target, depth) {
@@ -249,6 +277,7 @@ func (m *materialising) file(e *ends, at string) error {
 	if err != nil {
 		return err
 	}
+	m.check.met(at, 0, fi, "")
 	var kind *int
 	err = m.put(e.out, at, func() error {
 		var err error

@@ -33,15 +33,23 @@ func (s *Store) Name(ref string) (v1.Hash, error) {
 	return rec.Digest, nil
 }
 
-// SetName lets ref point to d. A reader at the same time gets the old digest or the new one, and the last of several
-// writers wins. That d is in the store is not asked: a name may outlive what it points to.
+// SetName lets ref point to d, and notes that it was used now. A reader at the same time gets the old digest or the new
+// one, and the last of several writers wins. That d is in the store is not asked: a name may outlive what it points to.
+// Where it says so already, nothing is written but a time, once an hour; so a store that cannot be written is no error.
 func (s *Store) SetName(ref string, d v1.Hash) error {
 	if _, err := s.object("blobs", d); err != nil {
 		return err
 	}
+	path := s.namePath(ref)
+	if fi, err := os.Lstat(path); err == nil {
+		if was, err := s.Name(ref); err == nil && was == d {
+			touch(path, fi)
+			return nil
+		}
+	}
 	data, err := json.Marshal(nameRecord{Ref: ref, Digest: d})
 	if err == nil {
-		err = s.writeFile(s.namePath(ref), append(data, '\n'), 0o644)
+		err = s.writeFile(path, append(data, '\n'), 0o644)
 	}
 	return s.writeError("store name "+ref, err)
 }

@@ -123,7 +123,7 @@ func (s *Store) checkFormat() (marked bool, err error) {
 // idempotent, and the marker appears whole. Directories get their mode through the umask, which is how a user who
 // wants a private store has one; below them modes are fixed.
 func (s *Store) create(marked bool) error {
-	for _, dir := range []string{"tmp", "locks", "names", "blobs/sha256", "trees/sha256"} {
+	for _, dir := range []string{"tmp", "locks", "names", "blobs/sha256", "trees/sha256", "records/sha256"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, filepath.FromSlash(dir)), 0o755); err != nil {
 			return err
 		}

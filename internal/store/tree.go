@@ -21,29 +21,49 @@ import (
 // Its directories are 0755, not 0555: without write permission on a directory its owner can neither delete what is in
 // it nor rename it to another parent, so rm -rf of the store or of a home directory would fail, as it does on Go's
 // module cache. What matters, that no linked file can be written through another path, rests on the files' modes.
+//
+// A Tree is leased: as long as it is held, and at most until Release or the end of the process, no Removal takes it.
 type Tree struct {
+	store  *Store
 	path   string
 	digest v1.Hash
+	lease  lease
 }
 
-// Path returns the absolute path of the tree's directory.
+// Path returns the absolute path of the tree's directory. It is worth something while the Tree is held.
 func (t Tree) Path() string { return t.path }
 
-// Tree returns the tree of d, or an fs.ErrNotExist.
+// Digest returns the digest that the tree is found under: that of the compressed layer it was made from.
+func (t Tree) Digest() v1.Hash { return t.digest }
+
+// Release gives the lease back, for this Tree and all copies of it. A process that ends soon need not call it.
+func (t Tree) Release() { t.lease.release() }
+
+// Tree returns the tree of d, leased, or an fs.ErrNotExist.
 func (s *Store) Tree(d v1.Hash) (Tree, error) {
 	path, err := s.object("trees", d)
 	if err != nil {
 		return Tree{}, err
 	}
 	fi, err := os.Lstat(path)
+	if err == nil && !fi.IsDir() {
+		err = fs.ErrNotExist
+	}
+	var l lease
+	if err == nil {
+		l, err = lend(path)
+	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist) || err == nil && !fi.IsDir():
+	case errors.Is(err, fs.ErrNotExist):
 		return Tree{}, absent("tree " + d.String())
 	case err != nil:
 		return Tree{}, readError("tree "+d.String(), err)
 	}
-	return Tree{path: path, digest: d}, nil
+	return Tree{store: s, path: path, digest: d, lease: l}, nil
 }
+
+// treeLock is the key under which a tree is made.
+func treeLock(d v1.Hash) string { return "tree " + d.String() }
 
 // AddTree returns the tree of d and makes it first if it is not there: fill writes it into dir, an empty directory on
 // the store's file system, and returns nil only when every byte is verified. Modes need no care: of a file's only the
@@ -56,7 +76,7 @@ func (s *Store) AddTree(ctx context.Context, d v1.Hash, waiting func(pid int), f
 	if t, err := s.Tree(d); !errors.Is(err, fs.ErrNotExist) {
 		return t, err
 	}
-	unlock, err := s.lock(ctx, "tree "+d.String(), waiting)
+	unlock, err := s.lock(ctx, treeLock(d), waiting)
 	if err != nil {
 		return Tree{}, err
 	}
@@ -73,22 +93,39 @@ func (s *Store) AddTree(ctx context.Context, d v1.Hash, waiting func(pid int), f
 	}
 	// Before unlock: who waits for this tree finds the space of a failed attempt free.
 	defer st.discard()
-	if err := fillStaging(st.path, fill); err != nil {
+	rec, err := fillStaging(st.path, fill)
+	if err != nil {
 		if fault := s.fault(what, err); fault != nil {
 			return Tree{}, fault
 		}
 		return Tree{}, err
 	}
+	hashed := make(chan error, 1)
+	go func() { hashed <- rec.hash(st.path) }()
+	err = syncTree(st.path)
+	if hashErr := <-hashed; err == nil {
+		err = hashErr
+	}
 	// From here on every byte and entry below st.path is on the disk, in its final mode, and nobody writes there any
 	// more. What is left to a crash is whether the rename happened.
-	if err := syncTree(st.path); err != nil {
+	if err == nil {
+		err = s.writeRecord(d, rec)
+	}
+	// Leased before it can be found: nobody can remove it before this call has returned it.
+	var l lease
+	if err == nil {
+		l, err = lend(st.path)
+	}
+	if err != nil {
 		return Tree{}, s.writeError(what, err)
 	}
 	path, err := s.object("trees", d)
 	if err != nil {
+		l.release()
 		return Tree{}, err
 	}
 	if err := rename(st.path, path); err != nil {
+		l.release()
 		// Without working locks another may have been faster. A directory is never renamed onto one that holds
 		// something, so its tree stands, and is as good as this one.
 		if t, treeErr := s.Tree(d); treeErr == nil {
@@ -99,32 +136,34 @@ func (s *Store) AddTree(ctx context.Context, d v1.Hash, waiting func(pid int), f
 	// Until this returns, a power cut may undo the rename, and the next AddTree fills again. It matters to callers
 	// who go on to write down elsewhere that the tree is there.
 	if err := syncDir(filepath.Dir(path)); err != nil {
+		l.release()
 		return Tree{}, s.writeError(what, err)
 	}
-	return Tree{path: path, digest: d}, nil
+	return Tree{store: s, path: path, digest: d, lease: l}, nil
 }
 
-// fillStaging makes the directory at path, lets fill write into it, and gives everything its final mode. The root is
-// closed on return: Windows renames no directory that is open.
-func fillStaging(path string, fill func(dir *os.Root) error) error {
+// fillStaging makes the directory at path, lets fill write into it, gives everything its final mode, and returns what is
+// there; the sums of the files are still to come. The root is closed on return: Windows renames no directory that is open.
+func fillStaging(path string, fill func(dir *os.Root) error) (*record, error) {
 	if err := os.Mkdir(path, 0o755); err != nil {
-		return err
+		return nil, err
 	}
 	dir, err := os.OpenRoot(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer dir.Close()
 	if err := fill(dir); err != nil {
-		return err
+		return nil, err
 	}
-	return seal(dir, ".", 0)
+	rec := &record{}
+	return rec, rec.seal(dir, ".", 0)
 }
 
-// seal gives what is in dir its final mode and refuses what has no place in a tree. rel is dir's path in the tree and
-// depth the number of directories above it. It opens directory by directory, since every os.Root operation on a long
-// path opens each directory of it anew.
-func seal(dir *os.Root, rel string, depth int) error {
+// seal gives what is in dir its final mode, refuses what has no place in a tree and takes down the rest. rel is dir's
+// path in the tree and depth the number of directories above it. It opens directory by directory, since every os.Root
+// operation on a long path opens each directory of it anew.
+func (r *record) seal(dir *os.Root, rel string, depth int) error {
 	if err := dir.Chmod(".", 0o755); err != nil {
 		return err
 	}
@@ -144,7 +183,8 @@ func seal(dir *os.Root, rel string, depth int) error {
 			if err != nil {
 				return err
 			}
-			err = seal(sub, at, depth+1)
+			r.entries = append(r.entries, recorded{path: at, kind: fs.ModeDir})
+			err = r.seal(sub, at, depth+1)
 			sub.Close()
 			if err != nil {
 				return err
@@ -157,6 +197,12 @@ func seal(dir *os.Root, rel string, depth int) error {
 			if err := finishFile(dir, name, fi); err != nil {
 				return err
 			}
+			r.entries = append(r.entries, recorded{path: at, mode: fileMode(fi), size: fi.Size()})
+			r.files++
+			r.bytes += fi.Size()
+			if fi.ModTime().After(r.sealed) {
+				r.sealed = fi.ModTime()
+			}
 		case fs.ModeSymlink:
 			target, err := dir.Readlink(name)
 			if err != nil {
@@ -165,6 +211,7 @@ func seal(dir *os.Root, rel string, depth int) error {
 			if !staysInside(target, depth) {
 				return refused(at, fmt.Sprintf("it is a symbolic link to %q, which may lead out of the tree", target))
 			}
+			r.entries = append(r.entries, recorded{path: at, kind: fs.ModeSymlink, target: target})
 		default:
 			return refused(at, "it is neither a file nor a directory nor a symbolic link")
 		}

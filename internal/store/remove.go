@@ -1,0 +1,159 @@
+package store
+
+import (
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// A Removal takes things out of the store. Each is renamed away first; Finish then makes the renames durable and only
+// after that deletes, so that neither a kill nor a power cut leaves half a tree under its name. Whatever it has not
+// come to stays; whatever it has renamed and not deleted is swept later.
+type Removal struct {
+	s     *Store
+	trash []string
+	dirs  map[string]bool // whose entries were renamed away
+}
+
+// Remove begins a removal. Finish must be called.
+func (s *Store) Remove() *Removal { return &Removal{s: s, dirs: map[string]bool{}} }
+
+// ErrInUse says that a tree is being used by a process, or may be, and was left alone.
+var ErrInUse = errors.New("it is being used")
+
+// unlockedAge is how long a tree must have been there before it is removed where nobody can tell by locks who uses it.
+const unlockedAge = 24 * time.Hour
+
+// Tree removes the tree d unless somebody has it leased, which is ErrInUse. wanted, if not nil, is asked when nobody
+// can take a lease any more, and keeps the tree by true: of a name that was set under a lease it must know. A tree
+// that is not there is an fs.ErrNotExist.
+func (r *Removal) Tree(d v1.Hash, wanted func() (bool, error)) error {
+	path, err := r.s.object("trees", d)
+	if err != nil {
+		return err
+	}
+	l, err := claim(path)
+	defer l.release()
+	switch {
+	case errors.Is(err, errLocked):
+		return ErrInUse
+	case errors.Is(err, errNoLocks):
+		fi, err := os.Lstat(path)
+		if err != nil {
+			return absent("tree " + d.String())
+		}
+		if time.Since(fi.ModTime()) < unlockedAge {
+			return ErrInUse
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		return absent("tree " + d.String())
+	case err != nil:
+		return readError("tree "+d.String(), err)
+	}
+	if wanted != nil {
+		if keep, err := wanted(); err != nil || keep {
+			return err
+		}
+	}
+	if err := r.rename(path); err != nil {
+		return r.s.writeError("remove tree "+d.String(), err)
+	}
+	r.s.forgetRecord(d, path)
+	return nil
+}
+
+// forgetRecord deletes the record of a tree that is gone, unless someone is making it anew: the record is there before
+// the tree is. What stays because of that, or of a kill, is replaced with the next tree of this digest.
+func (s *Store) forgetRecord(d v1.Hash, tree string) {
+	path := filepath.Join(s.dir, "locks", digestOf([]byte(treeLock(d))).Hex)
+	f, err := tryLock(path)
+	if err != nil {
+		return
+	}
+	defer releaseLock(f, path)
+	if _, err := os.Lstat(tree); errors.Is(err, fs.ErrNotExist) {
+		_ = os.Remove(s.recordPath(d))
+	}
+}
+
+// Blob removes the blob d. Readers have read it whole or not at all, so nobody needs a lease of one.
+func (r *Removal) Blob(d v1.Hash) error {
+	path, err := r.s.object("blobs", d)
+	if err == nil {
+		err = r.rename(path)
+	}
+	return r.s.writeError("remove blob "+d.String(), err)
+}
+
+// Name removes a name. What it points to stays.
+func (r *Removal) Name(ref string) error {
+	return r.s.writeError("remove name "+ref, r.rename(r.s.namePath(ref)))
+}
+
+// SetAside removes what has been lying among the damaged things since before.
+func (r *Removal) SetAside(before time.Time, dry bool) (removed int, err error) {
+	dir := filepath.Join(r.s.dir, "corrupt")
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, readError("what was set aside", err)
+	}
+	for _, e := range entries {
+		fi, err := e.Info()
+		if err != nil || used(fi).After(before) {
+			continue
+		}
+		if !dry {
+			if err := r.rename(filepath.Join(dir, e.Name())); err != nil {
+				return removed, r.s.writeError("remove "+e.Name(), err)
+			}
+		}
+		removed++
+	}
+	return removed, nil
+}
+
+func (r *Removal) rename(path string) error {
+	trash := filepath.Join(r.s.dir, "tmp", rand.Text()+".trash")
+	err := rename(path, trash)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // another was faster
+	}
+	if err == nil {
+		r.trash = append(r.trash, trash)
+		r.dirs[filepath.Dir(path)] = true
+	}
+	return err
+}
+
+// Finish deletes what was removed.
+func (r *Removal) Finish() error {
+	for dir := range r.dirs {
+		// A power cut may bring a name back; without this it could do so when half of what it stands for is deleted.
+		if err := syncDir(dir); err != nil {
+			return r.s.writeError("remove", err)
+		}
+	}
+	if len(r.dirs) > 0 {
+		if err := syncDir(filepath.Join(r.s.dir, "tmp")); err != nil {
+			return r.s.writeError("remove", err)
+		}
+	}
+	for _, path := range r.trash {
+		if err := removeAll(path); err != nil {
+			return r.s.writeError("remove", err)
+		}
+	}
+	r.trash, r.dirs = nil, map[string]bool{}
+	return nil
+}
+
+// Sweep deletes what processes left that are dead now, as the first Open of an hour does.
+func (s *Store) Sweep() { s.sweep() }
