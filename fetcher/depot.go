@@ -66,20 +66,25 @@ func newClient(t *talk) *registry.Client {
 	})
 }
 
+func openStore() (*store.Store, error) {
+	root, err := store.DefaultRoot()
+	if err != nil {
+		return nil, err
+	}
+	return store.Open(root)
+}
+
 func newDepot(t *talk, what string) (*library.Depot, error) {
 	policy, err := trust.PolicyFromEnvironment()
 	if err != nil {
 		return nil, err
 	}
-	root, err := store.DefaultRoot()
-	if err != nil {
-		return nil, err
-	}
-	s, err := store.Open(root)
+	s, err := openStore()
 	if err != nil {
 		return nil, err
 	}
 	return &library.Depot{
+		Warn:     func(message string) { t.warnf("%s", message) },
 		Registry: newClient(t),
 		Store:    s,
 		Policy:   policy,

@@ -64,11 +64,12 @@ fetches them from there: verified by digest, with no container runtime.
   ocipkg push zlib.tar ghcr.io/acme/zlib:1.3.1
   ocipkg inspect ghcr.io/acme/zlib:1.3.1
   ocipkg pin                                    # write digests into MODULE.bazel
+  ocipkg list                                   # what is on this machine
 
 In Bazel, libraries come through ocipkg_library in MODULE.bazel, which runs "ocipkg fetch".
 
 Credentials are those of docker and podman (docker login, podman login). Fetched libraries are
-kept in $XDG_DATA_HOME/ocipkg, or where OCIPKG_STORE says.
+kept in $XDG_DATA_HOME/ocipkg, or where OCIPKG_STORE says; "ocipkg store" looks after them.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 access denied, 5 registry
 unreachable, 6 corrupt bytes, 7 not an ocipkg artifact, 8 wrong platform, 9 refused by a policy
@@ -78,7 +79,7 @@ or unsafe, 130 interrupted.`,
 		SilenceUsage:  true,
 	}
 	root.PersistentFlags().BoolP("quiet", "q", false, "print results, warnings and errors alone")
-	root.AddCommand(newPack(), newPush(), newPull(), newInspect(), newPin(), newServe(), newFetch())
+	root.AddCommand(newPack(), newPush(), newPull(), newInspect(), newList(), newRemove(), newStore(), newPin(), newServe(), newFetch())
 	return root
 }
 

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 	"github.com/ocipkg/rules_ocipkg/internal/library"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 )
@@ -21,6 +23,9 @@ func newPull() *cobra.Command {
 standard output. What the store has already is not fetched again; a pinned image that is in the
 store costs no network request.
 
+The store then has a directory of its files, too, in which the ocipkg project's Rust crate finds
+them; what that crate has fetched by itself is used after verification and not fetched again.
+
 With --output its files are put into a folder as well, with the BUILD.bazel that they have as an external repository.`,
 		Example: `  ocipkg pull ghcr.io/acme/zlib:1.3.1
   ocipkg pull ghcr.io/acme/zlib:1.3.1 --output third_party/zlib`,
@@ -29,6 +34,13 @@ With --output its files are put into a folder as well, with the BUILD.bazel that
 			t := newTalk(cmd)
 			l, err := pull(cmd, t, args[0], target)
 			if err != nil {
+				return err
+			}
+			ref, err := registry.ParseReference(args[0])
+			if err != nil {
+				return err
+			}
+			if err := showToCrate(cmd.Context(), t, l, ref); err != nil {
 				return err
 			}
 			if output != "" {
@@ -44,6 +56,23 @@ With --output its files are put into a folder as well, with the BUILD.bazel that
 	target.add(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", "", "folder to put the files into; must be empty or not exist")
 	return cmd
+}
+
+// showToCrate makes the view that the ocipkg crate finds. Without one, as in a store that cannot be written, the library
+// is as good for everyone else.
+func showToCrate(ctx context.Context, t *talk, l *library.Library, ref registry.Reference) error {
+	_, err := l.View(ctx, ref)
+	switch kind := diagnostic.KindOf(err); {
+	case err == nil:
+		return nil
+	case library.SkippedView(err):
+		t.printf("not shown to the ocipkg crate: %v", err)
+		return nil
+	case kind == diagnostic.Corrupt || kind == diagnostic.Interrupted || ctx.Err() != nil:
+		return err
+	}
+	t.warnf("the ocipkg crate will not find it: %v", err)
+	return nil
 }
 
 func pull(cmd *cobra.Command, t *talk, image string, target targetFlag) (*library.Library, error) {

@@ -34,6 +34,8 @@ type Depot struct {
 
 	// Waiting, where not nil, is told that another process (0: unknown) is fetching what is wanted.
 	Waiting func(pid int)
+	// Warn, where not nil, is told of what went wrong and was mended.
+	Warn func(message string)
 	// Progress, where not nil, is told of bytes of layers as they arrive: done of total.
 	Progress func(done, total int64)
 }
@@ -46,6 +48,8 @@ type Library struct {
 	Package   *artifact.Package
 	Trees     []store.Tree // one a layer, in the order in which they are laid over each other
 	foreign   bool
+	depot     *Depot          // it came from; nil for one that Open read
+	target    artifact.Triple // it was asked for
 }
 
 // manifestLimit is the size in bytes of a manifest or a config that is still read.
@@ -68,46 +72,8 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 	if err := fits(l.Package, want); err != nil {
 		return nil, err
 	}
-	var total int64
-	unpacked := map[string]int64{}
-	if config.Package != nil {
-		for _, c := range config.Package.Components {
-			unpacked[c.Layer] = c.Unpacked
-		}
-	}
-	l.Trees = make([]store.Tree, len(l.Manifest.Layers))
-	var missing []int
-	for i, layer := range l.Manifest.Layers {
-		tree, err := d.Store.Tree(layer.Digest)
-		switch {
-		case err == nil:
-			l.Trees[i] = tree
-		case errors.Is(err, fs.ErrNotExist):
-			missing = append(missing, i)
-			total += layer.Size
-		default:
-			return nil, err
-		}
-	}
-	meter := newMeter(d.Progress, total)
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallelLayers)
-	for _, i := range missing {
-		group.Go(func() error {
-			layer := l.Manifest.Layers[i]
-			tree, err := d.Store.AddTree(ctx, layer.Digest, d.Waiting, func(dir *os.Root) error {
-				blob, err := d.Registry.Blob(ctx, l.Reference.Repository, descriptor(layer))
-				if err != nil {
-					return err
-				}
-				defer blob.Close()
-				return artifact.Unpack(meter.reader(blob), layer.MediaType, dir, l.foreign, artifact.Limits{Unpacked: unpacked[layer.Digest.String()]})
-			})
-			l.Trees[i] = tree
-			return diagnostic.Wrap(err, "layer %d of %d (%s)", i+1, len(l.Manifest.Layers), layer.Digest)
-		})
-	}
-	if err := group.Wait(); err != nil {
+	d.remember(ref, l.Reference)
+	if err := d.fill(ctx, l, config); err != nil {
 		return nil, err
 	}
 	if l.Package == nil {
@@ -127,6 +93,59 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 	return l, nil
 }
 
+// remember lets the store know by which names it has the library, and that it was used. It is best effort: without a
+// name it is listed by none and removed sooner, and in a store that cannot be written neither matters.
+func (d *Depot) remember(asked, found registry.Reference) {
+	if !asked.Pinned() {
+		_ = d.Store.SetName(asked.String(), found.Digest)
+	}
+	_ = d.Store.SetName(found.String(), found.Digest)
+}
+
+// fill gets the trees of the library's layers.
+func (d *Depot) fill(ctx context.Context, l *Library, config artifact.Config) error {
+	var total int64
+	unpacked := map[string]int64{}
+	if config.Package != nil {
+		for _, c := range config.Package.Components {
+			unpacked[c.Layer] = c.Unpacked
+		}
+	}
+	l.Trees = make([]store.Tree, len(l.Manifest.Layers))
+	var missing []int
+	for i, layer := range l.Manifest.Layers {
+		tree, err := d.Store.Tree(layer.Digest)
+		switch {
+		case err == nil:
+			l.Trees[i] = tree
+		case errors.Is(err, fs.ErrNotExist):
+			missing = append(missing, i)
+			total += layer.Size
+		default:
+			return err
+		}
+	}
+	meter := newMeter(d.Progress, total)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelLayers)
+	for _, i := range missing {
+		group.Go(func() error {
+			layer := l.Manifest.Layers[i]
+			tree, err := d.Store.AddTree(ctx, layer.Digest, d.Waiting, func(dir *os.Root) error {
+				blob, err := d.blob(ctx, l.Reference, layer)
+				if err != nil {
+					return err
+				}
+				defer blob.Close()
+				return artifact.Unpack(meter.reader(blob), layer.MediaType, dir, l.foreign, artifact.Limits{Unpacked: unpacked[layer.Digest.String()]})
+			})
+			l.Trees[i] = tree
+			return diagnostic.Wrap(err, "layer %d of %d (%s)", i+1, len(l.Manifest.Layers), layer.Digest)
+		})
+	}
+	return group.Wait()
+}
+
 // Describe reads what a library is, from the store or the registry, without its layers. The package of an artifact
 // that others wrote is nil.
 func (d *Depot) Describe(ctx context.Context, ref registry.Reference, want artifact.Triple) (*Library, error) {
@@ -143,7 +162,7 @@ func (d *Depot) describe(ctx context.Context, ref registry.Reference, want artif
 	if err != nil {
 		return fail(err)
 	}
-	l := &Library{Reference: ref.WithDigest(digest), Digest: digest}
+	l := &Library{Reference: ref.WithDigest(digest), Digest: digest, depot: d, target: want}
 	if artifact.IsIndex(mediaType) {
 		index, err := artifact.ParseIndex(data)
 		if err != nil {
@@ -191,7 +210,7 @@ func (d *Depot) document(ctx context.Context, ref registry.Reference) (data []by
 			return nil, "", v1.Hash{}, err
 		}
 	}
-	doc, err := d.Registry.Document(ctx, ref)
+	doc, err := d.fetchDocument(ctx, ref)
 	if e, ok := errors.AsType[*diagnostic.Error](err); ok {
 		// Whoever asked says which image it is about; once is enough.
 		told := *e
@@ -210,12 +229,21 @@ func (d *Depot) document(ctx context.Context, ref registry.Reference) (data []by
 	if _, err := d.Store.PutBlob(doc.Bytes); err != nil {
 		return nil, "", v1.Hash{}, err
 	}
-	if !ref.Pinned() {
-		if err := d.Store.SetName(ref.String(), doc.Digest); err != nil {
-			return nil, "", v1.Hash{}, err
+	return doc.Bytes, doc.MediaType, doc.Digest, nil
+}
+
+// fetchDocument reads a manifest or index: one that the crate has, if it is pinned, else the registry's. What a tag
+// points to now, the registry alone knows.
+func (d *Depot) fetchDocument(ctx context.Context, ref registry.Reference) (registry.Document, error) {
+	if ref.Pinned() {
+		if blob, err := d.crateBlob(ref, artifact.Descriptor{Digest: ref.Digest}); err == nil {
+			defer blob.Close()
+			if data, err := io.ReadAll(io.LimitReader(blob, manifestLimit+1)); err == nil && len(data) <= manifestLimit {
+				return registry.Document{MediaType: mediaTypeOf(data), Digest: ref.Digest, Bytes: data}, nil
+			}
 		}
 	}
-	return doc.Bytes, doc.MediaType, doc.Digest, nil
+	return d.Registry.Document(ctx, ref)
 }
 
 // mediaTypeOf tells a manifest from an index by what is in it: the type that a registry sent beside it is not part of
@@ -239,7 +267,7 @@ func (d *Depot) config(ctx context.Context, l *Library) ([]byte, error) {
 	if desc.Size > manifestLimit {
 		return nil, &diagnostic.Error{Kind: diagnostic.Refused, Why: fmt.Sprintf("it has %d bytes; %d are possible", desc.Size, manifestLimit)}
 	}
-	blob, err := d.Registry.Blob(ctx, l.Reference.Repository, descriptor(desc))
+	blob, err := d.blob(ctx, l.Reference, desc)
 	if err != nil {
 		return nil, err
 	}

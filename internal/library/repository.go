@@ -59,7 +59,11 @@ func Repository(ctx context.Context, l *Library, dir, name string, repositories 
 			os.RemoveAll(filepath.Join(dir, e.Name()))
 		}
 	}()
-	if stats, err = store.Materialise(dir, l.foreign, l.Trees...); err != nil {
+	err = l.healing(ctx, func() (err error) {
+		stats, err = store.Materialise(dir, l.foreign, l.Trees...)
+		return err
+	})
+	if err != nil {
 		return stats, err
 	}
 	if err = ctx.Err(); err != nil {

@@ -157,7 +157,7 @@ func (s *Store) PutView(ctx context.Context, rel string, d v1.Hash, overwrite bo
 		return dir, nil
 	}
 	r := s.Remove()
-	err = r.View(rel)
+	_, err = r.View(rel)
 	if err == nil {
 		err = renameNew(st.path, dir)
 	}
@@ -191,23 +191,23 @@ func refuseNestedImages(dir string) error {
 	})
 }
 
-// View removes the view at rel, if it is ours, and the directories above it that are empty then.
-func (r *Removal) View(rel string) error {
+// View removes the view at rel, if there is one and it is ours, and the directories above it that are empty then.
+func (r *Removal) View(rel string) (removed bool, err error) {
 	v, err := r.s.viewOf(rel)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !v.Ours {
-		return nil
+		return false, nil
 	}
 	dir := filepath.Join(r.s.root, filepath.FromSlash(rel))
 	if err == nil {
 		err = r.rename(dir)
 	}
 	if err != nil {
-		return r.s.writeError("remove "+dir, err)
+		return false, r.s.writeError("remove "+dir, err)
 	}
 	for up := filepath.Dir(dir); up != r.s.root && os.Remove(up) == nil; up = filepath.Dir(up) {
 		delete(r.dirs, up)
 	}
-	return nil
+	return true, nil
 }
 
 // LinkedOutside returns those of the trees that have a file with hard links outside the store: an external repository
