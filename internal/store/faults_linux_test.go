@@ -280,6 +280,7 @@ func TestForeignStore(t *testing.T) {
 	t.Run("modes", TestSeal)
 	t.Run("fill fails", TestFillFails)
 	t.Run("sweep", TestSweep)
+	t.Run("remove", TestRemoveFromReadOnlyStore)
 }
 
 // Invariant: a writer may die at any system call. TestKilledWriters dies anywhere, this dies everywhere in turn.

@@ -27,6 +27,7 @@ var roles = map[string]func(args []string) error{
 	"fill":  roleFill,
 	"write": roleWrite,
 	"hold":  roleHold,
+	"use":   roleUse,
 }
 
 func TestMain(m *testing.M) {

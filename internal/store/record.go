@@ -213,7 +213,7 @@ func parseRecorded(line string) (e recorded, ok bool) {
 		return e, false
 	}
 	e.path, err = strconv.Unquote(rest)
-	return e, err == nil && fs.ValidPath(e.path)
+	return e, err == nil && filepath.IsLocal(filepath.FromSlash(e.path))
 }
 
 func (s *Store) recordPath(d v1.Hash) string {
