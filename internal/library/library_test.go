@@ -1,0 +1,361 @@
+package library
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+	"github.com/ocipkg/rules_ocipkg/internal/artifact/artifacttest"
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/registry"
+	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
+	"github.com/ocipkg/rules_ocipkg/internal/store"
+)
+
+var linux = artifact.Triple{Arch: "x86_64", Vendor: "unknown", OS: "linux", Env: "gnu"}
+
+func reference(t testing.TB, s string) registry.Reference {
+	t.Helper()
+	ref, err := registry.ParseReference(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+// prefix is an install prefix of a library called name; two of one header share its layer.
+func prefix(name, header string) fstest.MapFS {
+	return fstest.MapFS{
+		"include/" + header:        {Data: []byte("int " + strings.TrimSuffix(header, ".h") + "(void);\n")},
+		"lib/lib" + name + ".a":    {Data: artifacttest.Archive(artifacttest.Object{Defines: []string{name}})},
+		"lib/lib" + name + ".so.1": {Data: artifacttest.Shared{SONAME: "lib" + name + ".so.1"}.Bytes()},
+	}
+}
+
+// publish packs a prefix, pushes it as host/repository:tag and returns the pinned reference.
+func publish(t testing.TB, server *registrytest.Server, name string, files fs.FS) registry.Reference {
+	t.Helper()
+	dest := filepath.Join(t.TempDir(), "layout")
+	w, err := artifact.CreateLayout(dest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	packed, err := artifact.Pack(files, artifact.Claims{Name: "foo", Version: "1"}, artifact.Zstd, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Add(packed.Manifest, "")
+	if err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	return push1(t, dest, server.Host+"/"+name)
+}
+
+func push1(t testing.TB, layout, name string) registry.Reference {
+	t.Helper()
+	l, err := artifact.OpenLayout(layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	pinned, err := Push(t.Context(), registry.NewClient(registry.Options{}), l, reference(t, name), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pinned
+}
+
+// newDepot is a depot as a process of its own has one, at a store root.
+func newDepot(t testing.TB, root string) *Depot {
+	t.Helper()
+	s, err := store.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Depot{Registry: registry.NewClient(registry.Options{}), Store: s}
+}
+
+func pull(t testing.TB, d *Depot, ref registry.Reference) *Library {
+	t.Helper()
+	l, err := d.Pull(t.Context(), ref, linux)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func (l *Library) release() {
+	for _, t := range l.Trees {
+		t.Release()
+	}
+}
+
+func untagged(ref registry.Reference) registry.Reference {
+	return registry.Reference{Repository: ref.Repository, Tag: ref.Tag}
+}
+
+// has compares the files of a directory, links followed, with a prefix.
+func has(t testing.TB, dir string, want fstest.MapFS) {
+	t.Helper()
+	for name, f := range want {
+		if data, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name))); err != nil || string(data) != string(f.Data) {
+			t.Errorf("%s: %d bytes, want %d: %v", name, len(data), len(f.Data), err)
+		}
+	}
+}
+
+// Invariant: a pinned library in the store is had without a single request, by whichever process.
+func TestWarmPullAsksNobody(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	files := prefix("foo", "foo.h")
+	pinned := publish(t, server, "acme/foo:1", files)
+	root := t.TempDir()
+	found := pull(t, newDepot(t, root), untagged(pinned))
+	if found.Reference != pinned {
+		t.Errorf("found %s, pushed %s", found.Reference, pinned)
+	}
+	server.Close()
+	before := len(server.Requests(""))
+	l := pull(t, newDepot(t, root), pinned)
+	dir := filepath.Join(t.TempDir(), "repo")
+	if _, err := Repository(t.Context(), l, dir, "foo", nil); err != nil {
+		t.Fatal(err)
+	}
+	has(t, dir, files)
+	if n := len(server.Requests("")) - before; n != 0 {
+		t.Errorf("%d requests", n)
+	}
+	// And a tag needs to be asked for, which nobody answers now.
+	if _, err := newDepot(t, root).Pull(t.Context(), untagged(pinned), linux); diagnostic.KindOf(err) != diagnostic.Unreachable {
+		t.Errorf("%v", err)
+	}
+}
+
+// treeWith returns the path of a file of a library in the store.
+func treeWith(t testing.TB, l *Library, name string) string {
+	t.Helper()
+	for _, tree := range l.Trees {
+		p := filepath.Join(tree.Path(), filepath.FromSlash(name))
+		if _, err := os.Lstat(p); err == nil {
+			return p
+		}
+	}
+	t.Fatalf("no tree has %s", name)
+	return ""
+}
+
+// Invariant: what is damaged in the store does not reach a repository: it is noticed when it is laid out, set aside and
+// fetched again, and nothing else is.
+func TestDamageHealsWhenUsed(t *testing.T) {
+	for name, damage := range map[string]func(p string) error{
+		"truncated": func(p string) error { return errors.Join(os.Chmod(p, 0o644), os.Truncate(p, 8), os.Chmod(p, 0o444)) },
+		"missing":   os.Remove,
+		"extra":     func(p string) error { return os.WriteFile(p+"x", nil, 0o444) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := registrytest.New(t.TempDir())
+			defer server.Close()
+			files := prefix("foo", "foo.h")
+			pinned := publish(t, server, "acme/foo:1", files)
+			d := newDepot(t, t.TempDir())
+			var warned []string
+			d.Warn = func(message string) { warned = append(warned, message) }
+			l := pull(t, d, pinned)
+			if _, err := l.View(t.Context(), pinned); err != nil {
+				t.Fatal(err)
+			}
+			if err := damage(treeWith(t, l, "lib/libfoo.a")); err != nil {
+				t.Fatal(err)
+			}
+			server.Clear()
+			dir := filepath.Join(t.TempDir(), "repo")
+			if _, err := Repository(t.Context(), l, dir, "foo", nil); err != nil {
+				t.Fatal(err)
+			}
+			has(t, dir, files)
+			if len(warned) != 1 || !strings.Contains(warned[0], "lib/libfoo.a") {
+				t.Errorf("warned %q", warned)
+			}
+			view, err := l.View(t.Context(), pinned)
+			if err != nil {
+				t.Fatal(err)
+			}
+			has(t, view, files)
+			server.Close()
+			if blobs := server.Requests("/blobs/"); len(blobs) != 1 {
+				t.Errorf("fetched %v", blobs)
+			}
+			if v, err := d.Verify(t.Context(), false); err != nil || v.Trees != 3 {
+				t.Errorf("%+v, %v", v, err)
+			}
+		})
+	}
+}
+
+// Invariant: damage that cannot be healed is an error that says so, and leaves nothing where the files were wanted.
+func TestDamageWithoutRegistry(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	pinned := publish(t, server, "acme/foo:1", prefix("foo", "foo.h"))
+	d := newDepot(t, t.TempDir())
+	l := pull(t, d, pinned)
+	server.Close()
+	if err := os.Remove(treeWith(t, l, "lib/libfoo.a")); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "repo")
+	_, err := Repository(t.Context(), l, dir, "foo", nil)
+	if diagnostic.KindOf(err) != diagnostic.Unreachable {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("left behind: %v", err)
+	}
+}
+
+// crateFetched lays out in a store what `ocipkg get` of the crate leaves of an artifact: its layout in .oci-dir. (Its
+// files beside it are of no use to us.)
+func crateFetched(t testing.TB, root, rel, archive string) {
+	t.Helper()
+	f, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	dir := filepath.Join(root, filepath.FromSlash(rel), ".oci-dir")
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := filepath.Join(dir, filepath.FromSlash(h.Name))
+		data, err := io.ReadAll(r)
+		if err == nil {
+			err = errors.Join(os.MkdirAll(filepath.Dir(p), 0o755), os.WriteFile(p, data, 0o644))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+const upstreamArchive = "../artifact/testdata/upstream/v1-compose-0.4.0.tar"
+
+// Invariant: what the crate has fetched is used without asking for it again, pinned without any request; but only what
+// is right, and the crate's own files stay as they were.
+func TestPullFromCrate(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	pinned := push1(t, upstreamArchive, server.Host+"/acme/rust:1")
+	rel := strings.Replace(server.Host, ":", "__", 1) + "/acme/rust/__1"
+
+	root := t.TempDir()
+	crateFetched(t, root, rel, upstreamArchive)
+	blobs, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(rel), ".oci-dir", "blobs", "sha256", "*"))
+	if err != nil || len(blobs) < 3 {
+		t.Fatalf("%v, %v", blobs, err)
+	}
+	server.Clear()
+	l := pull(t, newDepot(t, root), untagged(pinned))
+	if l.Reference != pinned || len(l.Trees) == 0 {
+		t.Errorf("%+v", l)
+	}
+	all := server.Requests("")
+	if got := server.Requests("/blobs/"); len(got) != 0 || len(server.Requests("/manifests/")) == 0 {
+		t.Errorf("a tag alone has to be asked for: %v", all)
+	}
+	if _, err := l.View(t.Context(), untagged(pinned)); !SkippedView(err) || !errors.Is(err, store.ErrForeign) {
+		t.Errorf("the crate's own directory: %v", err)
+	}
+
+	// Each blob in turn is not what it should be.
+	for _, damaged := range blobs {
+		for how, damage := range map[string]func() error{
+			"flipped": func() error {
+				data, err := os.ReadFile(damaged)
+				if err != nil || len(data) == 0 {
+					return err
+				}
+				data[len(data)/2] ^= 4
+				return os.WriteFile(damaged, data, 0o644)
+			},
+			"cut":    func() error { return os.Truncate(damaged, 1) },
+			"absent": func() error { return os.Remove(damaged) },
+		} {
+			good, err := os.ReadFile(damaged)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := damage(); err != nil {
+				t.Fatal(err)
+			}
+			// A store of its own on the same root.
+			if err := os.RemoveAll(filepath.Join(root, ".store")); err != nil {
+				t.Fatal(err)
+			}
+			l := pull(t, newDepot(t, root), pinned)
+			if v, err := l.depot.Verify(t.Context(), false); err != nil || v.Trees != len(l.Trees) {
+				t.Errorf("%s %s: %+v, %v", filepath.Base(damaged), how, v, err)
+			}
+			if err := os.WriteFile(damaged, good, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+
+	if err := os.RemoveAll(filepath.Join(root, ".store")); err != nil {
+		t.Fatal(err)
+	}
+	server.Close()
+	before := len(server.Requests(""))
+	for _, ref := range []registry.Reference{pinned, {Repository: pinned.Repository, Digest: pinned.Digest}} {
+		l = pull(t, newDepot(t, root), ref)
+		if len(l.Trees) == 0 {
+			t.Error("no trees")
+		}
+	}
+	if n := len(server.Requests("")) - before; n != 0 {
+		t.Errorf("pinned, and fetched by the crate: %d requests", n)
+	}
+}
+
+// Invariant: when it is interrupted nothing half-done stays, and the next one goes through.
+func TestPullInterrupted(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	pinned := publish(t, server, "acme/foo:1", prefix("foo", "foo.h"))
+	d := newDepot(t, t.TempDir())
+	stalled := make(chan struct{}, 8)
+	stall := registrytest.Stall(10)
+	server.Inject(registrytest.Fault{Method: "GET", Path: "/blobs/", Skip: 1, Act: func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		stalled <- struct{}{}
+		stall(w, r, next)
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-stalled; cancel() }()
+	_, err := d.Pull(ctx, pinned, linux)
+	if !errors.Is(err, context.Canceled) && diagnostic.KindOf(err) != diagnostic.Interrupted {
+		t.Errorf("%v", err)
+	}
+	for _, dir := range []string{"tmp", "locks", "trees/sha256"} {
+		if left, err := os.ReadDir(filepath.Join(d.Store.Root(), ".store", "v1", filepath.FromSlash(dir))); err != nil || len(left) > 0 {
+			t.Errorf("left in %s: %v, %v", dir, left, err)
+		}
+	}
+	server.Clear()
+	pull(t, d, pinned)
+}

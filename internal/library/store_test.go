@@ -1,0 +1,559 @@
+package library
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/registry"
+	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
+	"github.com/ocipkg/rules_ocipkg/internal/store"
+)
+
+// age lets the store believe that a name was last used some time ago.
+func age(t testing.TB, s *store.Store, ref string, by time.Duration) {
+	t.Helper()
+	dir := filepath.Join(s.Root(), ".store", "v1", "names")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aged := 0
+	for _, e := range entries {
+		p := filepath.Join(dir, e.Name())
+		data, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(data), ref) {
+			at := time.Now().Add(-by)
+			if err := os.Chtimes(p, at, at); err != nil {
+				t.Fatal(err)
+			}
+			aged++
+		}
+	}
+	if aged == 0 {
+		t.Fatalf("no name of %s", ref)
+	}
+}
+
+func imageList(t testing.TB, s *store.Store) []string {
+	t.Helper()
+	images, err := Images(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := []string{}
+	for _, i := range images {
+		state := ""
+		if !i.Complete {
+			state = " incomplete"
+		}
+		if i.Crate {
+			state += " crate"
+		}
+		_, name, _ := strings.Cut(i.Reference, "/")
+		list = append(list, name+state)
+	}
+	return list
+}
+
+func collect(t testing.TB, s *store.Store, gc GC) Collected {
+	t.Helper()
+	done, err := Collect(s, gc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
+
+// Two libraries that share their headers, and a third, in a store that nobody uses.
+func threeLibraries(t *testing.T) (server *registrytest.Server, d *Depot, refs []registry.Reference, files []fstest.MapFS) {
+	server = registrytest.New(t.TempDir())
+	t.Cleanup(server.Close)
+	d = newDepot(t, t.TempDir())
+	for _, lib := range []struct{ name, header string }{{"foo", "shared.h"}, {"bar", "shared.h"}, {"qux", "qux.h"}} {
+		p := prefix(lib.name, lib.header)
+		ref := publish(t, server, "acme/"+lib.name+":1", p)
+		l := pull(t, d, untagged(ref))
+		if _, err := l.View(t.Context(), untagged(ref)); err != nil {
+			t.Fatal(err)
+		}
+		l.release()
+		refs, files = append(refs, ref), append(files, p)
+	}
+	return server, d, refs, files
+}
+
+// Invariant: a list shows each library once, whatever it was asked for as, and says what it is.
+func TestImages(t *testing.T) {
+	_, d, refs, _ := threeLibraries(t)
+	pull(t, d, refs[0]).release() // as Bazel asks for it
+	pull(t, d, registry.Reference{Repository: refs[2].Repository, Digest: refs[2].Digest}).release()
+	crateFetched(t, d.Store.Root(), "ghcr.io/acme/rust/__v1", upstreamArchive)
+	images, err := Images(d.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"acme/bar:1", "acme/foo:1", "acme/qux:1", "acme/qux@" + refs[2].Digest.String(), "acme/rust:v1 crate"}
+	if got := imageList(t, d.Store); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	foo := images[1]
+	if foo.Digest != refs[0].Digest.String() || foo.Target != linux.String() || !foo.Complete || foo.Size < 500 || time.Since(foo.Used) > time.Hour {
+		t.Errorf("%+v", foo)
+	}
+	if crate := images[4]; crate.Digest == "" || crate.Size == 0 || crate.Reference != "ghcr.io/acme/rust:v1" {
+		t.Errorf("%+v", crate)
+	}
+	l := pull(t, d, refs[0])
+	path := l.Trees[0].Path()
+	l.release()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	if got := imageList(t, d.Store); !slices.Contains(got, "acme/foo:1 incomplete") {
+		t.Errorf("%q", got)
+	}
+}
+
+// Invariant: rm takes an image by any of its names, and leaves what another needs.
+func TestRemove(t *testing.T) {
+	for name, how := range map[string]func(ref registry.Reference) string{
+		"tag":    func(ref registry.Reference) string { return untagged(ref).String() },
+		"pinned": func(ref registry.Reference) string { return ref.String() },
+		"digest": func(ref registry.Reference) string { return ref.Digest.String() },
+		"digits": func(ref registry.Reference) string { return ref.Digest.String()[:15] },
+		"without its tag": func(ref registry.Reference) string {
+			return registry.Reference{Repository: ref.Repository, Digest: ref.Digest}.String()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, d, refs, files := threeLibraries(t)
+			server.Close()
+			done, err := Remove(d.Store, how(refs[0]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(done.Images) != 1 || done.Trees != 2 || done.Blobs != 2 || done.Bytes == 0 || done.InUse != 0 {
+				t.Errorf("%+v", done)
+			}
+			if got := imageList(t, d.Store); !slices.Equal(got, []string{"acme/bar:1", "acme/qux:1"}) {
+				t.Errorf("%q", got)
+			}
+			views, err := d.Store.Views()
+			if err != nil || len(views) != 2 {
+				t.Errorf("%v, %v", views, err)
+			}
+			for _, i := range []int{1, 2} {
+				l := pull(t, d, refs[i])
+				dir := filepath.Join(t.TempDir(), "repo")
+				if _, err := Repository(t.Context(), l, dir, "x", nil); err != nil {
+					t.Fatal(err)
+				}
+				has(t, dir, files[i])
+			}
+		})
+	}
+}
+
+// Invariant: what is not there is an error, and then nothing is removed.
+func TestRemoveWhatIsNotThere(t *testing.T) {
+	_, d, refs, _ := threeLibraries(t)
+	for arg, kind := range map[string]diagnostic.Kind{
+		"example.com/none:1":               diagnostic.NotFound,
+		"sha256:0123456789abc":             diagnostic.NotFound,
+		refs[0].Repository.String() + ":2": diagnostic.NotFound,
+		"sha256:0123":                      diagnostic.NotFound,
+		"UPPER/case":                       diagnostic.Usage,
+		"":                                 diagnostic.Usage,
+	} {
+		if _, err := Remove(d.Store, refs[1].String(), arg); diagnostic.KindOf(err) != kind {
+			t.Errorf("%q: %v", arg, err)
+		}
+	}
+	if got := imageList(t, d.Store); len(got) != 3 {
+		t.Errorf("%q", got)
+	}
+}
+
+// Invariant: a gc takes what was not used for as long as it says, with its view, and nothing else.
+func TestCollectByAge(t *testing.T) {
+	server, d, refs, files := threeLibraries(t)
+	server.Close()
+	age(t, d.Store, "acme/foo", 10*24*time.Hour)
+	age(t, d.Store, "acme/qux", 5*24*time.Hour)
+	for _, dry := range []bool{true, false, false} {
+		before := imageList(t, d.Store)
+		done := collect(t, d.Store, GC{OlderThan: 7 * 24 * time.Hour, MaxSize: -1, DryRun: dry})
+		after := imageList(t, d.Store)
+		switch {
+		case dry && (len(done.Images) != 1 || done.Trees != 2 || done.Blobs != 2 || !slices.Equal(before, after)):
+			t.Errorf("dry: %+v, %q", done, after)
+		case !dry && len(before) == 3 && (len(done.Images) != 1 || done.Trees != 2 || done.Kept != 2):
+			t.Errorf("%+v", done)
+		case len(before) == 2 && len(done.Images)+done.Trees+done.Blobs != 0:
+			t.Errorf("again: %+v", done)
+		}
+		if !dry && !slices.Equal(after, []string{"acme/bar:1", "acme/qux:1"}) {
+			t.Errorf("%q", after)
+		}
+	}
+	if v, err := d.Verify(t.Context(), false); err != nil || v.Trees != 6 || v.Blobs != 4 {
+		t.Errorf("%+v, %v", v, err)
+	}
+	dir := filepath.Join(t.TempDir(), "repo")
+	if _, err := Repository(t.Context(), pull(t, d, refs[1]), dir, "x", nil); err != nil {
+		t.Fatal(err)
+	}
+	has(t, dir, files[1])
+}
+
+// Invariant: a gc by size takes what was used longest ago first, and no more than it has to.
+func TestCollectBySize(t *testing.T) {
+	_, d, _, _ := threeLibraries(t)
+	age(t, d.Store, "acme/foo", 3*time.Hour)
+	age(t, d.Store, "acme/bar", 2*time.Hour)
+	age(t, d.Store, "acme/qux", time.Hour)
+	all := collect(t, d.Store, GC{OlderThan: -1, MaxSize: 1 << 40, DryRun: true})
+	if len(all.Images) != 0 || all.Kept != 3 || all.Size == 0 {
+		t.Fatalf("%+v", all)
+	}
+	done := collect(t, d.Store, GC{OlderThan: -1, MaxSize: all.Size - 1})
+	if got := imageList(t, d.Store); !slices.Equal(got, []string{"acme/bar:1", "acme/qux:1"}) {
+		t.Errorf("%q, %+v", got, done)
+	}
+	if done.Size != all.Size-done.Bytes || done.Size > all.Size-1 {
+		t.Errorf("%+v, before %d", done, all.Size)
+	}
+	done = collect(t, d.Store, GC{OlderThan: -1, MaxSize: 0})
+	if got := imageList(t, d.Store); len(got) != 0 || done.Size != 0 {
+		t.Errorf("%q, %+v", got, done)
+	}
+	if left, err := os.ReadDir(d.Store.Root()); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
+// Invariant: a repository that was made keeps every byte, whatever a gc does; one that is linked to the store keeps its
+// image there, too, until it is gone.
+func TestRepositorySurvivesGC(t *testing.T) {
+	server, d, refs, files := threeLibraries(t)
+	server.Close()
+	dir := filepath.Join(t.TempDir(), "repo")
+	l := pull(t, d, refs[0])
+	stats, err := Repository(t.Context(), l, dir, "foo", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.release()
+	text, err := os.ReadFile(filepath.Join(dir, "BUILD.bazel"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := collect(t, d.Store, GC{OlderThan: 0, MaxSize: 0})
+	has(t, dir, files[0])
+	if stats.Linked > 0 {
+		if got := imageList(t, d.Store); !slices.Equal(got, []string{"acme/bar:1", "acme/foo:1"}) || done.Linked != 2 {
+			t.Errorf("%q, %+v: bar shares the headers that are linked", got, done)
+		}
+		other := filepath.Join(t.TempDir(), "repo")
+		if _, err := Repository(t.Context(), pull(t, d, refs[0]), other, "foo", nil); err != nil {
+			t.Errorf("the next repository of it: %v", err)
+		}
+		if err := os.RemoveAll(other); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// By name it can be removed all the same, and by hand everything.
+	if _, err := Remove(d.Store, refs[0].String()); err != nil {
+		t.Fatal(err)
+	}
+	has(t, dir, files[0])
+	if err := os.RemoveAll(d.Store.Root()); err != nil {
+		t.Fatal(err)
+	}
+	has(t, dir, files[0])
+	if again, err := os.ReadFile(filepath.Join(dir, "BUILD.bazel")); err != nil || string(again) != string(text) {
+		t.Errorf("%v", err)
+	}
+}
+
+// Invariant: a library that a process holds stays whole, whatever is removed.
+func TestHeldLibraryStays(t *testing.T) {
+	server, d, refs, files := threeLibraries(t)
+	server.Close()
+	l := pull(t, d, refs[0])
+	done := collect(t, newDepot(t, d.Store.Root()).Store, GC{OlderThan: 0, MaxSize: -1})
+	if done.InUse != 3 {
+		t.Errorf("%+v", done)
+	}
+	dir := filepath.Join(t.TempDir(), "repo")
+	if _, err := Repository(t.Context(), l, dir, "foo", nil); err != nil {
+		t.Fatal(err)
+	}
+	has(t, dir, files[0])
+}
+
+// Invariant: gc and rm at any time disturb nobody: each pull and each repository goes through, at worst by fetching again.
+func TestCollectAgainstPulls(t *testing.T) {
+	_, d, refs, files := threeLibraries(t)
+	stop := make(chan struct{})
+	var collecting, pulling sync.WaitGroup
+	taken := 0
+	collecting.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			done, err := Collect(d.Store, GC{OlderThan: 0, MaxSize: -1})
+			if err != nil {
+				t.Error(err)
+			}
+			taken += done.Trees
+		}
+	})
+	dir := t.TempDir()
+	for g := range 3 {
+		pulling.Go(func() {
+			for i := range 8 {
+				n := (g + i) % len(refs)
+				mine := newDepot(t, d.Store.Root())
+				l, err := mine.Pull(t.Context(), refs[n], linux)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				repo := filepath.Join(dir, fmt.Sprint(g, "-", i))
+				if _, err := Repository(t.Context(), l, repo, "x", nil); err != nil {
+					t.Error(err)
+				}
+				has(t, repo, files[n])
+				if err := os.RemoveAll(repo); err != nil { // or a gc would keep it
+					t.Error(err)
+				}
+				l.release()
+			}
+		})
+	}
+	pulling.Wait()
+	close(stop)
+	collecting.Wait()
+	if taken == 0 {
+		t.Error("nothing was ever collected")
+	}
+	if v, err := d.Verify(t.Context(), false); err != nil {
+		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// Invariant: verify finds what changed, also where no time tells of it, says whose it is, and mends it.
+func TestVerify(t *testing.T) {
+	flip := func(p string) error {
+		fi, err := os.Stat(p)
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		data[len(data)/2] ^= 1
+		return errors.Join(os.Chmod(p, 0o644), os.WriteFile(p, data, 0o644), os.Chmod(p, 0o444), os.Chtimes(p, fi.ModTime(), fi.ModTime()))
+	}
+	server, d, refs, files := threeLibraries(t)
+	blob := func(hex string) string { return filepath.Join(d.Store.Root(), ".store", "v1", "blobs", "sha256", hex) }
+	l := pull(t, d, refs[0])
+	tree, config := treeWith(t, l, "lib/libfoo.a"), blob(l.Manifest.Config.Digest.Hex)
+	l.release()
+	for name, p := range map[string]string{"tree": tree, "manifest": blob(refs[0].Digest.Hex), "config": config} {
+		t.Run(name, func(t *testing.T) {
+			if err := flip(p); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // the first changes nothing
+				v, err := d.Verify(t.Context(), false)
+				if diagnostic.KindOf(err) != diagnostic.Corrupt || len(v.Damaged) != 1 || v.Damaged[0].Mended ||
+					!slices.Equal(v.Damaged[0].Images, []string{untagged(refs[0]).String()}) {
+					t.Fatalf("%+v, %v", v, err)
+				}
+			}
+			v, err := d.Verify(t.Context(), true)
+			if err != nil || len(v.Damaged) != 1 || !v.Damaged[0].Mended {
+				t.Errorf("%+v, %v", v, err)
+			}
+			if v, err := d.Verify(t.Context(), false); err != nil || len(v.Damaged) != 0 || v.Trees != 8 || v.Blobs != 6 {
+				t.Errorf("%+v, %v", v, err)
+			}
+			views, err := d.Store.Views()
+			if err != nil || len(views) != 3 {
+				t.Errorf("%v, %v", views, err)
+			}
+			for _, view := range views {
+				for i, ref := range refs {
+					if strings.Contains(view.Path, ref.Repository.RepositoryStr()) {
+						has(t, filepath.Join(d.Store.Root(), filepath.FromSlash(view.Path)), files[i])
+					}
+				}
+			}
+		})
+	}
+	// Nobody to fetch it from: it is set aside all the same, so that it harms nobody, and said.
+	if err := flip(tree); err != nil {
+		t.Fatal(err)
+	}
+	server.Close()
+	v, err := d.Verify(t.Context(), true)
+	if diagnostic.KindOf(err) != diagnostic.Corrupt || len(v.Damaged) != 1 || v.Damaged[0].Mended || v.Damaged[0].Problem == "" {
+		t.Errorf("%+v, %v", v, err)
+	}
+	if _, err := os.Stat(tree); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+	if got := imageList(t, d.Store); !slices.Contains(got, "acme/foo:1 incomplete") {
+		t.Errorf("%q", got)
+	}
+}
+
+// Invariant: a path is that of a directory with all files, had without a network; of a tag that moved, what it points to.
+func TestLocate(t *testing.T) {
+	server, d, refs, files := threeLibraries(t)
+	newer := prefix("foo", "newer.h")
+	moved := publish(t, server, "acme/foo:1", newer)
+	l := pull(t, d, untagged(moved))
+	if _, err := l.View(t.Context(), untagged(moved)); err != nil {
+		t.Fatal(err)
+	}
+	l.release()
+	server.Close()
+	for arg, want := range map[string]fstest.MapFS{
+		untagged(refs[0]).String(): newer,
+		moved.String():             newer,
+		refs[0].String():           files[0],
+		refs[1].Digest.String():    files[1],
+	} {
+		for range 2 {
+			_, dir, err := d.Locate(t.Context(), arg, linux)
+			if err != nil {
+				t.Fatal(err)
+			}
+			has(t, dir, want)
+			if _, err := os.Stat(filepath.Join(dir, "libfoo.a")); arg != refs[1].Digest.String() && err != nil {
+				t.Errorf("%s: %v", arg, err)
+			}
+		}
+	}
+	mac := linux
+	mac.OS, mac.Vendor, mac.Env = "darwin", "apple", ""
+	_, _, err := d.Locate(t.Context(), refs[1].String(), mac)
+	if diagnostic.KindOf(err) != diagnostic.NotFound || !strings.Contains(err.Error(), linux.String()) {
+		t.Errorf("%v", err)
+	}
+	for _, arg := range []string{"example.com/none:1"} {
+		if _, _, err := d.Locate(t.Context(), arg, linux); diagnostic.KindOf(err) != diagnostic.NotFound {
+			t.Errorf("%s: %v", arg, err)
+		}
+	}
+}
+
+// Invariant: our names for images are the crate's, there and back.
+func TestCratePaths(t *testing.T) {
+	hex := strings.Repeat("0123456789abcdef", 4)
+	for text, want := range map[string]string{
+		"ghcr.io/acme/zlib:1.3.1":                 "ghcr.io/acme/zlib/__1.3.1",
+		"localhost:5000/test_repo":                "localhost__5000/test_repo/__latest",
+		"quay.io/jitesoft/alpine@sha256:" + hex:   "quay.io/jitesoft/alpine/__sha256__" + hex,
+		"quay.io/jitesoft/alpine:1@sha256:" + hex: "quay.io/jitesoft/alpine/__sha256__" + hex,
+		"ghcr.io/acme/zlib:a__b":                  "ghcr.io/acme/zlib/__a__b",
+	} {
+		got, ok := cratePath(reference(t, text))
+		if !ok || got != want {
+			t.Errorf("%s: %q, %v, want %q", text, got, ok, want)
+		}
+		if back := crateReference(got); back != text && !strings.Contains(text, ":1@") && text != "localhost:5000/test_repo" {
+			t.Errorf("%s: %q, and back %q", text, got, back)
+		}
+	}
+	if _, ok := cratePath(reference(t, "[::1]:5000/a:1")); ok {
+		t.Error("the crate cannot write IPv6 addresses")
+	}
+}
+
+// Invariant: the real thing finds what we fetched, and we what it fetched. OCIPKG_CRATE_CLI names its command, ocipkg-cli
+// 0.3 or later.
+func TestCrateItself(t *testing.T) {
+	cli := os.Getenv("OCIPKG_CRATE_CLI")
+	if cli == "" {
+		t.Skip("SKIPPED, OCIPKG_CRATE_CLI names no ocipkg-cli")
+	}
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	// It speaks plain HTTP to hosts that begin with localhost alone.
+	local := strings.Replace(server.Host, "127.0.0.1", "localhost", 1)
+	data := t.TempDir()
+	root := filepath.Join(data, "ocipkg")
+	crate := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command(cli, args...)
+		cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+data)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	files := prefix("foo", "foo.h")
+	publish(t, server, "acme/foo:1", files)
+	ours := reference(t, local+"/acme/foo:1")
+	d := newDepot(t, root)
+	l := pull(t, d, ours)
+	if _, err := l.View(t.Context(), ours); err != nil {
+		t.Fatal(err)
+	}
+	dir := crate("image-directory", ours.String())
+	has(t, dir, files)
+	has(t, dir, fstest.MapFS{"libfoo.a": files["lib/libfoo.a"]})
+	if got := crate("list"); got != ours.String() {
+		t.Errorf("it lists %q", got)
+	}
+
+	push1(t, upstreamArchive, server.Host+"/acme/rust:1")
+	theirs := reference(t, local+"/acme/rust:1")
+	crate("get", theirs.String())
+	if got := imageList(t, d.Store); !slices.Equal(got, []string{"acme/foo:1", "acme/rust:1 crate"}) {
+		t.Errorf("%q", got)
+	}
+	server.Clear()
+	l = pull(t, d, theirs)
+	if _, err := l.View(t.Context(), theirs); !errors.Is(err, store.ErrForeign) {
+		t.Errorf("%v", err)
+	}
+	pinned := l.Reference
+	if _, err := Remove(d.Store, ours.String()); err != nil {
+		t.Fatal(err)
+	}
+	if got := crate("list"); got != theirs.String() {
+		t.Errorf("it lists %q", got)
+	}
+	if err := os.RemoveAll(filepath.Join(root, ".store")); err != nil {
+		t.Fatal(err)
+	}
+	server.Close()
+	for _, r := range server.Requests("/blobs/") {
+		t.Errorf("fetched again: %s %s", r.Method, r.Path)
+	}
+	pull(t, newDepot(t, root), pinned)
+}
