@@ -15,7 +15,7 @@ export TMPDIR := $(CURDIR)/.out/tmp
 # Tests choose their own stores; what a developer has set must not reach them.
 unexport OCIPKG_STORE OCIPKG_TOOL OCIPKG_REQUIRE_DIGEST OCIPKG_INSECURE_REGISTRIES
 
-.PHONY: build demo serve test lint unit bazel e2e fix clean
+.PHONY: build demo serve test lint unit soak bazel e2e fix clean
 
 build: | $(TMPDIR)
 	go build -o .out/ocipkg ./fetcher
@@ -39,6 +39,10 @@ lint: | $(TMPDIR)
 
 unit: | $(TMPDIR)
 	$(IN_ENV) go test -race ./...
+
+# What takes long of the store's tests: 64 processes for many rounds, 200 kills, system calls that fail at many places.
+soak: | $(TMPDIR)
+	OCIPKG_SOAK=$(or $(ROUNDS),100) $(IN_ENV) go test -count=1 -timeout=2h -v -run 'TestManyProcesses|TestFailingCalls|TestKilled' ./internal/store
 
 # The repository as a workspace of its own, and its BUILD files as Gazelle would write them.
 bazel: | $(TMPDIR)

@@ -153,12 +153,16 @@ func (d *Depot) mend(ctx context.Context, inv *inventory, damaged []*store.Damag
 	if err != nil {
 		return err
 	}
-	problems := map[string]error{} // by image
+	// A tag, and the tag with its digest, are two names of one image, which is fetched once.
+	problems := map[string]error{}
 	for _, h := range inv.held {
 		if !slices.ContainsFunc(damaged, func(e *store.DamagedError) bool { return h.blobs[e.Digest] || h.trees[e.Digest] }) {
 			continue
 		}
-		problems[h.image(heldManifest{}).Reference] = d.pullAgain(ctx, h, views[h])
+		image := h.image(heldManifest{}).Reference
+		if problem, tried := problems[image]; !tried || problem == nil {
+			problems[image] = d.pullAgain(ctx, h, views[h])
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -11,24 +11,42 @@
 // file system has no locks, work may be done twice and nothing else happens.
 //
 // The root is shared with the ocipkg crate, whose own image directories ({host}/{name}/__{tag}) lie directly in it.
-// Everything of ours is below one directory that it never enters by name:
+// Everything of ours is below one directory that it never enters by name, but for the views that PutView makes for it:
 //
 //	.store/format                   the format's version; any other than ours is refused
 //	.store/v1/blobs/sha256/<hex>    small documents (manifests, configs), 0444
 //	.store/v1/trees/sha256/<hex>/   unpacked trees: files 0444 or 0555, directories 0755
-//	.store/v1/names/<hex>           what a reference resolved to last; <hex> is the SHA-256 of the reference
+//	.store/v1/records/sha256/<hex>  what is in the tree of that name: paths, sizes, SHA-256 (record.go)
+//	.store/v1/names/<hex>           what a reference resolved to last; <hex> is the SHA-256 of the reference, its mtime
+//	                                the time of last use, to the hour
 //	.store/v1/locks/<hex>           locks: files of no content worth keeping, deleted when free
 //	.store/v1/tmp/<id>, <id>.lock   what is being made, and the lock that says its maker lives
 //	.store/v1/tmp/<id>.trash        what is being deleted
-//	.store/v1/corrupt/              blobs that were not what their digest says, kept for whoever wants to know why
+//	.store/v1/corrupt/              what was not what it should be, kept for whoever wants to know why
 //	.store/v1/swept                 its mtime: when tmp and locks were last swept
+//	{host}[__{port}]/{name}/__{tag}/  a view of ours, if it holds .ocipkg-view.json; else the crate's, and left alone
 //
-// Deleting goes the same way backwards: rename into tmp/<id>.trash, then delete, so that a reader sees a whole tree
-// or none. A reader that opened a tree's directory before keeps its handle, and what it hard-linked keeps its bytes.
 // Readers ignore names they do not know, so that a directory can be added without a new format.
 //
-// internal/artifact fills the trees, internal/registry brings the bytes, fetcher asks for both. The package itself
-// knows no network and no Bazel.
+// Removing goes the same way backwards: rename to tmp/<id>.trash, sync the directory, then delete; so a reader sees a
+// whole tree or none, and what is interrupted is swept. What remains is the reader between finding a tree and having
+// linked the last file of it. He holds a lease, a shared lock on the tree's directory, and a Removal takes a tree only
+// under the same lock for itself alone, by a try: it never waits for users, users wait for it no longer than a look at
+// the names and a rename take, and there is no lock that all share. A tree is leased before it gets its name, so nobody
+// can remove it from under its maker. Who finds, once he has the lock, another directory under the name, or none, was too
+// late and looks again. Blobs need no lease, being read whole through one handle. A name is set while what it names is
+// leased; a Removal that spares what names need reads them when it has the lock, and so sees every one that matters.
+// Where there are no locks, only what has been there for a day is removed.
+//
+// What was hard-linked or copied out of a tree keeps its bytes in any case. LinkedOutside tells which trees an external
+// repository is linked to.
+//
+// Every tree has a record, on the disk before the tree has its name. Materialise compares the two at no cost but that of
+// reading the record: names, sizes, and times and modes, by which it knows files that were written to. VerifyTree reads
+// every byte. Neither repairs: SetAside makes what is damaged be as if it were not there.
+//
+// internal/artifact fills the trees, internal/registry brings the bytes, internal/library knows which names need what,
+// and removes by that. The package itself knows no network, no Bazel and nothing of what is in a blob.
 package store
 
 import (

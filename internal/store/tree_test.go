@@ -101,9 +101,12 @@ func TestKilledWriters(t *testing.T) {
 		defer os.RemoveAll(shm)
 		dirs = append(dirs, shm)
 	}
-	kills := 100
-	if testing.Short() {
-		kills = 20
+	kills := 40
+	switch {
+	case os.Getenv("OCIPKG_SOAK") != "":
+		kills = 200
+	case testing.Short():
+		kills = 10
 	}
 	var wg sync.WaitGroup
 	for i, dir := range dirs {
@@ -161,9 +164,10 @@ func checkAfterKill(t *testing.T, s *Store, first int) int {
 		if err != nil {
 			break
 		}
-		if err := whole(tree.Path(), seed); err != nil {
+		if err := errors.Join(whole(tree.Path(), seed), s.VerifyTree(context.Background(), seedDigest(seed))); err != nil {
 			t.Error(err)
 		}
+		tree.Release()
 	}
 	if entries, err := os.ReadDir(filepath.Join(s.dir, "trees", "sha256")); err != nil || len(entries) < seed-first {
 		t.Errorf("%d trees: %v", len(entries), err)
