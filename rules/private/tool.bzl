@@ -68,7 +68,7 @@ def _write_build_file(rctx):
     rctx.file("BUILD.bazel", content, executable = False)
 
 def _watch_tree(rctx, path):
-    if hasattr(rctx, "watch_tree") and path.exists:
+    if path.exists:
         rctx.watch_tree(path)
 
 def _usable_cache(rctx):
@@ -97,9 +97,8 @@ def _compile(rctx):
     sources = rctx.path(Label("//:go.mod")).dirname
 
     go_mod = rctx.read(sources.get_child("go.mod"))
-    if hasattr(rctx, "watch"):
-        rctx.watch(sources.get_child("go.mod"))
-        rctx.watch(sources.get_child("go.sum"))
+    rctx.watch(sources.get_child("go.mod"))
+    rctx.watch(sources.get_child("go.sum"))
     for tree in ["fetcher", "internal"]:
         _watch_tree(rctx, sources.get_child(tree))
 
@@ -149,8 +148,7 @@ def _tool_repository_impl(rctx):
         binary = rctx.path(prebuilt)
         if not binary.exists or binary.is_dir:
             _fail("OCIPKG_TOOL names {}, which is not a file.".format(prebuilt), "set it to an absolute path, or unset it to have the tool compiled.")
-        if hasattr(rctx, "watch"):
-            rctx.watch(binary)
+        rctx.watch(binary)
         rctx.symlink(binary, _file_name(rctx))
         _write_build_file(rctx)
         return None
