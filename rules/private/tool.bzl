@@ -113,6 +113,9 @@ def _compile(rctx):
         )
 
     cache = _usable_cache(rctx)
+    if cache == str(rctx.path(".cache")):
+        # buildifier: disable=print
+        print("ocipkg is compiled for this workspace alone, which takes a minute: the environment names no folder for caches that can be written. Pass --repo_env=HOME, or set XDG_CACHE_HOME.")
     env = build_environment(str(goroot), toolchain, cache, _user_settings(rctx, go, str(goroot)))
     rctx.report_progress(
         "Compiling ocipkg with " + sdk if toolchain == "local" else "Downloading {} to compile ocipkg ({} is too old)".format(toolchain, sdk),
