@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -57,6 +58,29 @@ func ParseDescription(data []byte) (Claims, error) {
 		return bad("something follows the object")
 	}
 	return c, nil
+}
+
+// With gives the claims of both: where they say one thing differently, that of more counts, and lists are joined.
+func (c Claims) With(more Claims) Claims {
+	c.Name, c.Version = cmp.Or(more.Name, c.Name), cmp.Or(more.Version, c.Version)
+	c.License, c.Target = cmp.Or(more.License, c.License), cmp.Or(more.Target, c.Target)
+	for list, add := range map[*[]string][]string{
+		&c.Selection.Headers: more.Selection.Headers, &c.Selection.Libraries: more.Selection.Libraries,
+		&c.Selection.PkgConfig: more.Selection.PkgConfig, &c.Selection.Licenses: more.Selection.Licenses,
+		&c.Includes: more.Includes, &c.Defines: more.Defines, &c.Linkopts: more.Linkopts,
+		&c.SystemLibraries: more.SystemLibraries, &c.AllowMissing: more.AllowMissing,
+	} {
+		*list = slices.Concat(*list, add)
+	}
+	requires := maps.Clone(c.Requires)
+	for name, needed := range more.Requires {
+		if requires == nil {
+			requires = map[string][]string{}
+		}
+		requires[name] = slices.Concat(requires[name], needed)
+	}
+	c.Requires = requires
+	return c
 }
 
 // settle completes what was measured by what the author says and bytes do not tell.

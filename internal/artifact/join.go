@@ -36,7 +36,7 @@ func (l *Layout) Artifacts() ([]Artifact, error) {
 		return nil, err
 	}
 	if !IsIndex(desc.MediaType) {
-		a, err := l.artifact(desc)
+		a, err := l.Artifact(desc)
 		return []Artifact{a}, err
 	}
 	data, err := l.ReadBlob(desc.Digest, documentLimit)
@@ -52,7 +52,7 @@ func (l *Layout) Artifacts() ([]Artifact, error) {
 		if IsIndex(d.MediaType) {
 			return nil, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layout " + l.path, Why: "its index names another index, not a manifest"}
 		}
-		a, err := l.artifact(d)
+		a, err := l.Artifact(d)
 		if err != nil {
 			return nil, err
 		}
@@ -61,7 +61,8 @@ func (l *Layout) Artifacts() ([]Artifact, error) {
 	return all, nil
 }
 
-func (l *Layout) artifact(d Descriptor) (Artifact, error) {
+// Artifact reads the artifact whose manifest d names.
+func (l *Layout) Artifact(d Descriptor) (Artifact, error) {
 	a := Artifact{Layout: l, Descriptor: d}
 	var err error
 	if a.Bytes, err = l.ReadBlob(d.Digest, documentLimit); err != nil {
@@ -196,16 +197,17 @@ func (t *Transcoder) layer(l *Layout, layer Descriptor, unpacked int64) (transco
 		return transcoded{}, err
 	}
 	defer blob.Close()
+	compressed := &countingReader{r: blob}
 	var stream io.Reader
 	if layer.MediaType == TypeLayerGzip {
-		z, err := gzip.NewReader(blob)
+		z, err := gzip.NewReader(compressed)
 		if err != nil {
 			return transcoded{}, notCompressed("gzip", err)
 		}
 		z.Multistream(false)
 		stream = z
 	} else {
-		z, err := zstd.NewReader(blob, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		z, err := zstd.NewReader(compressed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return transcoded{}, notCompressed("zstd", err)
 		}
@@ -218,9 +220,8 @@ func (t *Transcoder) layer(l *Layout, layer Descriptor, unpacked int64) (transco
 		if err != nil {
 			return err
 		}
-		count := &countingWriter{w: z}
-		// One byte more than declared shows that there are more; how many does not matter.
-		plain := io.TeeReader(io.LimitReader(stream, unpacked+1), count)
+		bounded := &boundedReader{r: stream, compressed: compressed, declared: unpacked, limit: DefaultLimits.Total, floor: DefaultLimits.Floor}
+		plain := io.TeeReader(bounded, z)
 		r := tar.NewReader(plain)
 		for {
 			h, err := r.Next()
@@ -237,8 +238,8 @@ func (t *Transcoder) layer(l *Layout, layer Descriptor, unpacked int64) (transco
 		if _, err := io.Copy(io.Discard, plain); err != nil {
 			return readError(err)
 		}
-		if count.n != unpacked {
-			return badArchive("", fmt.Sprintf("it does not unpack to the %d bytes that its config declares", unpacked), nil)
+		if bounded.n != unpacked {
+			return badArchive("", fmt.Sprintf("it unpacks to %d bytes and its config declares %d", bounded.n, unpacked), nil)
 		}
 		return z.Close()
 	})

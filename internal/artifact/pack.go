@@ -44,6 +44,10 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 	if err != nil {
 		return nil, err
 	}
+	if _, ok := prefix.(fileSet); ok && len(leftOut) > 0 {
+		return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "pack " + leftOut[0], Why: "it is called neither like a header nor like a library, a .pc file or a licence",
+			Do: "leave it out, rename it, or say what it is with --header or --library"}
+	}
 	for place, e := range tree {
 		if path.Ext(place) == ".pc" && e.Link == "" {
 			data, err := fs.ReadFile(prefix, e.Source)
