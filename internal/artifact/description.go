@@ -101,7 +101,7 @@ func settle(p *Package, tree Tree, claims Claims) error {
 		}
 	}
 	for _, name := range claims.SystemLibraries {
-		if !ValidLibraryName(name) {
+		if !ValidLibraryName(name) || strings.HasPrefix(name, "-") {
 			return refuse(fmt.Sprintf("system library %q", name), "no library can be called so", "write what follows -l, such as m")
 		}
 		if !slices.Contains(p.SystemLibraries, name) {

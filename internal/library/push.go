@@ -156,7 +156,7 @@ func upstream(artifacts []artifact.Artifact, ref registry.Reference) (uploads []
 		return nil, nil, err
 	}
 	var layout *artifact.Layout
-	done = func() {
+	cleanup := func() {
 		if layout != nil {
 			layout.Close()
 		}
@@ -164,7 +164,7 @@ func upstream(artifacts []artifact.Artifact, ref registry.Reference) (uploads []
 	}
 	defer func() {
 		if err != nil {
-			done()
+			cleanup()
 		}
 	}()
 	w, err := artifact.CreateLayout(filepath.Join(dir, "gzip"))
@@ -196,7 +196,7 @@ func upstream(artifacts []artifact.Artifact, ref registry.Reference) (uploads []
 		uploads = append(uploads, upload{beside, nil})
 	}
 	if len(made) == 0 {
-		return uploads, done, nil
+		return uploads, cleanup, nil
 	}
 	if err := w.Commit(); err != nil {
 		return nil, nil, err
@@ -215,7 +215,7 @@ func upstream(artifacts []artifact.Artifact, ref registry.Reference) (uploads []
 		made = made[1:]
 		uploads[i].src = sourceOf(a)
 	}
-	return uploads, done, nil
+	return uploads, cleanup, nil
 }
 
 // run sends one after the other: blobs that they share are there when the next one asks.
