@@ -52,6 +52,9 @@ push" gives several of them one name.`,
 				if err != nil {
 					return err
 				}
+				if ref.Pinned() {
+					return &diagnostic.Error{Kind: diagnostic.Usage, What: "--tag " + tag, Why: "it has a digest, which is only known when it is packed", Do: "leave the digest out"}
+				}
 				tag = ref.String()
 			}
 			for _, r := range requires {
