@@ -299,6 +299,10 @@ func TestTheyGetOurs(t *testing.T) {
 	sameFile(t, filepath.Join(strings.TrimSpace(u.must(t, "image-directory", pinned)), "libz.a"), one(t, s.zlib, "libz.a"))
 
 	u.refuses(t, "Unsupported layer type", "get", image)
+	left, err := os.ReadDir(strings.TrimSpace(u.must(t, "image-directory", image)))
+	if err != nil || len(left) != 1 || left[0].Name() != ".oci-dir" {
+		t.Errorf("after what they refused they have %v, %v", left, err)
+	}
 	u.refuses(t, "Invalid name", "get", s.address+"/get/zlib@"+digest)
 }
 
@@ -326,6 +330,27 @@ func TestTheyGetOneOfSeveral(t *testing.T) {
 		}
 	}
 	u.refuses(t, "missing field", "get", image)
+	u.refuses(t, "ref.name is not found", "inspect", first)
+}
+
+// What their command makes of a program is a container, in which there is no library.
+func TestWeRefuseTheirContainers(t *testing.T) {
+	s := need(t)
+	machine(t)
+	u := s.upstream(t, "")
+	work := t.TempDir()
+	source, program, layout := filepath.Join(work, "main.c"), filepath.Join(work, "program"), filepath.Join(work, "program.tar")
+	if err := os.WriteFile(source, []byte("int main(void) { return 0; }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("cc", "-static", "-o", program, source).CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED, this machine links no static programs: %v\n%s", err, out)
+	}
+	u.must(t, "runnable", program, "--output", layout, "--tag", s.address+"/program:1")
+	_, errs, err := execute(t, s.environment(work), s.ocipkg, "inspect", layout)
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 7 || !strings.Contains(errs, "container image") {
+		t.Errorf("we say %v:\n%s", err, errs)
+	}
 }
 
 // Our archives, packed with gzip, go through all of their commands, and the digest stays.

@@ -203,7 +203,8 @@ func newCompressor(w io.Writer, compression Compression) (io.WriteCloser, error)
 		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1))
 	}
 	// One member and no name or time in its header: readers in the field stop at the first member's end.
-	z, err := gzip.NewWriterLevel(w, gzip.BestCompression)
+	// Higher levels take 2 to 17 times as long for 2 % less.
+	z, err := gzip.NewWriterLevel(w, 6)
 	if err != nil {
 		return nil, err
 	}

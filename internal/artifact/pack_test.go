@@ -196,7 +196,7 @@ func TestPackFollowsTheFormat(t *testing.T) {
 				}
 				var stream io.Reader
 				if compression == Gzip {
-					if layer.MediaType != TypeLayerGzip || !bytes.Equal(data[:10], []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255}) {
+					if layer.MediaType != TypeLayerGzip || !bytes.Equal(data[:10], []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255}) {
 						t.Errorf("layer %d (%s) begins with % x", i, layer.MediaType, data[:10])
 					}
 					r := bytes.NewReader(data)
