@@ -205,6 +205,9 @@ func ParseManifest(data []byte) (Manifest, error) {
 		return unsupported("it is not a manifest: " + err.Error())
 	}
 	m := both.Manifest
+	if both.Manifests != nil && m.Layers == nil {
+		return unsupported("it is an index of several platforms, where the manifest of one was expected")
+	}
 	if both.Manifests != nil {
 		// A document that is both lets two readers of one digest see two things (CVE-2021-41190).
 		return unsupported("it has both layers and manifests")

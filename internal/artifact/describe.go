@@ -25,6 +25,11 @@ type Claims struct {
 	Defines  []string
 	Linkopts []string
 
+	Selection       Selection           // where the files are that Arrange would not find
+	Includes        []string            // folders of the artifact to search for headers; default: include
+	SystemLibraries []string            // besides the measured ones, without "-l"
+	Requires        map[string][]string // by library, further ones of the same artifact that it needs
+
 	RefuseMissing bool     // whether a NEEDED library that nobody brings is an error
 	AllowMissing  []string // SONAMEs that are no error all the same, because the consumer brings them
 }

@@ -275,7 +275,7 @@ func (b *bench) small() ([]row, error) {
 		if err := b.ours("pack", "--quiet", prefix, "--name", name, "--version", "1", "-o", archive).run(); err != nil {
 			return nil, err
 		}
-		push := b.ours("push", "--quiet", archive, b.host+"/bench/"+name+":1")
+		push := b.ours("push", "--quiet", "--no-upstream-tags", archive, b.host+"/bench/"+name+":1")
 		if err := push.run(); err != nil {
 			return nil, err
 		}
