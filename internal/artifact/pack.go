@@ -13,6 +13,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 )
@@ -25,7 +26,8 @@ const (
 	Gzip Compression = "gzip" // what the ocipkg project reads
 )
 
-// A BlobWriter keeps blobs by digest. WriteBlob calls write once and keeps what it wrote.
+// A BlobWriter keeps blobs by digest. WriteBlob calls write once and keeps what it wrote; it may be called several
+// times at once.
 type BlobWriter interface {
 	WriteBlob(write func(io.Writer) error) (v1.Hash, int64, error)
 }
@@ -101,23 +103,27 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 	if compression == Gzip {
 		mediaType = TypeLayerGzip
 	}
-	for _, name := range []string{ComponentHeaders, ComponentStatic, ComponentShared} {
-		part := component[name]
-		if part == nil {
-			continue
-		}
-		var unpacked int64
-		hash, size, err := blobs.WriteBlob(func(w io.Writer) error {
-			var err error
-			unpacked, err = writeLayer(w, compression, prefix, part)
+	names := slices.DeleteFunc([]string{ComponentHeaders, ComponentStatic, ComponentShared}, func(name string) bool { return component[name] == nil })
+	manifest.Layers, pkg.Components = make([]Descriptor, len(names)), make([]Component, len(names))
+	var group errgroup.Group
+	for i, name := range names {
+		group.Go(func() error {
+			var unpacked int64
+			hash, size, err := blobs.WriteBlob(func(w io.Writer) error {
+				var err error
+				unpacked, err = writeLayer(w, compression, prefix, component[name])
+				return err
+			})
+			manifest.Layers[i] = Descriptor{MediaType: mediaType, Digest: hash, Size: size}
+			pkg.Components[i] = Component{Name: name, Layer: hash.String(), Unpacked: unpacked}
 			return err
 		})
-		if err != nil {
-			return nil, err
-		}
-		manifest.Layers = append(manifest.Layers, Descriptor{MediaType: mediaType, Digest: hash, Size: size})
-		pkg.Components = append(pkg.Components, Component{Name: name, Layer: hash.String(), Unpacked: unpacked})
-		config.Layers[hash.String()] = part.paths()
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for _, c := range pkg.Components {
+		config.Layers[c.Layer] = component[c.Name].paths()
 	}
 	desc, err := writeDocuments(blobs, manifest, config)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -321,12 +322,16 @@ func TestPackAndUnpackGiveTheTreeBack(t *testing.T) {
 // memory keeps blobs for tests that look at nothing but the outcome.
 type memory map[v1.Hash][]byte
 
+var memoryLock sync.Mutex
+
 func (m memory) WriteBlob(write func(io.Writer) error) (v1.Hash, int64, error) {
 	var b bytes.Buffer
 	if err := write(&b); err != nil {
 		return v1.Hash{}, 0, err
 	}
 	h := digestOf(b.String())
+	memoryLock.Lock()
+	defer memoryLock.Unlock()
 	m[h] = b.Bytes()
 	return h, int64(b.Len()), nil
 }
