@@ -237,6 +237,13 @@ func TestTranscodeRefuses(t *testing.T) {
 			a.Manifest.Layers[0].Digest = a.Manifest.Config.Digest
 			a.Config.Package.Components[0].Layer = a.Manifest.Config.Digest.String()
 		}, diagnostic.Refused, "magic"},
+		{"zstd layer with bytes added", func(a *Artifact) {
+			alter(a, append([]byte{0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0}, "abc"...))
+		}, diagnostic.Corrupt, "its bytes have the digest"},
+		{"gzip layer with bytes added", func(a *Artifact) {
+			*a = artifactsOf(t, zlibPrefix(), Claims{}, Gzip)[0]
+			alter(a, []byte("abc"))
+		}, diagnostic.Corrupt, "its bytes have the digest"},
 		{"layer that is not there", func(a *Artifact) {
 			a.Manifest.Layers[0].Digest = digestOf("x")
 			a.Config.Package.Components[0].Layer = digestOf("x").String()
@@ -250,6 +257,18 @@ func TestTranscodeRefuses(t *testing.T) {
 				t.Errorf("got %v (kind %d)", err, diagnostic.KindOf(err))
 			}
 		})
+	}
+}
+
+// alter adds bytes to every blob of an artifact's layout.
+func alter(a *Artifact, more []byte) {
+	open := a.Layout.open
+	a.Layout.open = func(name string) (io.ReadCloser, int64, error) {
+		r, n, err := open(name)
+		if err != nil {
+			return nil, 0, err
+		}
+		return io.NopCloser(io.MultiReader(r, bytes.NewReader(more))), n, nil
 	}
 }
 
