@@ -225,7 +225,8 @@ func (t *Transcoder) layer(l *Layout, layer Descriptor, unpacked int64) (transco
 			return err
 		}
 		bounded := &boundedReader{r: stream, compressed: compressed, declared: unpacked, limit: DefaultLimits.Total, floor: DefaultLimits.Floor}
-		plain := io.TeeReader(bounded, z)
+		sink := &sink{w: z}
+		plain := io.TeeReader(bounded, sink)
 		r := tar.NewReader(plain)
 		for {
 			h, err := r.Next()
@@ -233,14 +234,14 @@ func (t *Transcoder) layer(l *Layout, layer Descriptor, unpacked int64) (transco
 				break
 			}
 			if err != nil {
-				return readError(err)
+				return sink.blame(err)
 			}
 			if h.Typeflag != tar.TypeDir {
 				out.files = append(out.files, h.Name)
 			}
 		}
 		if _, err := io.Copy(io.Discard, plain); err != nil {
-			return readError(err)
+			return sink.blame(err)
 		}
 		// The digest is known to be right when the last byte has been read, which a gzip reader need not do.
 		if _, err := io.Copy(io.Discard, compressed); err != nil {
@@ -252,6 +253,26 @@ func (t *Transcoder) layer(l *Layout, layer Descriptor, unpacked int64) (transco
 		return z.Close()
 	})
 	return out, err
+}
+
+// sink tells, of an error of a stream that is copied to it, whether reading or writing failed: a full disk is no fault of
+// the archive.
+type sink struct {
+	w   io.Writer
+	err error
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.err = err
+	return n, err
+}
+
+func (s *sink) blame(err error) error {
+	if s.err != nil {
+		return s.err
+	}
+	return readError(err)
 }
 
 // Gzipped reports whether all layers are gzip, which every reader of the format knows.

@@ -3,12 +3,14 @@ package artifact
 import (
 	"bytes"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -259,6 +261,34 @@ func TestTranscodeRefuses(t *testing.T) {
 		})
 	}
 }
+
+// A disk that is full is not to be told as a damaged artifact.
+func TestTranscodeTellsWhoFailed(t *testing.T) {
+	a := artifactsOf(t, zlibPrefix(), Claims{}, Zstd)[0]
+	for after := range 3 {
+		full := &fullDisk{left: after * 100}
+		_, err := (&Transcoder{Blobs: full}).Transcode(a)
+		if !errors.Is(err, syscall.ENOSPC) || diagnostic.KindOf(err) != diagnostic.Failure {
+			t.Errorf("with room for %d bytes: got %v", after*100, err)
+		}
+	}
+}
+
+type fullDisk struct{ left int }
+
+func (f *fullDisk) WriteBlob(write func(io.Writer) error) (v1.Hash, int64, error) {
+	left := f.left
+	return v1.Hash{}, 0, write(writerFunc(func(p []byte) (int, error) {
+		if left -= len(p); left < 0 {
+			return 0, syscall.ENOSPC
+		}
+		return len(p), nil
+	}))
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (w writerFunc) Write(p []byte) (int, error) { return w(p) }
 
 // alter adds bytes to every blob of an artifact's layout.
 func alter(a *Artifact, more []byte) {
