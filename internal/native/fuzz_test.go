@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ocipkg/rules_ocipkg/internal/native/nativetest"
 )
 
 // bounded fails if f allocates more than the package promises: a small multiple of the input.
@@ -32,8 +34,8 @@ func seeds(f *testing.F) {
 	f.Add(arGNU(arFile{"a_name_that_is_longer_than_sixteen.o", object{arch: amd64, symbols: []objectSymbol{{name: "g", bind: elf.STB_GLOBAL}}, relocs: []reloc{{2, 1}}}.assemble()}))
 	f.Add(arBSD(arFile{"a.o", object{arch: arm64}.assemble()}))
 	f.Add([]byte("GROUP ( libc.so.6 )\n"))
-	for _, name := range goldenNames(f) {
-		if data := golden(f, name); len(data) <= 17<<10 {
+	for _, name := range nativetest.Names() {
+		if data := nativetest.File(name); len(data) <= 17<<10 {
 			f.Add(data)
 		}
 	}
@@ -133,7 +135,7 @@ func TestDamagedFiles(t *testing.T) {
 		arGNU(arFile{"a_name_that_is_longer_than_sixteen.o", obj.assemble()}), arBSD(arFile{"a.o", obj.assemble()}),
 	}
 	for _, name := range []string{"macho-libz.1-x86_64.dylib", "macho-x86_64.a", "macho-universal.dylib", "pe-mingw-libshout.dll", "pe-mingw-libz.dll.a", "pe-msvc-z.dll", "pe-msvc-z.lib", "pe-msvc-zs.lib"} {
-		files = append(files, golden(t, name))
+		files = append(files, nativetest.File(name))
 	}
 	for _, whole := range files {
 		read := func(data []byte) {

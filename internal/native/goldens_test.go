@@ -9,32 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ocipkg/rules_ocipkg/internal/native/nativetest"
 )
 
 var update = flag.Bool("update", false, "write testdata/goldens.json anew")
-
-// golden reads a file that real compilers and linkers made; testdata/make says which.
-func golden(t testing.TB, name string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", "goldens", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
-func goldenNames(t testing.TB) []string {
-	t.Helper()
-	entries, err := os.ReadDir(filepath.Join("testdata", "goldens"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
-}
 
 // facts reads a file by the reader for what Sniff says it is.
 func facts(data []byte) (any, error) {
@@ -53,8 +32,8 @@ func facts(data []byte) (any, error) {
 
 func TestGoldens(t *testing.T) {
 	got := map[string]any{}
-	for _, name := range goldenNames(t) {
-		found, err := facts(golden(t, name))
+	for _, name := range nativetest.Names() {
+		found, err := facts(nativetest.File(name))
 		if err != nil {
 			found = "refused: " + err.Error()
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ocipkg/rules_ocipkg/internal/native/nativetest"
 )
 
 // machoWith assembles a 64-bit little-endian Mach-O file for arm64: a header, load commands, and what they point to.
@@ -143,7 +145,7 @@ func TestUniversal(t *testing.T) {
 			return err
 		},
 	} {
-		data := golden(t, name)
+		data := nativetest.File(name)
 		if kind, err := Sniff(bytes.NewReader(data), int64(len(data))); kind != TypeUniversal || err != nil {
 			t.Errorf("%s is %s, %v", name, kind, err)
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ocipkg/rules_ocipkg/internal/native/nativetest"
 )
 
 func TestParseDirectives(t *testing.T) {
@@ -172,7 +174,7 @@ func TestReadArchiveOfCOFF(t *testing.T) {
 }
 
 func TestReadDLLRefuses(t *testing.T) {
-	dll := golden(t, "pe-msvc-z.dll")
+	dll := nativetest.File("pe-msvc-z.dll")
 	at := int(le.Uint32(dll[60:]))
 	changed := func(off int, v uint32) []byte {
 		b := slices.Clone(dll)
