@@ -77,6 +77,9 @@ func TestArrange(t *testing.T) {
 		{"link from the multiarch header", map[string]string{"include/x86_64-linux-gnu/z.h": "-> ../z.h", "include/z.h": ""}, []string{"include/z.h"}, nil},
 		{"flat", map[string]string{"z.h": "", "z.hpp": "", "libz.a": "", "libz.so": "", "LICENSE.txt": "", "COPYING": "", "README": "", "main.c": ""},
 			[]string{"include/z.h <- z.h", "include/z.hpp <- z.hpp", "lib/libz.a <- libz.a", "lib/libz.so <- libz.so", "share/licenses/COPYING <- COPYING", "share/licenses/LICENSE.txt <- LICENSE.txt"}, []string{"README", "main.c"}},
+		{"Windows", map[string]string{"include/z.h": "", "bin/z.dll": "", "bin/z.exe": "", "lib/z.lib": "", "lib/libz.dll.a": "", "lib/z.pdb": ""},
+			[]string{"include/z.h", "lib/libz.dll.a", "lib/z.dll <- bin/z.dll", "lib/z.lib"}, []string{"bin/z.exe", "lib/z.pdb"}},
+		{"macOS", map[string]string{"lib/libz.dylib": "-> libz.1.dylib", "lib/libz.1.dylib": "", "lib/libz.tbd": ""}, []string{"lib/libz.1.dylib", "lib/libz.dylib -> libz.1.dylib"}, []string{"lib/libz.tbd"}},
 		{"header without ending", map[string]string{"include/QtCore": "", "include/sub/link": "-> ../QtCore"}, []string{"include/QtCore", "include/sub/link -> ../QtCore"}, nil},
 		{"a file called include", map[string]string{"include": "", "z.h": ""}, []string{"include/z.h <- z.h"}, []string{"include"}},
 		{"dangling, but no part of it", map[string]string{"z.h": "", "share/man/z.3": "-> /nowhere"}, []string{"include/z.h <- z.h"}, []string{"share/man/z.3"}},
@@ -131,6 +134,25 @@ func TestArrangeRefuses(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+func TestLibraryNames(t *testing.T) {
+	for file, want := range map[string]string{
+		"libz.a": "static z", "libz.dll.a": "static z", "z.lib": "static z", "libpng16.lib": "static libpng16", "z.dll.lib": "static z", "lib.a": "",
+		"libz.so": "shared z", "libz.so.1.3": "shared z", "libz.dylib": "shared z", "libz.1.dylib": "shared z", "libz.1.2.13.dylib": "shared z",
+		"libfoo-2.0.dylib": "shared foo-2", "z.dylib": "", "zlib1.dll": "shared zlib1", "libz-1.dll": "shared libz-1", "libz.so_": "", "z.exe": "",
+	} {
+		got := ""
+		if name := libraryOf(staticName, file); name != "" {
+			got = "static " + name
+		}
+		if name := libraryOf(sharedName, file); name != "" {
+			got += "shared " + name
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", file, got, want)
+		}
+	}
 }
 
 // withPipe shows every file as a named pipe, which not every system can make.
