@@ -73,6 +73,7 @@ The same files give the same digest on any machine.`,
 	f.StringVarP(&output, "output", "o", "", "where to write: NAME.tar or a folder")
 	f.StringVar(&claims.Name, "name", "", "name of the library (default: that of the only .pc file)")
 	f.StringVar(&claims.Version, "version", "", "version (default: that of the .pc files)")
+	f.BoolVar(&claims.PIC, "pic", false, "refuse static libraries whose code does not fit shared objects")
 	f.StringVar(&claims.License, "license", "", "licence, an SPDX expression")
 	f.StringVar(&claims.Target, "target", "", "target triple; checked against the files (default: read from them)")
 	f.StringArrayVar(&claims.Defines, "define", nil, "preprocessor definition that consumers need, such as ZLIB_CONST=1; may be repeated")
@@ -98,6 +99,9 @@ func describePacked(t *talk, packed *artifact.Packed) {
 		}
 		if s := l.Shared; s != nil {
 			t.printf("  %s", s.Path)
+			if s.Interface != "" {
+				t.printf("  %s, which leads to it", s.Interface)
+			}
 		}
 	}
 	for _, soname := range p.Missing {
