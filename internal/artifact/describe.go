@@ -215,6 +215,15 @@ func (m *measuring) library(place string) error {
 		if err := m.sameMachine(place, a.Machine, a.Libc); err != nil {
 			return err
 		}
+		words := slices.Concat(a.DLLs, a.DefaultLibs)
+		for key, value := range a.Mismatch {
+			words = append(words, key, value)
+		}
+		for _, word := range words {
+			if hasControl(word) {
+				return refuse(fmt.Sprintf("it says %q, with a control character", word), "it is damaged, or made to do harm")
+			}
+		}
 		if a.Import {
 			m.imports = append(m.imports, importLibrary{place, static, a})
 			return nil
@@ -240,6 +249,11 @@ func (m *measuring) library(place string) error {
 		s, err := native.ReadShared(r, size)
 		if err != nil {
 			return refuse(err.Error(), "")
+		}
+		for _, name := range slices.Concat(s.Needed, s.Weak, s.Reexports, s.RunPath, s.Versions) {
+			if hasControl(name) {
+				return refuse(fmt.Sprintf("it names %q, with a control character", name), "it is damaged, or made to do harm")
+			}
 		}
 		libc := s.Libc
 		if s.Machine.OS == "windows" && !s.CXXExports {
@@ -274,7 +288,7 @@ func (m *measuring) library(place string) error {
 				return err
 			}
 			if !same {
-				return refuse(fmt.Sprintf("it (SONAME %q) and %s (SONAME %q) are two shared libraries of one name", s.SONAME, l.Shared.Path, l.Shared.SONAME), "keep one of them")
+				return refuse(fmt.Sprintf("it (SONAME %q) and %s (SONAME %q) are two shared libraries of one name", s.SONAME, l.Shared.Path, cmp.Or(l.Shared.SONAME, l.Shared.InstallName)), "keep one of them")
 			}
 			if base == l.Shared.RunName() {
 				l.Shared.Path = place

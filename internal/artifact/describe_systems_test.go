@@ -16,7 +16,16 @@ func systemFiles(places map[string]string) map[string]string {
 	files := map[string]string{}
 	for place, name := range places {
 		if name != "" && !strings.HasPrefix(name, "->") {
-			name = string(nativetest.File(name))
+			name, how, _ := strings.Cut(name, " ")
+			data := string(nativetest.File(name))
+			switch how {
+			case "changed": // of what is not looked at
+				data += "\x00"
+			case "hostile":
+				data = strings.NewReplacer("libSystem.B.dylib", "libSystem\n\x1b.dylib", "libz-1.dll", "libz\n1.dll").Replace(data)
+			}
+			files[place] = data
+			continue
 		}
 		files[place] = name
 	}
@@ -99,6 +108,9 @@ func TestDescribeSystemsRefuses(t *testing.T) {
 		{"dependency in a place of the author's machine", map[string]string{"lib/libtwice.dylib": "macho-needs-absolute-x86_64.dylib"}, Claims{RefuseMissing: true}, "", "need /usr/local/lib/libz.1.dylib", "add them"},
 		{"dylib for another processor than claimed", map[string]string{"lib/libz.1.dylib": "macho-libz.1-arm64.dylib"}, Claims{Target: "x86_64-apple-darwin"}, "lib/libz.1.dylib", "it is for aarch64-apple-darwin and was said to be for x86_64-apple-darwin", "leave --target out"},
 		{"archive for another processor than the dylib", map[string]string{"lib/libz.1.dylib": "macho-libz.1-arm64.dylib", "lib/liby.a": "macho-x86_64.a"}, Claims{}, "lib/libz.1.dylib", "it is for aarch64-darwin, and lib/liby.a is for x86_64-darwin", "one artifact for each platform"},
+		{"two dylibs of one name", map[string]string{"lib/libz.1.dylib": "macho-libz.1-x86_64.dylib", "lib/libz.2.dylib": "macho-libz.1-x86_64.dylib changed"}, Claims{}, "lib/libz.2.dylib", `(SONAME "@rpath/libz.1.dylib") are two shared libraries of one name`, "keep one"},
+		{"dylib that needs what ends a line", map[string]string{"lib/libz.1.dylib": "macho-libz.1-x86_64.dylib hostile"}, Claims{}, "lib/libz.1.dylib", `it names "/usr/lib/libSystem\n\x1b.dylib"`, "damaged"},
+		{"import library of a DLL that ends a line", map[string]string{"lib/z.lib": "pe-short-libz-1.lib hostile"}, Claims{}, "lib/z.lib", `it says "libz\n1.dll"`, "damaged"},
 		{"iOS", map[string]string{"lib/libz.a": "macho-ios-arm64.a"}, Claims{}, "lib/libz.a", "it is for aarch64-ios, a platform that is not supported", ""},
 		{"DLL for another system than claimed", map[string]string{"lib/z.dll": "pe-msvc-z.dll", "lib/z.lib": "pe-msvc-z.lib"}, Claims{Target: "x86_64-unknown-linux-gnu"}, "lib/z.dll", "it is for x86_64-pc-windows and was said to be for x86_64-unknown-linux-gnu", ""},
 		{"DLL for another processor than claimed", map[string]string{"lib/z.dll": "pe-msvc-z.dll", "lib/z.lib": "pe-msvc-z.lib"}, Claims{Target: "aarch64-pc-windows-msvc"}, "lib/z.dll", "it is for x86_64-pc-windows", ""},

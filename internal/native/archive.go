@@ -304,8 +304,10 @@ func (a *archiveReader) importObject(m arMember) error {
 	}
 	a.imports++
 	a.dlls[o.dll] = struct{}{}
-	a.see(o.symbol, true, false, false)
-	a.see("__imp_"+o.symbol, true, false, false)
+	// The linker makes of it a pointer, and for a function a stub that jumps through the pointer.
+	for _, name := range []string{o.symbol, "__imp_" + o.symbol} {
+		a.see(undecorated(name, o.machine), true, false, false)
+	}
 	return nil
 }
 

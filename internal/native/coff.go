@@ -228,7 +228,7 @@ func undecorated(name string, machine uint16) string {
 // importObject is a short import object.
 type importObject struct {
 	machine     uint16
-	symbol, dll string
+	symbol, dll string // as they are in the file
 }
 
 func readImportObject(r io.ReaderAt, size int64) (importObject, error) {
@@ -246,9 +246,7 @@ func readImportObject(r io.ReaderAt, size int64) (importObject, error) {
 	if !ok || !ended || symbol == "" || dll == "" {
 		return importObject{}, errors.New("import header: it names no symbol and DLL")
 	}
-	o := importObject{machine: le.Uint16(h[6:]), dll: dll}
-	o.symbol = undecorated(symbol, o.machine)
-	return o, nil
+	return importObject{machine: le.Uint16(h[6:]), symbol: symbol, dll: dll}, nil
 }
 
 // directives are the options for the linker that a compiler left in a .drectve section.

@@ -2,11 +2,15 @@ package native
 
 import (
 	"bytes"
+	"debug/macho"
+	"debug/pe"
 	"encoding/json"
 	"errors"
 	"flag"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,13 +50,13 @@ func TestGoldens(t *testing.T) {
 	if err := e.Encode(got); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join("testdata", "goldens.json")
+	file := filepath.Join("testdata", "goldens.json")
 	if *update {
-		if err := os.WriteFile(path, text.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(file, text.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(path)
+	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,5 +67,51 @@ func TestGoldens(t *testing.T) {
 			i++
 		}
 		t.Errorf("line %d: got %q, want %q", i+1, b[min(i, len(b)-1)], a[min(i, len(a)-1)])
+	}
+}
+
+// The standard library reads some of these facts too, from files that are well formed; both must agree.
+func TestReadSharedAgreesWithTheStandardLibrary(t *testing.T) {
+	compared := 0
+	for _, name := range nativetest.Names() {
+		data := nativetest.File(name)
+		var want []string
+		switch path.Ext(name) {
+		case ".dll":
+			f, err := pe.NewFile(bytes.NewReader(data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			symbols, err := f.ImportedSymbols()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range symbols {
+				_, dll, _ := strings.Cut(s, ":")
+				want = append(want, dll)
+			}
+		case ".dylib":
+			f, err := macho.NewFile(bytes.NewReader(data))
+			if err != nil {
+				continue // universal
+			}
+			if want, err = f.ImportedLibraries(); err != nil { // those of LC_LOAD_DYLIB alone
+				t.Fatal(err)
+			}
+		default:
+			continue
+		}
+		got, err := ReadShared(bytes.NewReader(data), int64(len(data)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		compared++
+		slices.Sort(want)
+		if have := slices.Compact(slices.Sorted(slices.Values(got.Needed))); !slices.Equal(have, slices.Compact(want)) {
+			t.Errorf("%s needs %q, and %q by the standard library", name, have, want)
+		}
+	}
+	if compared < 8 {
+		t.Errorf("only %d files were compared", compared)
 	}
 }

@@ -131,7 +131,7 @@ func TestReadArchiveOfCOFF(t *testing.T) {
 		{
 			"32-bit names lose their underscore",
 			arMicrosoft(arFile{"a.dll", shortImport(0x014c, "_f", "a.dll")}),
-			Archive{Machine: Machine{"windows", "i686"}, Members: 1, PIC: PICFull, Import: true, DLLs: []string{"a.dll"}, Defined: []string{"__imp_f", "f"}},
+			Archive{Machine: Machine{"windows", "i686"}, Members: 1, PIC: PICFull, Import: true, DLLs: []string{"a.dll"}, Defined: []string{"_imp__f", "f"}},
 		},
 		{
 			"C++ of Microsoft's compiler",
