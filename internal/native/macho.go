@@ -156,6 +156,9 @@ func machoArch(cpu, subcpu uint32) string {
 	case 7:
 		return "i686"
 	case 7 | abi64:
+		if subcpu == 8 {
+			return "x86_64h" // with instructions that not every such Mac has
+		}
 		return "x86_64"
 	case 12:
 		return "armv7"

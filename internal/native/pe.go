@@ -223,6 +223,7 @@ func (f *peFile) exports() (dll string, list []export, err error) {
 		return "", nil, err
 	}
 	named := make([]bool, len(functions)/4)
+	list = make([]export, 0, max(len(names), len(functions))/4)
 	for i := range len(names) / 4 {
 		name, err := f.text(le.Uint32(names[4*i:]))
 		if err != nil {
