@@ -25,9 +25,9 @@ type Claims struct {
 	Defines  []string
 	Linkopts []string
 
-	PIC           bool     // whether static libraries are said to fit shared objects
 	RefuseMissing bool     // whether a NEEDED library that nobody brings is an error
 	AllowMissing  []string // SONAMEs that are no error all the same, because the consumer brings them
+	PIC           bool     // whether static libraries are said to fit shared objects
 }
 
 // Describe measures the libraries of a tree. fsys is where the tree's sources are. The error is of kind Refused, and
@@ -43,6 +43,9 @@ func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 		}
 	}
 	if err := m.pairDLLs(); err != nil {
+		return nil, err
+	}
+	if err := m.alike(); err != nil {
 		return nil, err
 	}
 	if err := m.siblingsByName(); err != nil {

@@ -21,6 +21,8 @@ func systemFiles(places map[string]string) map[string]string {
 			switch how {
 			case "changed": // of what is not looked at
 				data += "\x00"
+			case "debugging": // another build
+				data = strings.ReplaceAll(data, `MD_DynamicRelease"`, `MDd_DynamicDebug" `)
 			case "hostile":
 				data = strings.NewReplacer("libSystem.B.dylib", "libSystem\n\x1b.dylib", "libz-1.dll", "libz\n1.dll").Replace(data)
 			}
@@ -117,6 +119,7 @@ func TestDescribeSystemsRefuses(t *testing.T) {
 		{"C++ of MinGW for Microsoft's compiler", map[string]string{"bin/libshout.dll": "pe-mingw-libshout.dll", "lib/libshout.dll.a": "pe-mingw-libshout.dll.a"}, Claims{Target: "x86_64-pc-windows-msvc"}, "lib/libshout.dll", "x86_64-pc-windows-gnu and was said", ""},
 		{"static libraries of both compilers", map[string]string{"lib/libz.a": "pe-mingw-libz.a", "lib/zs.lib": "pe-msvc-zs.lib"}, Claims{}, "lib/zs.lib", "the C library msvc, and lib/libz.a is for the C library gnu", ""},
 		{"objects that Microsoft's linker keeps apart", map[string]string{"lib/z.lib": "pe-msvc-mismatch.lib"}, Claims{}, "lib/z.lib", "RuntimeLibrary=MT_StaticRelease", ""},
+		{"builds that Microsoft's linker keeps apart", map[string]string{"lib/zs.lib": "pe-msvc-zs.lib", "lib/zsd.lib": "pe-msvc-zs.lib debugging"}, Claims{}, "lib/zsd.lib", "RuntimeLibrary=MDd_DynamicDebug and lib/zs.lib with MD_DynamicRelease", "each of the two builds"},
 		{"DLL that nothing leads to", map[string]string{"bin/z.dll": "pe-msvc-z.dll"}, Claims{}, "lib/z.dll", "no import library in the folder leads to it", "lib /def:X.def"},
 		{"import library that leads nowhere", map[string]string{"lib/z.lib": "pe-msvc-z.lib"}, Claims{}, "lib/z.lib", "the import library of z.dll, which is not in the folder", "bin/"},
 		{"two import libraries of one DLL", map[string]string{"bin/libz-1.dll": "pe-mingw-libz-1.dll", "lib/libz.dll.a": "pe-mingw-libz.dll.a", "lib/z.lib": "pe-short-libz-1.lib"}, Claims{}, "lib/z.lib", "import libraries of one DLL, libz-1.dll", "keep the one"},

@@ -2,7 +2,9 @@ package artifact
 
 import (
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
@@ -58,7 +60,8 @@ func (m *measuring) pairDLLs() error {
 		l.Shared.Interface = i.place
 		m.interfaces[i.name] = i.archive
 	}
-	for name, d := range m.dlls {
+	for _, name := range slices.Sorted(maps.Keys(m.dlls)) {
+		d := m.dlls[name]
 		if _, led := leads[name]; !led {
 			return refuse(d.place, "no import library in the folder leads to it, and without one nothing can be linked with it",
 				"add its .lib or .dll.a, or leave it out; `dlltool -d X.def -l libX.dll.a` or `lib /def:X.def` makes one")
@@ -69,3 +72,26 @@ func (m *measuring) pairDLLs() error {
 
 // dllName is how the loader knows a DLL.
 func dllName(p string) string { return strings.ToLower(path.Base(p)) }
+
+// alike refuses static libraries that Microsoft's linker does not put into one program, such as a debugging build beside
+// the other one: people depend on all libraries of an artifact at once.
+func (m *measuring) alike() error {
+	type said struct{ value, place string }
+	first := map[string]said{}
+	for _, name := range m.order {
+		s := m.libraries[name].Static
+		if s == nil {
+			continue
+		}
+		for _, key := range slices.Sorted(maps.Keys(s.Mismatch)) {
+			value := s.Mismatch[key]
+			if have, ok := first[key]; ok && have.value != value {
+				return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + s.Path,
+					Why: fmt.Sprintf("it was compiled with %s=%s and %s with %s, which Microsoft's linker does not put into one program", key, value, have.place, have.value),
+					Do:  "pack one artifact for each of the two builds"}
+			}
+			first[key] = said{value, s.Path}
+		}
+	}
+	return nil
+}
