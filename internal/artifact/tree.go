@@ -42,15 +42,6 @@ var (
 	sharedName = regexp.MustCompile(`^lib(.+?)\.so(?:\.[0-9A-Za-z_.]+)?$|^lib(.+?)(?:\.[0-9]+)*\.dylib$|^(.+)\.dll$`)
 )
 
-// libraryOf is the name of a library whose file is called base, "" where the pattern does not fit.
-func libraryOf(pattern *regexp.Regexp, base string) string {
-	m := pattern.FindStringSubmatch(base)
-	if m == nil {
-		return ""
-	}
-	return strings.Join(m[1:], "")
-}
-
 // Arrange reads an install prefix (include/, lib/, lib64/, lib/<multiarch>/, lib/pkgconfig/, share/licenses/,
 // share/doc/<package>/copyright) or a flat folder of headers and libraries, and gives the tree of an artifact:
 // include/, lib/, lib/pkgconfig/, share/licenses/. leftOut names the files that are neither, for the author to see.
@@ -203,6 +194,15 @@ func arrangePath(p string) string {
 // headers without an ending.
 func IsHeader(name string) bool {
 	return slices.Contains([]string{".h", ".hh", ".hpp", ".hxx", ".inc", ".inl", ".ipp", ".tcc"}, path.Ext(name))
+}
+
+// libraryOf is the name of a library whose file is called base, "" where the pattern does not fit.
+func libraryOf(pattern *regexp.Regexp, base string) string {
+	m := pattern.FindStringSubmatch(base)
+	if m == nil {
+		return ""
+	}
+	return strings.Join(m[1:], "")
 }
 
 // relative is the link text by which a link in folder dir reaches target; both are clean paths below one root.
