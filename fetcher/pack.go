@@ -108,6 +108,7 @@ push" gives several of them one name.`,
 	f.StringVar(&description, "description", "", "JSON file that describes the library (docs/packing.md)")
 	f.StringVar(&claims.Name, "name", "", "name of the library (default: that of the only .pc file)")
 	f.StringVar(&claims.Version, "version", "", "version (default: that of the .pc files)")
+	f.BoolVar(&claims.PIC, "pic", false, "refuse static libraries whose code does not fit shared objects")
 	f.StringVar(&claims.License, "license", "", "licence, an SPDX expression")
 	f.StringVar(&claims.Target, "target", "", "target triple; checked against the files (default: read from them)")
 	f.StringArrayVar(&claims.Selection.Headers, "header", nil, "folder whose headers, or file in DIR that, go into include/; may be repeated")
@@ -153,6 +154,9 @@ func describePacked(t *talk, packed *artifact.Packed) {
 		}
 		if s := l.Shared; s != nil {
 			t.printf("  %s", s.Path)
+			if s.Interface != "" {
+				t.printf("  %s, which leads to it", s.Interface)
+			}
 		}
 	}
 	for _, soname := range p.Missing {

@@ -93,7 +93,7 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 		if !ok {
 			return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + place, Why: "its links lead in a circle", Do: "leave them out"}
 		}
-		name := componentOf(real)
+		name := componentOf(real, pkg)
 		if component[name] == nil {
 			component[name] = Tree{}
 		}
@@ -155,22 +155,24 @@ func prefixBelow(leftOut []string) string {
 func completeLinks(tree Tree, pkg *Package) {
 	for i := range pkg.Libraries {
 		l := &pkg.Libraries[i]
-		if s := l.Shared; s != nil && s.SONAME != "" && path.Base(s.Path) != s.SONAME {
-			named := path.Join(path.Dir(s.Path), s.SONAME)
+		if s := l.Shared; s != nil && path.Base(s.Path) != s.RunName() {
+			named := path.Join(path.Dir(s.Path), s.RunName())
 			if _, taken := tree[named]; !taken {
 				tree[named] = Entry{Link: path.Base(s.Path)}
 				s.Path = named
 			}
 		}
-		if s := l.Static; s != nil {
+		if s := l.Static; s != nil && path.Ext(s.Path) == ".a" {
 			tree[path.Base(s.Path)] = Entry{Link: s.Path}
 		}
 	}
 }
 
-func componentOf(place string) string {
+func componentOf(place string, pkg *Package) string {
 	base := path.Base(place)
 	switch {
+	case slices.ContainsFunc(pkg.Libraries, func(l Library) bool { return l.Shared != nil && l.Shared.Interface == place }):
+		return ComponentShared
 	case staticName.MatchString(base):
 		return ComponentStatic
 	case path.Dir(place) == "lib" && sharedName.MatchString(base):

@@ -35,9 +35,11 @@ func (t Tree) paths() []string {
 // multiarch is the folder that Debian and its kin put between lib/ or include/ and the files.
 var multiarch = regexp.MustCompile(`^(x86_64|aarch64|i386|i686|arm|armv7l|riscv64|powerpc64le|s390x)-linux-(gnu|musl)(eabi(hf)?)?$`)
 
+// What libraries are called; one of the groups is what follows -l. A name says neither which system a file is for nor,
+// of a .lib, whether it is a static library or leads to a DLL: bytes say that.
 var (
-	staticName = regexp.MustCompile(`^lib(.+)\.a$`)
-	sharedName = regexp.MustCompile(`^lib(.+?)\.so(\.[0-9A-Za-z_.]+)?$`)
+	staticName = regexp.MustCompile(`^lib(.+?)(?:\.dll)?\.a$|^(.+?)(?:\.dll)?\.lib$`)
+	sharedName = regexp.MustCompile(`^lib(.+?)\.so(?:\.[0-9A-Za-z_.]+)?$|^lib(.+?)(?:\.[0-9]+)*\.dylib$|^(.+)\.dll$`)
 )
 
 // Arrange reads an install prefix (include/, lib/, lib64/, lib/<multiarch>/, lib/pkgconfig/, and licences where `make
@@ -181,6 +183,8 @@ func arrangePath(p string) string {
 		return "include/" + strings.Join(part[2:], "/")
 	case part[0] == "include" && len(part) > 1:
 		return p
+	case part[0] == "bin" && len(part) == 2 && path.Ext(base) == ".dll":
+		return "lib/" + base
 	case part[0] == "lib" || part[0] == "lib64":
 		rest := part[1:]
 		if len(rest) > 1 && multiarch.MatchString(rest[0]) {
@@ -214,6 +218,15 @@ func isLicense(base string) bool {
 // headers without an ending.
 func IsHeader(name string) bool {
 	return slices.Contains([]string{".h", ".hh", ".hpp", ".hxx", ".inc", ".inl", ".ipp", ".tcc"}, path.Ext(name))
+}
+
+// libraryOf is the name of a library whose file is called base, "" where the pattern does not fit.
+func libraryOf(pattern *regexp.Regexp, base string) string {
+	m := pattern.FindStringSubmatch(base)
+	if m == nil {
+		return ""
+	}
+	return strings.Join(m[1:], "")
 }
 
 // relative is the link text by which a link in folder dir reaches target; both are clean paths below one root.
