@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
 	"github.com/ocipkg/rules_ocipkg/internal/artifact/artifacttest"
@@ -21,19 +22,10 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/store"
 )
 
-var linux = artifact.Triple{Arch: "x86_64", Vendor: "unknown", OS: "linux", Env: "gnu"}
+var x86 = artifact.Triple{Arch: "x86_64", Vendor: "unknown", OS: "linux", Env: "gnu"}
 
-func reference(t testing.TB, s string) registry.Reference {
-	t.Helper()
-	ref, err := registry.ParseReference(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ref
-}
-
-// prefix is an install prefix of a library called name; two of one header share its layer.
-func prefix(name, header string) fstest.MapFS {
+// installed is an install prefix of a library called name; two of one header share its layer.
+func installed(name, header string) fstest.MapFS {
 	return fstest.MapFS{
 		"include/" + header:        {Data: []byte("int " + strings.TrimSuffix(header, ".h") + "(void);\n")},
 		"lib/lib" + name + ".a":    {Data: artifacttest.Archive(artifacttest.Object{Defines: []string{name}})},
@@ -42,7 +34,7 @@ func prefix(name, header string) fstest.MapFS {
 }
 
 // publish packs a prefix, pushes it as host/repository:tag and returns the pinned reference.
-func publish(t testing.TB, server *registrytest.Server, name string, files fs.FS) registry.Reference {
+func publish(t *testing.T, server *registrytest.Server, name string, files fs.FS) registry.Reference {
 	t.Helper()
 	dest := filepath.Join(t.TempDir(), "layout")
 	w, err := artifact.CreateLayout(dest)
@@ -58,36 +50,33 @@ func publish(t testing.TB, server *registrytest.Server, name string, files fs.FS
 	if err := w.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	return push1(t, dest, server.Host+"/"+name)
+	return pushLayout(t, dest, server.Host+"/"+name)
 }
 
-func push1(t testing.TB, layout, name string) registry.Reference {
+func pushLayout(t *testing.T, layout, name string) registry.Reference {
 	t.Helper()
-	l, err := artifact.OpenLayout(layout)
+	pushed, err := Push(t.Context(), client(), []*artifact.Layout{openedLayout(t, layout)}, reference(t, name), PushOptions{NoUpstreamTags: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	pinned, err := Push(t.Context(), registry.NewClient(registry.Options{}), l, reference(t, name), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pinned
+	return pushed.Reference
 }
 
 // newDepot is a depot as a process of its own has one, at a store root.
-func newDepot(t testing.TB, root string) *Depot {
+func newDepot(t *testing.T, root string) *Depot {
 	t.Helper()
 	s, err := store.Open(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Depot{Registry: registry.NewClient(registry.Options{}), Store: s}
+	// Some tests close the registry: nothing is gained by waiting for it.
+	impatient := &registry.RetryPolicy{Attempts: 2, Base: time.Millisecond}
+	return &Depot{Registry: registry.NewClient(registry.Options{Keychain: anonymous{}, Retry: impatient}), Store: s}
 }
 
-func pull(t testing.TB, d *Depot, ref registry.Reference) *Library {
+func pull(t *testing.T, d *Depot, ref registry.Reference) *Library {
 	t.Helper()
-	l, err := d.Pull(t.Context(), ref, linux)
+	l, err := d.Pull(t.Context(), ref, x86)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +94,7 @@ func untagged(ref registry.Reference) registry.Reference {
 }
 
 // has compares the files of a directory, links followed, with a prefix.
-func has(t testing.TB, dir string, want fstest.MapFS) {
+func has(t *testing.T, dir string, want fstest.MapFS) {
 	t.Helper()
 	for name, f := range want {
 		if data, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name))); err != nil || string(data) != string(f.Data) {
@@ -118,7 +107,7 @@ func has(t testing.TB, dir string, want fstest.MapFS) {
 func TestWarmPullAsksNobody(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
-	files := prefix("foo", "foo.h")
+	files := installed("foo", "foo.h")
 	pinned := publish(t, server, "acme/foo:1", files)
 	root := t.TempDir()
 	found := pull(t, newDepot(t, root), untagged(pinned))
@@ -137,13 +126,13 @@ func TestWarmPullAsksNobody(t *testing.T) {
 		t.Errorf("%d requests", n)
 	}
 	// And a tag needs to be asked for, which nobody answers now.
-	if _, err := newDepot(t, root).Pull(t.Context(), untagged(pinned), linux); diagnostic.KindOf(err) != diagnostic.Unreachable {
+	if _, err := newDepot(t, root).Pull(t.Context(), untagged(pinned), x86); diagnostic.KindOf(err) != diagnostic.Unreachable {
 		t.Errorf("%v", err)
 	}
 }
 
 // treeWith returns the path of a file of a library in the store.
-func treeWith(t testing.TB, l *Library, name string) string {
+func treeWith(t *testing.T, l *Library, name string) string {
 	t.Helper()
 	for _, tree := range l.Trees {
 		p := filepath.Join(tree.Path(), filepath.FromSlash(name))
@@ -166,7 +155,7 @@ func TestDamageHealsWhenUsed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := registrytest.New(t.TempDir())
 			defer server.Close()
-			files := prefix("foo", "foo.h")
+			files := installed("foo", "foo.h")
 			pinned := publish(t, server, "acme/foo:1", files)
 			d := newDepot(t, t.TempDir())
 			var warned []string
@@ -207,7 +196,7 @@ func TestDamageHealsWhenUsed(t *testing.T) {
 func TestDamageWithoutRegistry(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
-	pinned := publish(t, server, "acme/foo:1", prefix("foo", "foo.h"))
+	pinned := publish(t, server, "acme/foo:1", installed("foo", "foo.h"))
 	d := newDepot(t, t.TempDir())
 	l := pull(t, d, pinned)
 	server.Close()
@@ -226,7 +215,7 @@ func TestDamageWithoutRegistry(t *testing.T) {
 
 // crateFetched lays out in a store what `ocipkg get` of the crate leaves of an artifact: its layout in .oci-dir. (Its
 // files beside it are of no use to us.)
-func crateFetched(t testing.TB, root, rel, archive string) {
+func crateFetched(t *testing.T, root, rel, archive string) {
 	t.Helper()
 	f, err := os.Open(archive)
 	if err != nil {
@@ -260,7 +249,7 @@ const upstreamArchive = "../artifact/testdata/upstream/v1-compose-0.4.0.tar"
 func TestPullFromCrate(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
-	pinned := push1(t, upstreamArchive, server.Host+"/acme/rust:1")
+	pinned := pushLayout(t, upstreamArchive, server.Host+"/acme/rust:1")
 	rel := strings.Replace(server.Host, ":", "__", 1) + "/acme/rust/__1"
 
 	root := t.TempDir()
@@ -337,7 +326,7 @@ func TestPullFromCrate(t *testing.T) {
 func TestPullInterrupted(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
-	pinned := publish(t, server, "acme/foo:1", prefix("foo", "foo.h"))
+	pinned := publish(t, server, "acme/foo:1", installed("foo", "foo.h"))
 	d := newDepot(t, t.TempDir())
 	stalled := make(chan struct{}, 8)
 	stall := registrytest.Stall(10)
@@ -347,7 +336,7 @@ func TestPullInterrupted(t *testing.T) {
 	}})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-stalled; cancel() }()
-	_, err := d.Pull(ctx, pinned, linux)
+	_, err := d.Pull(ctx, pinned, x86)
 	if !errors.Is(err, context.Canceled) && diagnostic.KindOf(err) != diagnostic.Interrupted {
 		t.Errorf("%v", err)
 	}

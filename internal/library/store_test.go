@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,7 +20,7 @@ import (
 )
 
 // age lets the store believe that a name was last used some time ago.
-func age(t testing.TB, s *store.Store, ref string, by time.Duration) {
+func age(t *testing.T, s *store.Store, ref string, by time.Duration) {
 	t.Helper()
 	dir := filepath.Join(s.Root(), ".store", "v1", "names")
 	entries, err := os.ReadDir(dir)
@@ -48,7 +47,7 @@ func age(t testing.TB, s *store.Store, ref string, by time.Duration) {
 	}
 }
 
-func imageList(t testing.TB, s *store.Store) []string {
+func imageList(t *testing.T, s *store.Store) []string {
 	t.Helper()
 	images, err := Images(s)
 	if err != nil {
@@ -69,7 +68,7 @@ func imageList(t testing.TB, s *store.Store) []string {
 	return list
 }
 
-func collect(t testing.TB, s *store.Store, gc GC) Collected {
+func collect(t *testing.T, s *store.Store, gc GC) Collected {
 	t.Helper()
 	done, err := Collect(s, gc)
 	if err != nil {
@@ -84,7 +83,7 @@ func threeLibraries(t *testing.T) (server *registrytest.Server, d *Depot, refs [
 	t.Cleanup(server.Close)
 	d = newDepot(t, t.TempDir())
 	for _, lib := range []struct{ name, header string }{{"foo", "shared.h"}, {"bar", "shared.h"}, {"qux", "qux.h"}} {
-		p := prefix(lib.name, lib.header)
+		p := installed(lib.name, lib.header)
 		ref := publish(t, server, "acme/"+lib.name+":1", p)
 		l := pull(t, d, untagged(ref))
 		if _, err := l.View(t.Context(), untagged(ref)); err != nil {
@@ -111,7 +110,7 @@ func TestImages(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	foo := images[1]
-	if foo.Digest != refs[0].Digest.String() || foo.Target != linux.String() || !foo.Complete || foo.Size < 500 || time.Since(foo.Used) > time.Hour {
+	if foo.Digest != refs[0].Digest.String() || foo.Target != x86.String() || !foo.Complete || foo.Size < 500 || time.Since(foo.Used) > time.Hour {
 		t.Errorf("%+v", foo)
 	}
 	if crate := images[4]; crate.Digest == "" || crate.Size == 0 || crate.Reference != "ghcr.io/acme/rust:v1" {
@@ -332,7 +331,7 @@ func TestCollectAgainstPulls(t *testing.T) {
 			for i := range 8 {
 				n := (g + i) % len(refs)
 				mine := newDepot(t, d.Store.Root())
-				l, err := mine.Pull(t.Context(), refs[n], linux)
+				l, err := mine.Pull(t.Context(), refs[n], x86)
 				if err != nil {
 					t.Error(err)
 					continue
@@ -431,7 +430,7 @@ func TestVerify(t *testing.T) {
 // Invariant: a path is that of a directory with all files, had without a network; of a tag that moved, what it points to.
 func TestLocate(t *testing.T) {
 	server, d, refs, files := threeLibraries(t)
-	newer := prefix("foo", "newer.h")
+	newer := installed("foo", "newer.h")
 	moved := publish(t, server, "acme/foo:1", newer)
 	l := pull(t, d, untagged(moved))
 	if _, err := l.View(t.Context(), untagged(moved)); err != nil {
@@ -446,7 +445,7 @@ func TestLocate(t *testing.T) {
 		refs[1].Digest.String():    files[1],
 	} {
 		for range 2 {
-			_, dir, err := d.Locate(t.Context(), arg, linux)
+			_, dir, err := d.Locate(t.Context(), arg, x86)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -456,14 +455,14 @@ func TestLocate(t *testing.T) {
 			}
 		}
 	}
-	mac := linux
+	mac := x86
 	mac.OS, mac.Vendor, mac.Env = "darwin", "apple", ""
 	_, _, err := d.Locate(t.Context(), refs[1].String(), mac)
-	if diagnostic.KindOf(err) != diagnostic.NotFound || !strings.Contains(err.Error(), linux.String()) {
+	if diagnostic.KindOf(err) != diagnostic.NotFound || !strings.Contains(err.Error(), x86.String()) {
 		t.Errorf("%v", err)
 	}
 	for _, arg := range []string{"example.com/none:1"} {
-		if _, _, err := d.Locate(t.Context(), arg, linux); diagnostic.KindOf(err) != diagnostic.NotFound {
+		if _, _, err := d.Locate(t.Context(), arg, x86); diagnostic.KindOf(err) != diagnostic.NotFound {
 			t.Errorf("%s: %v", arg, err)
 		}
 	}
@@ -490,70 +489,4 @@ func TestCratePaths(t *testing.T) {
 	if _, ok := cratePath(reference(t, "[::1]:5000/a:1")); ok {
 		t.Error("the crate cannot write IPv6 addresses")
 	}
-}
-
-// Invariant: the real thing finds what we fetched, and we what it fetched. OCIPKG_CRATE_CLI names its command, ocipkg-cli
-// 0.3 or later.
-func TestCrateItself(t *testing.T) {
-	cli := os.Getenv("OCIPKG_CRATE_CLI")
-	if cli == "" {
-		t.Skip("SKIPPED, OCIPKG_CRATE_CLI names no ocipkg-cli")
-	}
-	server := registrytest.New(t.TempDir())
-	defer server.Close()
-	// It speaks plain HTTP to hosts that begin with localhost alone.
-	local := strings.Replace(server.Host, "127.0.0.1", "localhost", 1)
-	data := t.TempDir()
-	root := filepath.Join(data, "ocipkg")
-	crate := func(args ...string) string {
-		t.Helper()
-		cmd := exec.Command(cli, args...)
-		cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+data)
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("%v: %v", args, err)
-		}
-		return strings.TrimSpace(string(out))
-	}
-	files := prefix("foo", "foo.h")
-	publish(t, server, "acme/foo:1", files)
-	ours := reference(t, local+"/acme/foo:1")
-	d := newDepot(t, root)
-	l := pull(t, d, ours)
-	if _, err := l.View(t.Context(), ours); err != nil {
-		t.Fatal(err)
-	}
-	dir := crate("image-directory", ours.String())
-	has(t, dir, files)
-	has(t, dir, fstest.MapFS{"libfoo.a": files["lib/libfoo.a"]})
-	if got := crate("list"); got != ours.String() {
-		t.Errorf("it lists %q", got)
-	}
-
-	push1(t, upstreamArchive, server.Host+"/acme/rust:1")
-	theirs := reference(t, local+"/acme/rust:1")
-	crate("get", theirs.String())
-	if got := imageList(t, d.Store); !slices.Equal(got, []string{"acme/foo:1", "acme/rust:1 crate"}) {
-		t.Errorf("%q", got)
-	}
-	server.Clear()
-	l = pull(t, d, theirs)
-	if _, err := l.View(t.Context(), theirs); !errors.Is(err, store.ErrForeign) {
-		t.Errorf("%v", err)
-	}
-	pinned := l.Reference
-	if _, err := Remove(d.Store, ours.String()); err != nil {
-		t.Fatal(err)
-	}
-	if got := crate("list"); got != theirs.String() {
-		t.Errorf("it lists %q", got)
-	}
-	if err := os.RemoveAll(filepath.Join(root, ".store")); err != nil {
-		t.Fatal(err)
-	}
-	server.Close()
-	for _, r := range server.Requests("/blobs/") {
-		t.Errorf("fetched again: %s %s", r.Method, r.Path)
-	}
-	pull(t, newDepot(t, root), pinned)
 }
