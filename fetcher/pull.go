@@ -71,7 +71,7 @@ func showToCrate(ctx context.Context, t *talk, l *library.Library, ref registry.
 	case kind == diagnostic.Corrupt || kind == diagnostic.Interrupted || ctx.Err() != nil:
 		return err
 	}
-	t.warnf("the ocipkg crate will not find it: %v", err)
+	t.printf("the ocipkg crate will not find it: %v", err)
 	return nil
 }
 

@@ -46,6 +46,6 @@ External repositories that Bazel has made of it keep their files.`,
 
 func tellInUse(t *talk, removed library.Removed) {
 	if removed.InUse > 0 {
-		t.printf("%d trees are being used by another process; `ocipkg store gc` takes them later", removed.InUse)
+		t.printf("layers left because another process uses them: %d; a later `ocipkg store gc` takes them", removed.InUse)
 	}
 }

@@ -122,9 +122,9 @@ their files in any case.`,
 			if dryRun {
 				verb = "would be freed"
 			}
-			t.printf("%s %s; %d images stay", library.Size(done.Bytes), verb, done.Kept)
+			t.printf("%s %s; images that stay: %d", library.Size(done.Bytes), verb, done.Kept)
 			if done.Linked > 0 {
-				t.printf("%d of them because external repositories are linked to them", done.Linked)
+				t.printf("kept because external repositories are linked to them: %d", done.Linked)
 			}
 			tellInUse(t, done.Removed)
 			return nil

@@ -142,7 +142,39 @@ func Collect(s *store.Store, gc GC) (Collected, error) {
 	}
 	r := s.Remove()
 	c.SetAside, err = r.SetAside(now.Add(-age), gc.DryRun)
+	if err == nil && !gc.DryRun {
+		err = removeNameless(s, r, now.Add(-age))
+	}
 	return c, errors.Join(err, r.Finish())
+}
+
+// removeNameless removes views of ours that no name stands for, as they are left when someone deletes the store and not
+// what is beside it, or dies while removing.
+func removeNameless(s *store.Store, r *store.Removal, before time.Time) error {
+	names, err := s.Names()
+	if err != nil {
+		return err
+	}
+	named := map[string]bool{}
+	for _, n := range names {
+		if ref, err := registry.ParseReference(n.Ref); err == nil {
+			if p, ok := cratePath(ref); ok {
+				named[p] = true
+			}
+		}
+	}
+	views, err := s.Views()
+	if err != nil {
+		return err
+	}
+	for _, v := range views {
+		if v.Ours && !named[v.Path] && !v.Made.After(before) {
+			if _, err := r.View(v.Path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // DefaultAge is how long a gc keeps what is not used, where nothing else is said.

@@ -289,6 +289,42 @@ func TestRepositorySurvivesGC(t *testing.T) {
 	}
 }
 
+// Invariant: what is left beside a store that someone has deleted goes with the next gc.
+func TestCollectNamelessViews(t *testing.T) {
+	server, d, refs, files := threeLibraries(t)
+	if err := os.RemoveAll(filepath.Join(d.Store.Root(), ".store")); err != nil {
+		t.Fatal(err)
+	}
+	d = newDepot(t, d.Store.Root())
+	l := pull(t, d, untagged(refs[0]))
+	dir, err := l.View(t.Context(), untagged(refs[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.release()
+	server.Close()
+	collect(t, d.Store, GC{OlderThan: time.Hour, MaxSize: -1})
+	if views, err := d.Store.Views(); err != nil || len(views) != 3 {
+		t.Errorf("new ones: %v, %v", views, err)
+	}
+	old := time.Now().Add(-2 * time.Hour)
+	views, err := d.Store.Views()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range views {
+		p := filepath.Join(d.Store.Root(), filepath.FromSlash(v.Path))
+		if err := os.Chtimes(p, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	collect(t, d.Store, GC{OlderThan: time.Hour, MaxSize: -1})
+	if views, err := d.Store.Views(); err != nil || len(views) != 1 {
+		t.Errorf("old ones: %v, %v", views, err)
+	}
+	has(t, dir, files[0])
+}
+
 // Invariant: a library that a process holds stays whole, whatever is removed.
 func TestHeldLibraryStays(t *testing.T) {
 	server, d, refs, files := threeLibraries(t)

@@ -155,5 +155,23 @@ func (r *Removal) Finish() error {
 	return nil
 }
 
-// Sweep deletes what processes left that are dead now, as the first Open of an hour does.
-func (s *Store) Sweep() { s.sweep() }
+// Sweep deletes what processes left that are dead now, as the first Open of an hour does, and records of which the tree
+// never came.
+func (s *Store) Sweep() {
+	s.sweep()
+	dir := filepath.Join(s.dir, "records", "sha256")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // best effort
+	}
+	for _, e := range entries {
+		d := v1.Hash{Algorithm: "sha256", Hex: e.Name()}
+		tree, err := s.object("trees", d)
+		if err != nil {
+			continue
+		}
+		if _, err := os.Lstat(tree); errors.Is(err, fs.ErrNotExist) {
+			s.forgetRecord(d, tree)
+		}
+	}
+}

@@ -232,6 +232,32 @@ func TestRemovalAgainstReaders(t *testing.T) {
 	}
 }
 
+// Invariant: a record whose tree never came is swept; one whose tree is being made is not.
+func TestSweepRecords(t *testing.T) {
+	s := newStore(t)
+	if err := s.writeRecord(seedDigest(2), &record{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.AddTree(t.Context(), seedDigest(1), nil, func(dir *os.Root) error {
+		if err := s.writeRecord(seedDigest(1), &record{}); err != nil { // as if it had come so far
+			return err
+		}
+		s.Sweep()
+		if left := below(t, s, "records/sha256"); len(left) != 1 || left[0] != seedDigest(1).Hex {
+			t.Errorf("left %v", left)
+		}
+		return fillSeed(1)(dir)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Sweep()
+	if err := s.VerifyTree(t.Context(), seedDigest(1)); err != nil {
+		t.Error(err)
+	}
+	idle(t, s, 1)
+}
+
 // roleUse fetches, lays out, verifies and removes trees of some seeds for some rounds, or until it is killed.
 func roleUse(args []string) error {
 	s, err := Open(args[0])

@@ -103,6 +103,9 @@ func (s *Store) PutView(ctx context.Context, rel string, d v1.Hash, overwrite bo
 	if !fs.ValidPath(rel) || !strings.HasPrefix(path.Base(rel), "__") || strings.HasPrefix(rel, ".") {
 		return "", &diagnostic.Error{Kind: diagnostic.Failure, What: "view " + rel, Why: "it is not the path of an image"}
 	}
+	if v, err := s.viewOf(rel); err == nil && v.Ours && v.Digest == d {
+		return dir, nil
+	}
 	unlock, err := s.lock(ctx, "view "+rel, nil)
 	if err != nil {
 		return "", err
