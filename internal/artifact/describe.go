@@ -59,6 +59,7 @@ func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 	if err := m.platform(p, claims); err != nil {
 		return nil, err
 	}
+	p.texts = m.texts
 	m.requires(p, claims)
 	if err := m.pkgConfig(p); err != nil {
 		return nil, err
@@ -108,6 +109,7 @@ type measuring struct {
 	interfaces map[string]*native.Archive // import libraries, by library name
 	// compiler is what the DLLs were made with where it does not bind those who use them; see sameMachine.
 	compiler string
+	texts    []string // called like libraries, and text
 }
 
 func (m *measuring) resolve(place string) (string, Entry, bool) {
@@ -319,7 +321,8 @@ func (m *measuring) library(place string) error {
 		}
 		return nil
 	case kind == native.TypeText:
-		return nil // a linker script in place of a library names files of the machine it was made on
+		m.texts = append(m.texts, place) // a linker script in place of a library names files of the machine it was made on
+		return nil
 	default:
 		return refuse(fmt.Sprintf("it is called like a library but holds something else (%s)", kind), "leave it out")
 	}
