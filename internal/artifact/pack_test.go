@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -323,12 +324,16 @@ func TestPackAndUnpackGiveTheTreeBack(t *testing.T) {
 // memory keeps blobs for tests that look at nothing but the outcome.
 type memory map[v1.Hash][]byte
 
+var memoryLock sync.Mutex
+
 func (m memory) WriteBlob(write func(io.Writer) error) (v1.Hash, int64, error) {
 	var b bytes.Buffer
 	if err := write(&b); err != nil {
 		return v1.Hash{}, 0, err
 	}
 	h := digestOf(b.String())
+	memoryLock.Lock()
+	defer memoryLock.Unlock()
 	m[h] = b.Bytes()
 	return h, int64(b.Len()), nil
 }
@@ -359,6 +364,30 @@ func TestPackRefuses(t *testing.T) {
 }
 
 // A layer that holds a link without its file cannot be unpacked by itself.
+func TestPackTellsOfTexts(t *testing.T) {
+	prefix := prefixOf(t, map[string]string{"include/z.h": "", "lib/libz.a": "GROUP ( libz1.a )\n"})
+	packed, err := Pack(os.DirFS(prefix), Claims{Name: "z"}, Zstd, memory{})
+	if err != nil || !slices.Equal(packed.Texts, []string{"lib/libz.a"}) {
+		t.Errorf("%+v, %v", packed, err)
+	}
+}
+
+func TestPackRefusesClaims(t *testing.T) {
+	prefix := prefixOf(t, map[string]string{"include/z.h": ""})
+	for _, c := range []struct {
+		claims Claims
+		says   string
+	}{
+		{Claims{Name: "LZ 4/"}, `name "LZ 4/"`},
+		{Claims{Name: "z", Version: "1 2"}, `version "1 2"`},
+		{Claims{Name: "z", License: "My licence"}, `licence "My licence"`},
+	} {
+		if _, err := Pack(os.DirFS(prefix), c.claims, Zstd, memory{}); diagnostic.KindOf(err) != diagnostic.Usage || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%+v: %v", c.claims, err)
+		}
+	}
+}
+
 func TestPackKeepsLinksWithTheirFiles(t *testing.T) {
 	for _, c := range []struct {
 		what  string
@@ -466,12 +495,25 @@ func TestRelocatable(t *testing.T) {
 		"of autoconf":          "prefix=/usr\nexec_prefix=${prefix}\nlibdir=${exec_prefix}/lib/x86_64-linux-gnu\nincludedir=${prefix}/include\n",
 		"of CMake":             "prefix=/opt/z\nexec_prefix=${prefix}\nlibdir=/opt/z/lib64\nincludedir = \t/opt/z/include\n",
 		"relocatable already":  "prefix=${pcfiledir}/../..\nlibdir=${prefix}/lib\nincludedir=${prefix}/include\n",
+		"without a prefix":     "libdir=/usr/lib/x86_64-linux-gnu\nincludedir=/usr/include\n",
 		"with Windows's lines": "prefix=/usr\r\nlibdir=${prefix}/lib\r\nincludedir=${prefix}/include\r\n",
 	} {
 		t.Run(what, func(t *testing.T) {
 			text += "Name: z\nDescription: d\nVersion: 1\nLibs: -L${libdir} -lz\nCflags: -I${includedir}\n"
 			checkRelocatable(t, string(relocatable([]byte(text))), "/new/place/lib/pkgconfig")
 		})
+	}
+	for before, after := range map[string]string{
+		"includedir=${prefix}/include/z-1.0\nprefix=/opt/include\n": "includedir=${prefix}/include/z-1.0\nprefix=${pcfiledir}/../..\n",
+		"includedir=/usr/include/x86_64-linux-gnu/z\n":              "prefix=${pcfiledir}/../..\nincludedir=${prefix}/include/z\n",
+		"Cflags: -I/usr/include/z -I/opt/other\n":                   "prefix=${pcfiledir}/../..\nCflags: -I${prefix}/include/z -I/opt/other\n",
+		"prefix=/opt/z\nLibs: -L/opt/z/lib64 -lz\n":                 "prefix=${pcfiledir}/../..\nLibs: -L${prefix}/lib -lz\n",
+		"Libs.private: -L/usr/lib/x86_64-linux-gnu -lm\n":           "prefix=${pcfiledir}/../..\nLibs.private: -L${prefix}/lib -lm\n",
+		"prefix=/usr\nCflags: -I/usr/includes\n":                    "prefix=${pcfiledir}/../..\nCflags: -I/usr/includes\n",
+	} {
+		if got := string(relocatable([]byte(before))); got != after {
+			t.Errorf("%q became %q, want %q", before, got, after)
+		}
 	}
 	const other = "# prefix=/usr\nmyprefix=/x\nprefixed=/y\nName: prefix=/usr\n"
 	if got := string(relocatable([]byte(other))); got != other {
