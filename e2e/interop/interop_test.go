@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ocipkg/rules_ocipkg/internal/artifact/artifacttest"
 )
 
 // suite is what all tests share. Of the paths, out is .out/interop in the checkout.
@@ -339,19 +342,23 @@ func TestTheyGetOneOfSeveral(t *testing.T) {
 
 func theyGetOneOfSeveral(t *testing.T, s *suite, u *theirs) {
 	work := t.TempDir()
-	const musl = "x86_64-unknown-linux-musl"
-	first, second := filepath.Join(work, "gnu.tar"), filepath.Join(work, "musl.tar")
+	const arm = "aarch64-unknown-linux-gnu"
+	other := filepath.Join(work, "libz.a")
+	if err := os.WriteFile(other, artifacttest.Archive(artifacttest.Object{Machine: elf.EM_AARCH64, Defines: []string{"zlibVersion"}}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	libraries := map[string]string{target: one(t, s.zlib, "libz.a"), arm: other}
+	first, second := filepath.Join(work, "intel.tar"), filepath.Join(work, "arm.tar")
 	s.ours(t, work, "pack", s.zlib, "--name", "zlib", "--version", "1", "-o", first)
-	// Of an archive alone nobody can tell the C library: it is what it is said to be.
-	s.ours(t, work, "pack", one(t, s.zlib, "libz.a"), one(t, s.zlib, "zlib.h"), one(t, s.zlib, "zconf.h"), "--name", "zlib", "--version", "1", "--target", musl, "-o", second)
+	s.ours(t, work, "pack", other, one(t, s.zlib, "zlib.h"), one(t, s.zlib, "zconf.h"), "--name", "zlib", "--version", "1", "-o", second)
 	image := s.address + "/several/zlib:1"
 	pinned := s.ours(t, work, "push", first, second, image)
 	if again := s.ours(t, work, "push", second, first, image); again != pinned {
 		t.Errorf("in another order it is %s, not %s", again, pinned)
 	}
-	for _, triple := range []string{target, musl} {
+	for triple, library := range libraries {
 		u.must(t, "get", image+"-"+triple)
-		sameFile(t, filepath.Join(strings.TrimSpace(u.must(t, "image-directory", image+"-"+triple)), "libz.a"), one(t, s.zlib, "libz.a"))
+		sameFile(t, filepath.Join(strings.TrimSpace(u.must(t, "image-directory", image+"-"+triple)), "libz.a"), library)
 		if got := s.ours(t, t.TempDir(), "pull", "--target", triple, image); got != pinned {
 			t.Errorf("%s: pulled %s, not %s", triple, got, pinned)
 		}
