@@ -56,7 +56,7 @@ bench: | $(TMPDIR)
 
 # The ocipkg project's own command and crate, compiled by cargo, against ours. Not part of test: it needs crates.
 interop: | $(TMPDIR)
-	OCIPKG_INTEROP=1 go test -count=1 -timeout=60m -v ./e2e/interop
+	OCIPKG_INTEROP=1 go test -count=1 -timeout=90m -v ./e2e/interop
 
 fix: | $(TMPDIR)
 	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
