@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -118,7 +120,13 @@ func (c *Client) push(ctx context.Context, ref Reference, src Source, report *pu
 	if ref.Tag != "" {
 		target = s.repo.Tag(ref.Tag)
 	}
-	if err := c.repeat(ctx, func() error { return pusher.Push(ctx, target, rawManifest{doc}) }); err != nil {
+	if err := c.repeat(ctx, func() error {
+		err := pusher.Push(ctx, target, rawManifest{doc})
+		if answer, ok := errors.AsType[*transport.Error](err); ok && slices.ContainsFunc(answer.Errors, func(d transport.Diagnostic) bool { return d.Code == transport.DigestInvalidErrorCode }) {
+			return &disputedError{err} // Push has hashed it
+		}
+		return err
+	}); err != nil {
 		return err
 	}
 	report.set(len(report.done)-1, int64(len(doc.Bytes)))

@@ -27,8 +27,7 @@ type upload struct {
 	location *url.URL // of the registry's upload session; nil when there is none
 	broken   bool     // a request of that session has failed
 	offset   int64    // how much of the blob it has
-	resumed  bool     // some of it came with an earlier request
-	whole    bool     // never resume: the registry has put the parts together wrongly
+	refused  bool     // the registry has found another digest than the blob's
 	sessions int      // how many there have been
 }
 
@@ -71,7 +70,7 @@ func (u *upload) attempt(ctx context.Context) error {
 
 // restart forgets the session. Its error is one that another attempt may heal.
 func (u *upload) restart(resp *http.Response) error {
-	u.location, u.offset, u.resumed = nil, 0, false
+	u.location, u.offset = nil, 0
 	return &cutError{errors.New("the registry lost the upload: " + newStatusError(resp).Error())} // the status by itself would be final
 }
 
@@ -132,7 +131,7 @@ func (u *upload) opened(resp *http.Response) error {
 			Do:   "run it again on a better connection; see the registry's log",
 		}
 	}
-	u.offset, u.resumed, u.broken = 0, false, false
+	u.offset, u.broken = 0, false
 	return u.moved(resp)
 }
 
@@ -159,8 +158,8 @@ func (u *upload) moved(resp *http.Response) error {
 
 // ask finds out how much of the blob a broken session has ("Pushing a blob in chunks").
 func (u *upload) ask(ctx context.Context) error {
-	if u.whole {
-		u.location, u.offset, u.resumed = nil, 0, false
+	if u.refused {
+		u.location, u.offset = nil, 0
 		return nil
 	}
 	resp, err := u.do(ctx, http.MethodGet, u.location, nil)
@@ -173,7 +172,7 @@ func (u *upload) ask(ctx context.Context) error {
 		had, ok = uploadedBytes(resp.Header.Get("Range"))
 	}
 	if !ok || had > u.blob.desc.Size {
-		u.location, u.offset, u.resumed = nil, 0, false
+		u.location, u.offset = nil, 0
 		return nil
 	}
 	if resp.Header.Get("Location") != "" {
@@ -181,7 +180,7 @@ func (u *upload) ask(ctx context.Context) error {
 			return err
 		}
 	}
-	u.offset, u.resumed = had, true
+	u.offset = had
 	return nil
 }
 
@@ -245,9 +244,12 @@ func (u *upload) commit(ctx context.Context) error {
 	case http.StatusNotFound:
 		return u.restart(resp) // or it is committed, which the next attempt finds
 	case http.StatusBadRequest, http.StatusRequestedRangeNotSatisfiable:
-		if u.resumed {
-			u.whole = true
-			return u.restart(resp)
+		// The parts of a resumed upload may have been put together wrongly. Once more and in one piece tells that, and a disputedError,
+		// from a source with other bytes than it says.
+		if !u.refused {
+			u.refused = true
+			u.location, u.offset = nil, 0
+			return &disputedError{newStatusError(resp)}
 		}
 	}
 	return newStatusError(resp)

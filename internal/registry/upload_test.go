@@ -130,6 +130,34 @@ func TestUploadG_CommitUnanswered(t *testing.T) {
 	}
 }
 
+// docker-registry 2.8 calls a digest invalid when another client puts the same thing at the same time; once more, it is there. Of a
+// blob it is tried once, since only the registry has hashed it.
+func TestUploadG_DigestDisputed(t *testing.T) {
+	t.Parallel()
+	dispute := registrytest.Answer(400, "Content-Type", "application/json", `{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match uploaded content"}]}`)
+	s := newServer(t)
+	s.Inject(registrytest.Fault{Method: http.MethodPut, Path: uploads, Times: 1, Act: dispute})
+	s.Inject(registrytest.Fault{Method: http.MethodPut, Path: manifests, Times: 2, Act: dispute})
+	ref := parse(t, s.Host+"/acme/zlib:1")
+	src := image(1, 10*kib)
+	if err := newClient(t).Push(t.Context(), ref, src, nil); err != nil {
+		t.Fatal(err)
+	}
+	wantBlobs(t, ref, src)
+
+	s.Clear()
+	wrong := image(2, 10*kib)
+	wrong.bytes[wrong.blobs[1].Digest][5] ^= 1
+	err := newClient(t).Push(t.Context(), ref, wrong, nil)
+	wantError(t, err, diagnostic.Unreachable, "DIGEST_INVALID", "blob sha256:")
+	if n := requests(s, http.MethodPatch, uploads); n != 2 {
+		t.Errorf("%d uploads", n)
+	}
+	s.Inject(registrytest.Fault{Method: http.MethodPut, Path: manifests, Act: dispute})
+	err = newClient(t).Push(t.Context(), ref, image(3, kib), nil)
+	wantError(t, err, diagnostic.Unreachable, "DIGEST_INVALID")
+}
+
 // A registry that takes parts and loses them is not tried for ever, however much it takes each time.
 func TestUploadG_LostAgainAndAgain(t *testing.T) {
 	t.Parallel()

@@ -102,6 +102,9 @@ func (s *Server) Close() {
 	s.server.Close()
 }
 
+// Certificate is that of NewTLS, which is its own authority.
+func (s *Server) Certificate() *x509.Certificate { return s.server.Certificate() }
+
 // CertPool is what a client of NewTLS has to trust.
 func (s *Server) CertPool() *x509.CertPool {
 	pool := x509.NewCertPool()
