@@ -315,6 +315,24 @@ func Raw(answer string) Act {
 	}
 }
 
+// RawTrickle writes exactly these bytes, one every pause, until the client leaves, and then nothing until it does.
+func RawTrickle(answer string, pause time.Duration) Act {
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(fmt.Sprintf("registrytest: %v", err))
+		}
+		defer conn.Close()
+		for i := range answer {
+			if _, err := conn.Write([]byte{answer[i]}); err != nil {
+				return
+			}
+			time.Sleep(pause)
+		}
+		_, _ = io.Copy(io.Discard, conn)
+	}
+}
+
 // Then does one fault with another inside it, for example NoRange around Cut.
 func (a Act) Then(b Act) Act {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {

@@ -45,6 +45,7 @@ type Server struct {
 type Request struct {
 	Method string
 	Path   string
+	Proto  string      // such as HTTP/1.1
 	Range  string      // the Range header
 	Header http.Header // all of them
 	Status int         // 0 when the connection was cut before any
@@ -57,10 +58,11 @@ func New(dir string) *Server { return serve(stored(dir), (*httptest.Server).Star
 // NewTLS serves over HTTPS with a certificate of its own authority; see CertPool.
 func NewTLS(dir string) *Server { return serve(stored(dir), (*httptest.Server).StartTLS) }
 
-// NewTLSWith serves over HTTPS with a certificate of the test's.
-func NewTLSWith(dir string, certificate tls.Certificate) *Server {
+// NewTLSWith serves over HTTPS, and HTTP/2 for who wants it, with a configuration of the test's.
+func NewTLSWith(dir string, config *tls.Config) *Server {
 	return serve(stored(dir), func(s *httptest.Server) {
-		s.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+		s.TLS = config
+		s.EnableHTTP2 = true
 		s.StartTLS()
 	})
 }
@@ -165,7 +167,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.log = append(s.log, Request{
-			Method: r.Method, Path: r.URL.Path, Range: r.Header.Get("Range"), Header: r.Header,
+			Method: r.Method, Path: r.URL.Path, Proto: r.Proto, Range: r.Header.Get("Range"), Header: r.Header,
 			Status: logged.status, Bytes: logged.bytes,
 		})
 	}()
