@@ -154,26 +154,26 @@ func checkManifest(contentType string, body []byte) (o outline, mediaType, code,
 	return o, mediaType, "", ""
 }
 
-// missing names something that a manifest needs and the registry does not have; "" is nothing. A subject may be missing.
-func (s *server) missing(repository string, o outline) string {
+// missing finds something that a manifest needs and the registry does not have. A subject may be missing.
+func (s *server) missing(repository string, o outline) (digest string, found bool) {
 	blobs := o.Layers
 	if o.Config != nil {
 		blobs = append(blobs, *o.Config)
 	}
 	for _, blob := range blobs {
 		if !blob.elsewhere() && (!digestPattern.MatchString(blob.Digest) || !s.blobExists(blob.Digest)) {
-			return blob.Digest
+			return blob.Digest, true
 		}
 	}
 	for _, manifest := range o.Manifests {
 		if !digestPattern.MatchString(manifest.Digest) {
-			return manifest.Digest
+			return manifest.Digest, true
 		}
-		if _, _, found := s.catalog.find(repository, manifest.Digest); !found && !s.blobExists(manifest.Digest) {
-			return manifest.Digest
+		if _, _, known := s.catalog.find(repository, manifest.Digest); !known && !s.blobExists(manifest.Digest) {
+			return manifest.Digest, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 func (s *server) putManifest(w http.ResponseWriter, r *http.Request, repository, reference string, isDigest bool) {
@@ -215,7 +215,7 @@ func (s *server) putManifest(w http.ResponseWriter, r *http.Request, repository,
 
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	if absent := s.missing(repository, o); absent != "" {
+	if absent, found := s.missing(repository, o); found {
 		refuse(w, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("%.200q, which it names, is not here", absent))
 		return
 	}
