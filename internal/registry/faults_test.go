@@ -42,7 +42,7 @@ var faultList = []struct {
 	{"C8", "a tag that moves between looking it up and pulling", []string{"TestDocumentC8_TagMoved"}, ""},
 	{"C10", "foreign URLs", []string{"TestBlobC10_ForeignURLs"}, ""},
 	{"C11", "sha512, unknown algorithms, upper-case hex", []string{"C11 ", "TestParseReferenceErrors"}, ""},
-	{"G", "uploads: in one piece, resumed, answers lost, lost for ever", []string{"TestUploadG_Monolithic", "TestUploadG_Resumed", "TestUploadG_CommitUnanswered", "TestUploadG_LostAgainAndAgain", "TestUploadG_DigestDisputed"}, ""},
+	{"G", "uploads: in one piece, resumed, answers lost, lost for ever", []string{"TestUploadG_Monolithic", "TestUploadG_HeadUnanswered", "TestUploadG_Resumed", "TestUploadG_CommitUnanswered", "TestUploadG_LostAgainAndAgain", "TestUploadG_DigestDisputed"}, ""},
 	{"G", "mounts: granted, refused with 202 and otherwise", []string{"TestUploadG_Mount"}, ""},
 	{"G", "an upload that is sent elsewhere", []string{"TestUploadG_LocationElsewhere", "Location elsewhere"}, ""},
 	{"G", "one blob pushed by many at once", []string{"TestPushG_ConcurrentPushOfOneBlob"}, ""},
@@ -57,6 +57,9 @@ func TestFaultList(t *testing.T) {
 	files, err := filepath.Glob("*_test.go")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Skip("the sources are not here: Bazel runs the test without them")
 	}
 	for _, file := range files {
 		if file == "faults_test.go" {

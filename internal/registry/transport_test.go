@@ -200,8 +200,12 @@ func TestProxyA13_A12(t *testing.T) {
 	if err := os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]}), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	child := func(env ...string) string {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestProxyA13_A12$", "-test.v")
+		cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestProxyA13_A12$", "-test.v")
 		cmd.Env = append(os.Environ(), append(env, proxyChild+"=registry.invalid/acme/zlib:1")...)
 		out, _ := cmd.CombinedOutput() // what it says is what counts
 		return string(out)

@@ -84,13 +84,10 @@ func (u *upload) begin(ctx context.Context) (there bool, err error) {
 		return false, err
 	}
 	resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
+	if resp.StatusCode == http.StatusOK {
 		return true, nil
-	case http.StatusNotFound:
-	default:
-		return false, newStatusError(resp)
 	}
+	// Whatever else it said, for example that a storage service it redirects to knows no HEAD, the next request will tell.
 	target := base.JoinPath("uploads/")
 	if from := u.from.RepositoryStr(); from != "" {
 		u.from = name.Repository{} // a registry that does not like the question is asked once

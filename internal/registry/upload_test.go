@@ -58,6 +58,21 @@ func TestUploadG_Monolithic(t *testing.T) {
 	}
 }
 
+// Whether a blob is there is a question that need not have an answer.
+func TestUploadG_HeadUnanswered(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{400, 403, 405} {
+		s := newServer(t)
+		s.Inject(registrytest.Fault{Method: http.MethodHead, Path: blobs, Act: registrytest.Answer(status, "", "", "")})
+		ref := parse(t, s.Host+"/acme/zlib:1")
+		src := image(1, kib)
+		if err := newClient(t).Push(t.Context(), ref, src, nil); err != nil {
+			t.Errorf("%d: %v", status, err)
+		}
+		wantBlobs(t, ref, src)
+	}
+}
+
 func TestUploadG_Resumed(t *testing.T) {
 	const size = 256 * kib
 	status := func(value string) registrytest.Fault {

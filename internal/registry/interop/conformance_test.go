@@ -46,20 +46,15 @@ func TestG_Conformance(t *testing.T) {
 			t.Cleanup(server.Close)
 			return server.Listener.Addr().String(), []string{"OCI_TLS=disabled"}
 		},
-		"registrytest": func(t *testing.T) (string, []string) {
+		"registrytest with TLS and a password": func(t *testing.T) (string, []string) {
 			s := registrytest.NewTLS(t.TempDir())
 			t.Cleanup(s.Close)
+			s.RequireBasic("bob", "hunter22-secret")
 			certificate := filepath.Join(t.TempDir(), "cert.pem")
 			if err := os.WriteFile(certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			return s.Host, []string{"OCI_TLS=enabled", "SSL_CERT_FILE=" + certificate}
-		},
-		"registrytest with a password": func(t *testing.T) (string, []string) {
-			s := registrytest.New(t.TempDir())
-			t.Cleanup(s.Close)
-			s.RequireBasic("bob", "hunter22-secret")
-			return s.Host, []string{"OCI_TLS=disabled", "OCI_USERNAME=bob", "OCI_PASSWORD=hunter22-secret"}
+			return s.Host, []string{"OCI_TLS=enabled", "SSL_CERT_FILE=" + certificate, "OCI_USERNAME=bob", "OCI_PASSWORD=hunter22-secret"}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -640,6 +640,7 @@ func requests(r *running, method string) int {
 func TestG_Registries(t *testing.T) {
 	for _, entry := range table {
 		t.Run(entry.name, func(t *testing.T) {
+			t.Parallel()
 			r := start(t, entry.program, entry.access)
 			for _, c := range cases {
 				t.Run(c.name, func(t *testing.T) { c.test(t, r) })
