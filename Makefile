@@ -2,6 +2,9 @@
 # and data folders.
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# What our registry is judged by, and what our client is tried on (internal/registry/interop).
+CONFORMANCE := github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
+DISTRIBUTION := github.com/distribution/distribution/v3/cmd/registry@v3.1.2
 # Of the version in go.mod, so that the formatter and what renders BUILD files agree.
 BUILDIFIER = github.com/bazelbuild/buildtools/buildifier@$(shell go list -m -f '{{.Version}}' github.com/bazelbuild/buildtools)
 
@@ -15,7 +18,7 @@ export TMPDIR := $(CURDIR)/.out/tmp
 # Tests choose their own stores; what a developer has set must not reach them.
 unexport OCIPKG_STORE OCIPKG_TOOL OCIPKG_REQUIRE_DIGEST OCIPKG_INSECURE_REGISTRIES
 
-.PHONY: build demo serve test lint unit bazel e2e bench interop fix clean
+.PHONY: build demo serve test lint unit registries bazel e2e bench interop fix clean
 
 build: | $(TMPDIR)
 	go build -o .out/ocipkg ./fetcher
@@ -37,8 +40,21 @@ lint: | $(TMPDIR)
 	go run $(STATICCHECK) ./...
 	go run $(BUILDIFIER) -mode=check -lint=warn $(STARLARK)
 
-unit: | $(TMPDIR)
+unit: registries | $(TMPDIR)
 	$(IN_ENV) go test -race ./...
+
+# Programs that tests of internal/registry/interop run. What cannot be had is skipped by them, which is said here because go
+# test does not say it.
+registries: .out/bin/conformance .out/bin/registry .out/prefixes/docker-registry
+
+.out/bin/conformance: Makefile | $(TMPDIR)
+	@GOBIN=$(CURDIR)/.out/bin go install $(CONFORMANCE) && touch $@ || echo "SKIPPED: the OCI conformance suite cannot be had"
+
+.out/bin/registry: Makefile | $(TMPDIR)
+	@GOBIN=$(CURDIR)/.out/bin go install $(DISTRIBUTION) && touch $@ || echo "SKIPPED: tests with distribution, which cannot be had"
+
+.out/prefixes/docker-registry: | $(TMPDIR)
+	@tools/debian-prefix $@ docker-registry || echo "SKIPPED: tests with Debian's docker-registry, which cannot be had"
 
 # The repository as a workspace of its own, and its BUILD files as Gazelle would write them.
 bazel: | $(TMPDIR)

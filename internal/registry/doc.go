@@ -6,6 +6,7 @@
 // the registry (or its token server) they belong to, and into no error, warning or redirect.
 //
 // It does not know what a blob means. internal/artifact and internal/trust read the documents, internal/store keeps the
-// bytes; both are handed to them by fetcher. Names, credentials, token exchange and uploads are go-containerregistry's;
-// the downloads, the retries and the redirect policy are ours, on one round tripper under it (transport.go).
+// bytes; both are handed to them by fetcher. Names, credentials, token exchange and the putting of manifests are
+// go-containerregistry's; downloads, uploads, retries and the redirect policy are ours, on one round tripper under it
+// (transport.go). faults_test.go lists what can go wrong and the test of each.
 package registry
