@@ -36,6 +36,7 @@ type Server struct {
 type Request struct {
 	Method string
 	Path   string
+	Query  string
 	Range  string      // the Range header
 	Header http.Header // all of them
 	Status int         // 0 when the connection was cut before any
@@ -128,7 +129,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.log = append(s.log, Request{
-			Method: r.Method, Path: r.URL.Path, Range: r.Header.Get("Range"), Header: r.Header,
+			Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Range: r.Header.Get("Range"), Header: r.Header,
 			Status: logged.status, Bytes: logged.bytes,
 		})
 	}()
