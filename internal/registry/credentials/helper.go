@@ -179,15 +179,15 @@ func (p *program) run() ([]byte, error) {
 		return nil, errors.New("answered with far more than a credential")
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return out.Bytes(), fmt.Errorf("ended with %s", exit.ProcessState)
+		return out.buf.Bytes(), fmt.Errorf("ended with %s", exit.ProcessState)
 	}
 	if errors.Is(err, exec.ErrWaitDelay) {
-		return out.Bytes(), nil // it has ended well; something that it left running holds its output
+		return out.buf.Bytes(), nil // it has ended well; something that it left running holds its output
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot be run: %w", bareExec(err))
 	}
-	return out.Bytes(), nil
+	return out.buf.Bytes(), nil
 }
 
 func bareExec(err error) error {
@@ -197,8 +197,9 @@ func bareExec(err error) error {
 	return bare(err)
 }
 
+// limitedBuffer has its buffer as a field: embedded, its ReadFrom would be used in Write's place, and know no limit.
 type limitedBuffer struct {
-	bytes.Buffer
+	buf  bytes.Buffer
 	left int
 	full bool
 }
@@ -209,5 +210,5 @@ func (b *limitedBuffer) Write(p []byte) (int, error) {
 		return 0, io.ErrShortWrite
 	}
 	b.left -= len(p)
-	return b.Buffer.Write(p)
+	return b.buf.Write(p)
 }
