@@ -207,6 +207,9 @@ func (c *Client) explainNetwork(e *diagnostic.Error, host string, err error) {
 	case isCertificate:
 		e.Why = fmt.Sprintf("the TLS certificate of %s is not trusted: %s", host, plainText(certificate.Err))
 		e.Do = fmt.Sprintf("for a private authority set %s to its certificate (or SSL_CERT_FILE, or caFile in the configuration); also check this machine's clock", caVariable)
+	case isAlert(err):
+		e.Why = fmt.Sprintf("%s ends the TLS connection: %s", host, plainText(err))
+		e.Do = "if it wants a client's certificate, name one with certFile and keyFile in the configuration (docs/registries.md)"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		e.Why = fmt.Sprintf("%s refuses connections", host)
 		e.Do = "check that the registry is running, and its port"

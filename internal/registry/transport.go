@@ -132,10 +132,19 @@ func (w *wire) loginError(err error) error {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](tlsErr); ok {
 		return &url.Error{Op: "Get", URL: "https://" + w.host + "/v2/", Err: tlsErr}
 	}
+	if isAlert(tlsErr) {
+		return &url.Error{Op: "Get", URL: "https://" + w.host + "/v2/", Err: tlsErr}
+	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](tlsErr); ok && plainErr != nil {
 		return &url.Error{Op: "Get", URL: "http://" + w.host + "/v2/", Err: plainErr}
 	}
 	return err
+}
+
+// isAlert recognises that the other side has ended a TLS handshake with a reason, such as that it wants a client's certificate.
+func isAlert(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error"
 }
 
 func (w *wire) roundTrip(in *http.Request) (*http.Response, error) {

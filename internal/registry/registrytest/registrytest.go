@@ -5,8 +5,12 @@ package registrytest
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -49,6 +53,17 @@ func New(dir string) *Server { return serve(dir, httptest.NewServer) }
 // NewTLS serves over HTTPS with a certificate of its own authority; see CertPool.
 func NewTLS(dir string) *Server { return serve(dir, httptest.NewTLSServer) }
 
+// NewMutualTLS serves over HTTPS to clients alone that have a certificate of one of these authorities.
+func NewMutualTLS(dir string, clients *x509.CertPool) *Server {
+	return serve(dir, func(h http.Handler) *httptest.Server {
+		s := httptest.NewUnstartedServer(h)
+		s.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}
+		s.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are what is tested
+		s.StartTLS()
+		return s
+	})
+}
+
 func serve(dir string, start func(http.Handler) *httptest.Server) *Server {
 	handler, err := embedded.New(dir, nil)
 	if err != nil {
@@ -74,6 +89,11 @@ func (s *Server) CertPool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(s.server.Certificate())
 	return pool
+}
+
+// CertificatePEM is what CertPool holds, as a file has it. It is for 127.0.0.1, ::1 and example.com.
+func (s *Server) CertificatePEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.server.Certificate().Raw})
 }
 
 // Fault changes the answers to some requests.
