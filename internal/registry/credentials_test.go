@@ -2,10 +2,14 @@ package registry_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -278,6 +282,54 @@ func TestTokenForms(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Docker Hub: an image without a host, credentials under the name that docker gives it, and a token server on another host.
+func TestDockerHub(t *testing.T) {
+	const user, password = "bob", "hunter22-secret"
+	s := registrytest.NewTLS(t.TempDir())
+	t.Cleanup(s.Close)
+	if err := newClient(t, trusting(s)).Push(t.Context(), parse(t, s.Host+"/library/zlib:1"), image(1, kib), nil); err != nil {
+		t.Fatal(err)
+	}
+	s.RequireTokens(registrytest.Tokens{User: user, Password: password, Challenge: func(_, scope string) []string {
+		text := `Bearer realm="https://auth.docker.io/token",service="registry.docker.io"`
+		if scope != "" {
+			text += `,scope="` + scope + `"`
+		}
+		return []string{text}
+	}})
+	dir := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", dir)
+	config := fmt.Sprintf(`{"auths":{"https://index.docker.io/v1/":{"auth":%q},"auth.docker.io":{"auth":"bm90OnRoaXM="}}}`, base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	hosts := map[string]string{} // and the scheme of their Authorization
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, s.Host)
+		},
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // its certificate is for other names
+	}
+	c := newClient(t, func(o *registry.Options) {
+		o.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+			mu.Lock()
+			hosts[r.URL.Host] = scheme
+			mu.Unlock()
+			return transport.RoundTrip(r)
+		})
+	})
+	for _, text := range []string{"zlib:1", "docker.io/library/zlib:1", "index.docker.io/library/zlib:1"} {
+		if _, err := c.Document(t.Context(), parse(t, text)); err != nil {
+			t.Error(err)
+		}
+	}
+	if want := map[string]string{"index.docker.io": "Bearer", "auth.docker.io": "Basic"}; !maps.Equal(hosts, want) {
+		t.Errorf("asked %v, want %v", hosts, want)
 	}
 }
 
