@@ -16,7 +16,7 @@ STARLARK = $(shell git ls-files -co --exclude-standard '*.bazel' '*.bzl')
 
 export TMPDIR := $(CURDIR)/.out/tmp
 # Tests choose their own stores; what a developer has set must not reach them.
-unexport OCIPKG_STORE OCIPKG_TOOL OCIPKG_REQUIRE_DIGEST OCIPKG_INSECURE_REGISTRIES
+unexport OCIPKG_STORE OCIPKG_TOOL OCIPKG_REQUIRE_DIGEST OCIPKG_INSECURE_REGISTRIES OCIPKG_CONFIG OCIPKG_MIRRORS OCIPKG_CA_FILE OCIPKG_DEBUG_AUTH
 
 .PHONY: build demo serve test lint unit registries bazel e2e bench interop fix clean
 
