@@ -101,7 +101,16 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 					return err
 				}
 				defer blob.Close()
-				return artifact.Unpack(meter.reader(blob), layer.MediaType, dir, l.foreign, artifact.Limits{Unpacked: unpacked[layer.Digest.String()]})
+				input := meter.reader(blob)
+				err = artifact.Unpack(input, layer.MediaType, dir, l.foreign, artifact.Limits{Unpacked: unpacked[layer.Digest.String()]})
+				if err != nil {
+					// Bytes that were altered on the way seldom make an archive. Whether its author is to blame for that, only the
+					// last of them tells.
+					if _, err := io.Copy(io.Discard, input); diagnostic.KindOf(err) == diagnostic.Corrupt {
+						return err
+					}
+				}
+				return err
 			})
 			l.Trees[i] = tree
 			return diagnostic.Wrap(err, "layer %d of %d (%s)", i+1, len(l.Manifest.Layers), layer.Digest)
