@@ -108,6 +108,7 @@ push" gives several of them one name.`,
 	f.StringVar(&description, "description", "", "JSON file that describes the library (docs/packing.md)")
 	f.StringVar(&claims.Name, "name", "", "name of the library (default: that of the only .pc file)")
 	f.StringVar(&claims.Version, "version", "", "version (default: that of the .pc files)")
+	f.BoolVar(&claims.PIC, "pic", false, "refuse static libraries whose code does not fit shared objects")
 	f.StringVar(&claims.License, "license", "", "licence, an SPDX expression")
 	f.StringVar(&claims.Target, "target", "", "target triple; checked against the files (default: read from them)")
 	f.StringArrayVar(&claims.Selection.Headers, "header", nil, "folder whose headers, or file in DIR that, go into include/; may be repeated")
@@ -118,7 +119,7 @@ push" gives several of them one name.`,
 	f.StringArrayVar(&claims.SystemLibraries, "system-library", nil, "library that every such platform has and this one needs, such as m; may be repeated")
 	f.StringArrayVar(&requires, "requires", nil, "LIBRARY=LIBRARY: one library of the artifact needs another one, where that cannot be read from them; may be repeated")
 	f.StringArrayVar(&claims.AllowMissing, "allow-missing", nil, "SONAME that a library needs and the consumer brings; may be repeated")
-	f.StringVarP(&tag, "tag", "t", "", "reference that `ocipkg push` takes by default")
+	f.StringVarP(&tag, "tag", "t", "", "reference that ocipkg push takes by default, and the ocipkg project's command always")
 	f.StringVar(&compression, "compression", string(artifact.Zstd), "zstd, or gzip for readers that know no zstd")
 	return cmd
 }
@@ -153,17 +154,19 @@ func describePacked(t *talk, packed *artifact.Packed) {
 		}
 		if s := l.Shared; s != nil {
 			t.printf("  %s", s.Path)
+			if s.Interface != "" {
+				t.printf("  %s, which leads to it", s.Interface)
+			}
 		}
 	}
 	for _, soname := range p.Missing {
 		t.printf("  needs %s, which the consumer has to bring", soname)
 	}
+	for _, place := range packed.Texts {
+		t.warnf("%s holds text, such as a linker script, and links nothing", place)
+	}
 	if n := len(packed.LeftOut); n > 0 {
-		shown := packed.LeftOut
-		if n > 5 {
-			shown = shown[:5]
-		}
-		t.printf("left out %d files that are neither headers nor libraries, such as %v", n, shown)
+		t.printf("left out %d files that are neither headers nor libraries, such as %s", n, strings.Join(packed.LeftOut[:min(n, 5)], ", "))
 	}
 }
 

@@ -296,6 +296,15 @@ func TestTheyGetOurs(t *testing.T) {
 		t.Errorf("the manifest that they keep is another one: %v", err)
 	}
 
+	// The folder that they keep beside the files is a layout, and nobody wrote it but they.
+	var described struct{ Digest string }
+	if err := json.Unmarshal([]byte(s.ours(t, work, "inspect", "--json", filepath.Join(dir, ".oci-dir"))), &described); err != nil || described.Digest != digest {
+		t.Errorf("in their store we see %s, not %s, %v", described.Digest, digest, err)
+	}
+	if got := s.ours(t, work, "push", filepath.Join(dir, ".oci-dir")); got != tag+"@"+digest {
+		t.Errorf("out of their store we push %s", got)
+	}
+
 	pinned := s.address + "/get/zlib:" + digest
 	u.must(t, "get", pinned)
 	sameFile(t, filepath.Join(strings.TrimSpace(u.must(t, "image-directory", pinned)), "libz.a"), one(t, s.zlib, "libz.a"))

@@ -155,20 +155,24 @@ func (t *Transcoder) Transcode(a Artifact) (Descriptor, error) {
 	}
 	pkg := *a.Config.Package
 	pkg.Components = slices.Clone(pkg.Components)
+	unpacked := map[string]int64{}
+	for _, c := range pkg.Components {
+		unpacked[c.Layer] = c.Unpacked
+	}
 	done := make([]transcoded, len(a.Manifest.Layers))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, layer := range a.Manifest.Layers {
-		at := slices.IndexFunc(pkg.Components, func(c Component) bool { return c.Layer == layer.Digest.String() })
-		if at < 0 {
-			return Descriptor{}, &diagnostic.Error{Kind: diagnostic.Corrupt, What: "layout " + a.Layout.path, Why: fmt.Sprintf("its config does not know the layer %s", layer.Digest), Do: "pack it again"}
-		}
 		if known, ok := t.layers[layer.Digest]; ok {
 			done[i] = known
 			continue
 		}
 		group.Go(func() (err error) {
-			done[i], err = t.layer(a.Layout, layer, pkg.Components[at].Unpacked)
+			size, ok := unpacked[layer.Digest.String()]
+			if !ok {
+				return &diagnostic.Error{Kind: diagnostic.Corrupt, What: "layout " + a.Layout.path, Why: fmt.Sprintf("its config does not know the layer %s", layer.Digest), Do: "pack it again"}
+			}
+			done[i], err = t.layer(a.Layout, layer, size)
 			return diagnostic.Wrap(err, "layer %d of %d", i+1, len(a.Manifest.Layers))
 		})
 	}
@@ -221,7 +225,8 @@ func (t *Transcoder) layer(l *Layout, layer Descriptor, unpacked int64) (transco
 			return err
 		}
 		bounded := &boundedReader{r: stream, compressed: compressed, declared: unpacked, limit: DefaultLimits.Total, floor: DefaultLimits.Floor}
-		plain := io.TeeReader(bounded, z)
+		sink := &sink{w: z}
+		plain := io.TeeReader(bounded, sink)
 		r := tar.NewReader(plain)
 		for {
 			h, err := r.Next()
@@ -229,14 +234,18 @@ func (t *Transcoder) layer(l *Layout, layer Descriptor, unpacked int64) (transco
 				break
 			}
 			if err != nil {
-				return readError(err)
+				return sink.blame(err)
 			}
 			if h.Typeflag != tar.TypeDir {
 				out.files = append(out.files, h.Name)
 			}
 		}
 		if _, err := io.Copy(io.Discard, plain); err != nil {
-			return readError(err)
+			return sink.blame(err)
+		}
+		// The digest is known to be right when the last byte has been read, which a gzip reader need not do.
+		if _, err := io.Copy(io.Discard, compressed); err != nil {
+			return err
 		}
 		if bounded.n != unpacked {
 			return badArchive("", fmt.Sprintf("it unpacks to %d bytes and its config declares %d", bounded.n, unpacked), nil)
@@ -244,6 +253,26 @@ func (t *Transcoder) layer(l *Layout, layer Descriptor, unpacked int64) (transco
 		return z.Close()
 	})
 	return out, err
+}
+
+// sink tells, of an error of a stream that is copied to it, whether reading or writing failed: a full disk is no fault of
+// the archive.
+type sink struct {
+	w   io.Writer
+	err error
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.err = err
+	return n, err
+}
+
+func (s *sink) blame(err error) error {
+	if s.err != nil {
+		return s.err
+	}
+	return readError(err)
 }
 
 // Gzipped reports whether all layers are gzip, which every reader of the format knows.

@@ -3,12 +3,14 @@ package artifact
 import (
 	"bytes"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -237,6 +239,13 @@ func TestTranscodeRefuses(t *testing.T) {
 			a.Manifest.Layers[0].Digest = a.Manifest.Config.Digest
 			a.Config.Package.Components[0].Layer = a.Manifest.Config.Digest.String()
 		}, diagnostic.Refused, "magic"},
+		{"zstd layer with bytes added", func(a *Artifact) {
+			alter(a, append([]byte{0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0}, "abc"...))
+		}, diagnostic.Corrupt, "its bytes have the digest"},
+		{"gzip layer with bytes added", func(a *Artifact) {
+			*a = artifactsOf(t, zlibPrefix(), Claims{}, Gzip)[0]
+			alter(a, []byte("abc"))
+		}, diagnostic.Corrupt, "its bytes have the digest"},
 		{"layer that is not there", func(a *Artifact) {
 			a.Manifest.Layers[0].Digest = digestOf("x")
 			a.Config.Package.Components[0].Layer = digestOf("x").String()
@@ -250,6 +259,46 @@ func TestTranscodeRefuses(t *testing.T) {
 				t.Errorf("got %v (kind %d)", err, diagnostic.KindOf(err))
 			}
 		})
+	}
+}
+
+// A disk that is full is not to be told as a damaged artifact.
+func TestTranscodeTellsWhoFailed(t *testing.T) {
+	a := artifactsOf(t, zlibPrefix(), Claims{}, Zstd)[0]
+	for after := range 3 {
+		full := &fullDisk{left: after * 100}
+		_, err := (&Transcoder{Blobs: full}).Transcode(a)
+		if !errors.Is(err, syscall.ENOSPC) || diagnostic.KindOf(err) != diagnostic.Failure {
+			t.Errorf("with room for %d bytes: got %v", after*100, err)
+		}
+	}
+}
+
+type fullDisk struct{ left int }
+
+func (f *fullDisk) WriteBlob(write func(io.Writer) error) (v1.Hash, int64, error) {
+	left := f.left
+	return v1.Hash{}, 0, write(writerFunc(func(p []byte) (int, error) {
+		if left -= len(p); left < 0 {
+			return 0, syscall.ENOSPC
+		}
+		return len(p), nil
+	}))
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (w writerFunc) Write(p []byte) (int, error) { return w(p) }
+
+// alter adds bytes to every blob of an artifact's layout.
+func alter(a *Artifact, more []byte) {
+	open := a.Layout.open
+	a.Layout.open = func(name string) (io.ReadCloser, int64, error) {
+		r, n, err := open(name)
+		if err != nil {
+			return nil, 0, err
+		}
+		return io.NopCloser(io.MultiReader(r, bytes.NewReader(more))), n, nil
 	}
 }
 

@@ -68,7 +68,7 @@ func push(ctx context.Context, client *registry.Client, layouts []*artifact.Layo
 		}
 	}
 	if ref.Tag != "" && !options.NoUpstreamTags {
-		beside, done, err := upstream(artifacts, ref)
+		beside, done, err := upstream(ctx, artifacts, ref)
 		if err != nil {
 			return nil, err
 		}
@@ -150,7 +150,7 @@ func sourceOf(a artifact.Artifact) *source {
 }
 
 // upstream makes the gzip manifests that go beside the tag of ref; done removes what was written for them.
-func upstream(artifacts []artifact.Artifact, ref registry.Reference) (uploads []upload, done func(), err error) {
+func upstream(ctx context.Context, artifacts []artifact.Artifact, ref registry.Reference) (uploads []upload, done func(), err error) {
 	dir, err := os.MkdirTemp("", "ocipkg-push-")
 	if err != nil {
 		return nil, nil, err
@@ -172,7 +172,7 @@ func upstream(artifacts []artifact.Artifact, ref registry.Reference) (uploads []
 		return nil, nil, err
 	}
 	defer w.Close()
-	transcoder := artifact.Transcoder{Blobs: w}
+	transcoder := artifact.Transcoder{Blobs: interruptible{ctx, w}}
 	var made []artifact.Descriptor
 	for i, a := range artifacts {
 		target, ok := a.Target()
@@ -216,6 +216,29 @@ func upstream(artifacts []artifact.Artifact, ref registry.Reference) (uploads []
 		uploads[i].src = sourceOf(a)
 	}
 	return uploads, cleanup, nil
+}
+
+// interruptible ends the writing of blobs when its context ends: compressing much takes a while.
+type interruptible struct {
+	ctx context.Context
+	artifact.BlobWriter
+}
+
+// WriteBlob implements artifact.BlobWriter.
+func (i interruptible) WriteBlob(write func(io.Writer) error) (v1.Hash, int64, error) {
+	return i.BlobWriter.WriteBlob(func(w io.Writer) error { return write(interruptibleWriter{i.ctx, w}) })
+}
+
+type interruptibleWriter struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (i interruptibleWriter) Write(p []byte) (int, error) {
+	if err := i.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return i.w.Write(p)
 }
 
 // run sends one after the other: blobs that they share are there when the next one asks.

@@ -307,6 +307,27 @@ func TestPushNamesLast(t *testing.T) {
 	}
 }
 
+// Compressing much takes a while; whoever does not want to wait leaves nothing behind, here or there.
+func TestPushIsInterrupted(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	layout := packedLayout(t, prefix(t, elf.EM_X86_64), zlib, artifact.Zstd, "")
+	scratch := t.TempDir()
+	t.Setenv("TMPDIR", scratch)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Push(ctx, client(), []*artifact.Layout{layout}, reference(t, server.Host+"/a:1"), PushOptions{}); diagnostic.KindOf(err) != diagnostic.Interrupted {
+		t.Errorf("got %v", err)
+	}
+	if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	server.Close()
+	if sent := server.Requests(""); len(sent) > 0 {
+		t.Errorf("requests: %v", sent)
+	}
+}
+
 // A layout that holds an index is pushed as it is, to the byte.
 func TestPushALayoutWithAnIndex(t *testing.T) {
 	server := registrytest.New(t.TempDir())
