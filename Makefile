@@ -30,9 +30,9 @@ build: | .out/tmp
 demo: | .out/tmp
 	@tools/demo
 
-# The registry that the workspaces under examples/ expect, with their libraries in it.
+# The registry that the workspaces under examples/ expect, with their libraries in it. exec, so that make's signals reach it.
 serve: build
-	@tools/serve "$(ADDRESS)"
+	@exec tools/serve "$(ADDRESS)"
 
 test: lint unit bazel e2e
 

@@ -58,17 +58,17 @@ func TestExamples(t *testing.T) {
 		shared   map[string][]string // program -> what it must be linked with
 	}{
 		"c_zlib": {
-			programs: []string{"bazel-bin/app", "bazel-bin/app_test"},
+			programs: []string{"app", "app_test"},
 			prints:   map[string]string{"zlib": "zlib "},
-			shared:   map[string][]string{"bazel-bin/app_test": {"libz.so.1"}},
+			shared:   map[string][]string{"app_test": {"libz.so.1"}},
 		},
 		"cc_openssl_zstd": {
-			programs: []string{"bazel-bin/app", "bazel-bin/app_test"},
+			programs: []string{"app", "app_test"},
 			prints:   map[string]string{"openssl": "OpenSSL ", "zstd": "zstd "},
-			shared:   map[string][]string{"bazel-bin/app_test": {"libssl.so.3", "libzstd.so.1"}},
+			shared:   map[string][]string{"app_test": {"libssl.so.3", "libzstd.so.1"}},
 		},
 		"go_sqlite3": {
-			programs: []string{"bazel-bin/app/app_/app"},
+			programs: []string{"app/app_/app"},
 			prints:   map[string]string{"sqlite3": "sqlite3 "},
 		},
 	}
@@ -95,7 +95,7 @@ func TestExamples(t *testing.T) {
 				}
 			}
 			for program, libraries := range want.shared {
-				needed, _ := w.dynamic(t, program)
+				needed, _ := w.dynamic(t, filepath.Join("bazel-bin", program))
 				for _, library := range libraries {
 					if !slices.Contains(needed, library) {
 						t.Errorf("%s is not linked with %s (NEEDED %v)", program, library, needed)

@@ -165,7 +165,7 @@ done`
 // checkBinaries runs the programs of the workspace that a query names, from bazel-bin and from their runfiles, and checks
 // that each finds its libraries, where it has to: what the workspace or a library of it has a file for must come from
 // there, and by a path relative to the program, though the system may have a library of the same name. It returns what
-// each program printed.
+// each program printed, by its path below bazel-bin.
 func (w *workspace) checkBinaries(t *testing.T, query string, flags ...string) map[string]string {
 	t.Helper()
 	programs := strings.Fields(w.bazel(t, "cquery", append(flags, "--output=files", query)...))
@@ -174,7 +174,7 @@ func (w *workspace) checkBinaries(t *testing.T, query string, flags ...string) m
 	}
 	ours := w.sharedLibraries(t, flags...)
 	places := []string{w.dir, strings.TrimSpace(w.bazel(t, "info", "output_base"))}
-	var runs []string
+	var runs, names []string
 	for _, program := range programs {
 		_, paths := w.dynamic(t, program)
 		for _, p := range paths {
@@ -185,6 +185,7 @@ func (w *workspace) checkBinaries(t *testing.T, query string, flags ...string) m
 		runfiles := filepath.Join(w.dir, program+".runfiles", "_main")
 		inside := strings.TrimPrefix(program, strings.Join(strings.SplitAfterN(program, "/", 4)[:3], ""))
 		runs = append(runs, w.dir, filepath.Join(w.dir, program), runfiles, filepath.Join(runfiles, inside))
+		names = append(names, inside)
 	}
 	out := t.TempDir()
 	if r := w.inEnv(t, w.dir, append([]string{"env", "OUT=" + out, "sh", "-c", runAll, "sh"}, runs...)...); r.code != 0 {
@@ -200,7 +201,7 @@ func (w *workspace) checkBinaries(t *testing.T, query string, flags ...string) m
 	printed := map[string]string{}
 	for n := range len(runs) / 2 {
 		program := runs[2*n+1]
-		printed[strings.TrimPrefix(program, w.dir+"/")] = read(n, "out")
+		printed[names[n/2]] += read(n, "out")
 		if status := strings.TrimSpace(read(n, "status")); status != "0" {
 			t.Errorf("%s: exit status %s\n%s", program, status, read(n, "out"))
 		}
