@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,6 +117,68 @@ func TestTool(t *testing.T) {
 	}
 }
 
+// TestToolCompilesOnce: the second workspace on a machine compiles nothing of the tool anew, and neither does one whose
+// user has set Go up for work of their own, for which the tool comes out the same.
+func TestToolCompilesOnce(t *testing.T) {
+	s := theSuite
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "single"), server.Host+"/single:1"))
+
+	// A cache that nobody else writes to. It is kept from one run of the tests to the next, as a user's is.
+	cache := filepath.Join(s.out, "cache")
+	compiled := func() []string { return files(t, filepath.Join(cache, "ocipkg", "go-build")) }
+	w := s.declare(t, "once", map[string]string{"single": pinned})
+	build := func(env ...string) (tool []byte) {
+		t.Helper()
+		// Without what Bazel keeps of a workspace, it is one that it has never seen.
+		w.bazel(t, "clean", "--expunge")
+		if r := w.exec(t, env, "build", "--repo_env=XDG_CACHE_HOME="+cache, "@single"); r.code != 0 {
+			t.Fatalf("with %v: exit status %d\n%s", env, r.code, r.stderr)
+		}
+		tools, err := filepath.Glob(filepath.Join(strings.TrimSpace(w.bazel(t, "info", "output_base")), "external", "*rules_ocipkg_tool", "ocipkg"))
+		if err != nil || len(tools) != 1 {
+			t.Fatalf("the tool is %v, %v", tools, err)
+		}
+		tool, err = os.ReadFile(tools[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tool
+	}
+	first := build()
+	before := compiled()
+	if len(before) == 0 {
+		t.Fatalf("nothing is in %s: this test tells nothing", cache)
+	}
+	for _, env := range [][]string{
+		nil,
+		{"GOFLAGS=-race -tags=other -mod=vendor", "GOOS=plan9", "GOARCH=arm", "GOAMD64=v4", "GOWORK=/nonexistent/go.work", "GO111MODULE=off", "CGO_ENABLED=1", "GOEXPERIMENT=nosuch"},
+	} {
+		if again := build(env...); !bytes.Equal(first, again) {
+			t.Errorf("with %v, the tool is another", env)
+		}
+		if after := compiled(); !slices.Equal(before, after) {
+			t.Errorf("with %v, %d files became %d in the cache of what is compiled", env, len(before), len(after))
+		}
+	}
+}
+
+// TestEnvironment: what a developer has set for work of their own does not reach what is tested here.
+func TestEnvironment(t *testing.T) {
+	t.Setenv("OCIPKG_STORE", "/nonexistent")
+	t.Setenv("OCIPKG_TOOL", "/nonexistent")
+	t.Setenv("OCIPKG_AIRGAP_BIND", "/usr")
+	r := theSuite.exec(t, theSuite.out, []string{"OCIPKG_REQUIRE_DIGEST=1"}, "env")
+	for setting, want := range map[string]bool{
+		"OCIPKG_STORE=": false, "OCIPKG_TOOL=": false, "OCIPKG_AIRGAP_BIND=/usr\n": true, "OCIPKG_REQUIRE_DIGEST=1\n": true,
+	} {
+		if strings.Contains(r.stdout, setting) != want {
+			t.Errorf("%q is there: %v, want %v", setting, !want, want)
+		}
+	}
+}
+
 // TestExtension: the module extension declares libraries too.
 func TestExtension(t *testing.T) {
 	s := theSuite
@@ -126,4 +190,6 @@ func TestExtension(t *testing.T) {
 	if targets := w.bazel(t, "query", "@single//:all"); !strings.Contains(targets, "@single//:shared") {
 		t.Errorf("its targets: %s", targets)
 	}
+	w.nextMajors(t)
+	w.bazel(t, "build", "--config=next", "@single")
 }

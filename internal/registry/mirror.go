@@ -143,14 +143,16 @@ func (c *Client) putAside(there name.Repository, err error) {
 // throws away what it has read and asks again gets the bytes from elsewhere.
 var ErrMirrorLied = errors.New("a mirror sent wrong bytes")
 
-// Blame finds out whether a mirror's bytes are why the content of a blob, a reader of Blob's, was found to be wrong with err: it
-// reads the rest, and the digest decides. It returns err, or an error with ErrMirrorLied.
+// Blame finds out who is to blame for the content of a blob, a reader of Blob's, that was refused with err: bytes that were
+// altered on the way seldom make an archive, and whether they were, only the last of them tells. It reads the rest, and
+// returns what that ends with where the digest is wrong (kind Corrupt; with ErrMirrorLied where a mirror sent them), else err.
 func (c *Client) Blame(blob io.Reader, err error) error {
-	b, ok := blob.(*blobReader)
-	if !ok || err == nil || len(b.mirrored) == 0 || errors.Is(err, ErrMirrorLied) {
+	if diagnostic.KindOf(err) != diagnostic.Refused || errors.Is(err, ErrMirrorLied) {
 		return err
 	}
-	if _, readErr := io.Copy(io.Discard, b); errors.Is(readErr, ErrMirrorLied) {
+	const enough = 256 << 20 // what is larger than that goes unblamed rather than downloaded for nothing
+	_, readErr := io.CopyN(io.Discard, blob, enough)
+	if diagnostic.KindOf(readErr) == diagnostic.Corrupt || errors.Is(readErr, ErrMirrorLied) {
 		return readErr
 	}
 	return err

@@ -180,7 +180,7 @@ func TestBlame(t *testing.T) {
 	mirror.Inject(registrytest.Fault{Path: blobs, Times: 1, Act: registrytest.Flip(5)})
 	var w warnings
 	c := newClient(t, w.option, mirrors(t, "%s=%s", origin.Host, mirror.Host))
-	senseless := errors.New("it makes no sense")
+	senseless := error(&diagnostic.Error{Kind: diagnostic.Refused, Why: "it makes no sense"})
 	for i, wantLie := range []bool{true, false} {
 		blob, err := c.Blob(t.Context(), ref.Repository, desc)
 		if err != nil {
