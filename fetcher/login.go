@@ -57,7 +57,7 @@ The file is $DOCKER_CONFIG/config.json or ~/.docker/config.json, readable for yo
 				t.warnf("%s did not ask for credentials, so that these were not checked", args[0])
 			}
 			if done.Shadowed != "" {
-				t.warnf("these are not used for %s, because other credentials come first: %s", args[0], done.Shadowed)
+				t.warnf("what will be used for %s is not this but %s", args[0], done.Shadowed)
 			}
 			if done.Place.Helper != "" {
 				t.printf("logged in to %s; %s keeps the password", args[0], done.Place.Helper)

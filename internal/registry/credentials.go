@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"slices"
@@ -26,7 +27,12 @@ type authenticator struct {
 }
 
 // newAuthenticator makes one of what a keychain has answered; an empty config is nobody's.
-func newAuthenticator(config authn.AuthConfig, source string) *authenticator {
+func (c *Client) newAuthenticator(config authn.AuthConfig, source string) *authenticator {
+	// A registry may repeat them in its errors, also as they stand in the header.
+	c.keepSecret(config.Password, config.Auth, config.IdentityToken, config.RegistryToken)
+	if config.Password != "" {
+		c.keepSecret(base64.StdEncoding.EncodeToString([]byte(config.Username + ":" + config.Password)))
+	}
 	return &authenticator{config: config, source: source, anonymous: config == (authn.AuthConfig{}), exchanging: make(chan struct{}, 1)}
 }
 
@@ -76,9 +82,6 @@ func (c *Client) credentials(ctx context.Context, repo name.Repository) (*authen
 	if err != nil {
 		return nil, err
 	}
-	if !auth.anonymous {
-		c.keepSecret(auth.config.Password, auth.config.Auth, auth.config.IdentityToken, auth.config.RegistryToken)
-	}
 	c.mu.Lock()
 	slot.auth = auth // under the client's lock for those who only look
 	c.mu.Unlock()
@@ -93,13 +96,13 @@ func (c *Client) askKeychain(ctx context.Context, repo name.Repository) (*authen
 			return nil, err
 		}
 		if found == nil {
-			return newAuthenticator(authn.AuthConfig{}, ""), nil
+			return c.newAuthenticator(authn.AuthConfig{}, ""), nil
 		}
 		config, err := found.Authorization()
 		if err != nil {
 			return nil, err
 		}
-		return newAuthenticator(*config, found.Source), nil
+		return c.newAuthenticator(*config, found.Source), nil
 	}
 	auth, err := authn.Resolve(ctx, c.keychain, repo)
 	var config *authn.AuthConfig
@@ -116,7 +119,7 @@ func (c *Client) askKeychain(ctx context.Context, repo name.Repository) (*authen
 	if err != nil || config == nil {
 		config = &authn.AuthConfig{}
 	}
-	return newAuthenticator(*config, ""), nil
+	return c.newAuthenticator(*config, ""), nil
 }
 
 func (c *Client) keepSecret(secrets ...string) {

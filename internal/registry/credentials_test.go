@@ -528,7 +528,7 @@ func TestNoSecretsInErrors(t *testing.T) {
 	encoded := base64.StdEncoding.EncodeToString([]byte("bob:" + password))
 	echo := func(status int) registrytest.Act {
 		return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
-			registrytest.Answer(status, "", "", fmt.Sprintf(`{"errors":[{"code":"DENIED","message":"I do not like %s nor %s"}]}`, r.Header.Get("Authorization"), password))(w, r, nil)
+			registrytest.Answer(status, "", "", fmt.Sprintf(`{"errors":[{"code":"DENIED","message":"I do not like %s nor %s (%s)"}]}`, r.Header.Get("Authorization"), password, encoded))(w, r, nil)
 		}
 	}
 	for _, status := range []int{400, 401, 403, 404, 429, 500, 503} {

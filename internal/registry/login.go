@@ -44,7 +44,7 @@ func ParseRegistry(s string) (name.Registry, error) {
 type LoginResult struct {
 	Place    credentials.Place
 	Verified bool   // false: the registry answers everybody, so that it could not be asked
-	Shadowed string // a source that is asked before Place and has other credentials; "" if none
+	Shadowed string // a source that is asked before Place and has other credentials; "" if Place's are used
 }
 
 // Login asks a registry whether it accepts a name and a password, token server included, and keeps them if it does. They go to
@@ -55,8 +55,10 @@ func (c *Client) Login(ctx context.Context, registry name.Registry, user, passwo
 	if user == "" || password == "" {
 		return LoginResult{}, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "the user name or the password is empty"}
 	}
+	if strings.Contains(user, ":") {
+		return LoginResult{}, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "the user name has a colon in it, which stands between name and password wherever they are sent"}
+	}
 	cred := &credentials.Credential{Username: user, Password: password}
-	c.keepSecret(password)
 	var result LoginResult
 	err := c.repeat(ctx, func() (err error) {
 		result.Verified, err = c.verify(ctx, registry, cred)
@@ -73,7 +75,7 @@ func (c *Client) Login(ctx context.Context, registry name.Registry, user, passwo
 		return LoginResult{}, c.explainLogin(what, registry, err)
 	}
 	if found == nil || found.Username != user || found.Password != password {
-		result.Shadowed = "nothing, although it was written"
+		result.Shadowed = "nothing: what was written cannot be read back"
 		if found != nil {
 			result.Shadowed = found.Source
 		}
@@ -111,7 +113,7 @@ func (c *Client) verify(ctx context.Context, registry name.Registry, cred *crede
 	if err != nil {
 		return false, err
 	}
-	auth := newAuthenticator(*config, "")
+	auth := c.newAuthenticator(*config, "")
 	wrapper, err := c.authenticate(ctx, registry, auth, nil)
 	if err != nil {
 		return false, err

@@ -31,7 +31,7 @@ type Settings struct {
 	environment []Mirror // before those of Options
 	file        []Mirror // after them
 	hosts       map[string]hostSettings
-	roots       *x509.CertPool // for every host; nil is the system's
+	roots       []byte // PEM, for every host besides the system's
 }
 
 // hostSettings are one registry's, by host[:port] as it stands in a URL.
@@ -68,12 +68,9 @@ func LoadSettings() (Settings, error) {
 		return Settings{}, diagnostic.Wrap(err, "%s", mirrorsVariable)
 	}
 	if path := os.Getenv(caVariable); path != "" {
-		pem, err := readCertificates(path)
-		if err != nil {
+		if s.roots, err = readCertificates(path); err != nil {
 			return Settings{}, &diagnostic.Error{Kind: diagnostic.Usage, What: caVariable + "=" + path, Why: err.Error(), Do: "name a file with certificates in PEM"}
 		}
-		s.roots = systemRoots()
-		s.roots.AppendCertsFromPEM(pem)
 	}
 	path := os.Getenv(configVariable)
 	named := path != ""
@@ -310,23 +307,21 @@ func (s *Settings) tlsConfig(host string) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.roots == nil && h.certificate == nil && len(roots) == 0 && len(certificates) == 0 {
-		if s.roots == nil {
-			return nil, nil
-		}
-		return &tls.Config{RootCAs: s.roots}, nil
-	}
-	config := &tls.Config{RootCAs: s.roots, Certificates: certificates}
 	if h.certificate != nil {
-		config.Certificates = append([]tls.Certificate{*h.certificate}, certificates...)
+		certificates = append([]tls.Certificate{*h.certificate}, certificates...)
 	}
-	if h.roots != nil || len(roots) > 0 {
-		if s.roots != nil {
-			config.RootCAs = s.roots.Clone()
-		} else {
-			config.RootCAs = systemRoots()
+	for _, pem := range [][]byte{s.roots, h.roots} {
+		if pem != nil {
+			roots = append(roots, pem)
 		}
-		for _, pem := range append(roots, h.roots) {
+	}
+	if len(roots) == 0 && len(certificates) == 0 {
+		return nil, nil
+	}
+	config := &tls.Config{Certificates: certificates}
+	if len(roots) > 0 {
+		config.RootCAs = systemRoots() // takes milliseconds, which a command that needs no network does not spend
+		for _, pem := range roots {
 			config.RootCAs.AppendCertsFromPEM(pem)
 		}
 	}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 )
 
 // Credential is what one source knows. Its kinds exclude each other: a name with a password, an identity token (an OAuth2
@@ -62,21 +61,6 @@ const defaultHelperTimeout = 20 * time.Second
 
 // maxConfig is the largest configuration file that is read, in bytes.
 const maxConfig = 4 << 20
-
-// ResolveContext is authn.ContextKeychain's.
-func (c *Chain) ResolveContext(ctx context.Context, r authn.Resource) (authn.Authenticator, error) {
-	registry := r.RegistryStr()
-	found, err := c.Find(ctx, registry, strings.TrimPrefix(strings.TrimPrefix(r.String(), registry), "/"))
-	if err != nil || found == nil {
-		return authn.Anonymous, err
-	}
-	return found, nil
-}
-
-// Resolve is authn.Keychain's.
-func (c *Chain) Resolve(r authn.Resource) (authn.Authenticator, error) {
-	return c.ResolveContext(context.Background(), r)
-}
 
 // Find returns the credentials for a repository ("" for the registry alone), or nil if there are none. The only error is that of a
 // done context.
@@ -137,7 +121,7 @@ const hub = "docker.io"
 func canonicalHost(host string) string {
 	host = strings.ToLower(host)
 	switch host {
-	case "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com":
+	case "index.docker.io", "registry-1.docker.io":
 		return hub
 	}
 	return host
@@ -230,11 +214,3 @@ func bare(err error) error {
 	}
 	return err
 }
-
-var _ interface {
-	authn.Keychain
-	authn.ContextKeychain
-} = (*Chain)(nil)
-
-// HostOf returns the name under which this package, and people, know a registry.
-func HostOf(r name.Registry) string { return canonicalHost(r.RegistryStr()) }

@@ -197,7 +197,7 @@ func replace(path string, data []byte) error {
 	return os.Rename(f.Name(), path)
 }
 
-// ParseHost reads what people write for a registry: host[:port], also as a URL. It returns the name that HostOf gives it.
+// ParseHost reads what people write for a registry: host[:port], also as a URL. Docker Hub is docker.io, whatever it was called.
 func ParseHost(s string) string {
 	if _, rest, ok := strings.Cut(s, "://"); ok {
 		s = rest
