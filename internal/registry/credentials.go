@@ -114,8 +114,12 @@ type sessionSlot struct {
 	session *session
 }
 
-func (c *Client) session(ctx context.Context, repo name.Repository, scope string) (*session, error) {
+// session logs in to repo for scope, and to pull from the others, which are of the same registry.
+func (c *Client) session(ctx context.Context, repo name.Repository, scope string, others ...name.Repository) (*session, error) {
 	key := sessionKey{repo.Name(), scope}
+	for _, other := range others {
+		key.scope += " " + other.Scope(transport.PullScope)
+	}
 	c.mu.Lock()
 	slot, ok := c.sessions[key]
 	if !ok {
@@ -145,7 +149,11 @@ func (c *Client) session(ctx context.Context, repo name.Repository, scope string
 		}
 	}
 	w := &wire{client: c, host: repo.RegistryStr(), failed: map[string]error{}}
-	rt, err := transport.NewWithContext(ctx, repo.Registry, cred.auth, w, []string{repo.Scope(scope)})
+	scopes := []string{repo.Scope(scope)}
+	for _, other := range others {
+		scopes = append(scopes, other.Scope(transport.PullScope))
+	}
+	rt, err := transport.NewWithContext(ctx, repo.Registry, cred.auth, w, scopes)
 	if err != nil {
 		return nil, w.loginError(err)
 	}

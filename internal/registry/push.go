@@ -12,7 +12,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
@@ -55,19 +54,17 @@ func (c *Client) Push(ctx context.Context, ref Reference, src Source, progress f
 func (c *Client) push(ctx context.Context, ref Reference, src Source, report *pushProgress) error {
 	var pusher *remote.Pusher
 	var repo name.Repository
+	from, mount := mountFrom(src, ref.Repository)
 	if err := c.repeat(ctx, func() error {
-		s, err := c.session(ctx, ref.Repository, transport.PushScope)
-		if err != nil {
-			return err
+		var err error
+		if mount {
+			pusher, repo, err = c.pusher(ctx, ref.Repository, from)
+			if !denied(err) {
+				return err
+			}
+			mount = false // a token server may refuse both repositories for one
 		}
-		repo = s.repo
-		// The Wrapper keeps go-containerregistry from putting its own retries over the transport, and one step with a predicate
-		// that never agrees turns off those over an upload: they know neither Retry-After nor the context.
-		pusher, err = remote.NewPusher(
-			remote.WithTransport(s.inner),
-			remote.WithRetryBackoff(remote.Backoff{Steps: 1}),
-			remote.WithRetryPredicate(func(error) bool { return false }),
-		)
+		pusher, repo, err = c.pusher(ctx, ref.Repository)
 		return err
 	}); err != nil {
 		return err
@@ -88,6 +85,9 @@ func (c *Client) push(ctx context.Context, ref Reference, src Source, report *pu
 			if err != nil {
 				return err
 			}
+			if mount {
+				layer = &remote.MountableLayer{Layer: layer, Reference: from.Digest(desc.Digest.String())}
+			}
 			if err := c.repeat(groupCtx, func() error { return blob.blame(pusher.Upload(groupCtx, repo, layer)) }); err != nil {
 				return diagnostic.Wrap(c.explain("", ref.Repository, err), "blob %s", desc.Digest)
 			}
@@ -100,11 +100,7 @@ func (c *Client) push(ctx context.Context, ref Reference, src Source, report *pu
 	}
 
 	doc := src.Manifest()
-	var target name.Reference = repo.Digest(doc.Digest.String())
-	if ref.Tag != "" {
-		target = repo.Tag(ref.Tag)
-	}
-	if err := c.repeat(ctx, func() error { return pusher.Push(ctx, target, rawManifest{doc}) }); err != nil {
+	if err := c.repeat(ctx, func() error { return pusher.Push(ctx, targetOf(repo, ref, doc), rawManifest{doc}) }); err != nil {
 		return err
 	}
 	report.set(len(report.done)-1, int64(len(doc.Bytes)))
