@@ -53,6 +53,7 @@ e2e: | $(TMPDIR)
 fix: | $(TMPDIR)
 	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
 	go mod tidy
+	go generate ./fetcher
 	go run $(BUILDIFIER) -mode=fix -lint=fix $(STARLARK)
 	$(BAZEL) run //:gazelle
 

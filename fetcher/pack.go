@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"strings"
 
@@ -12,7 +11,16 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 )
 
+// packedLayout is what `ocipkg pack --json` prints.
+type packedLayout struct {
+	Digest  string            `json:"digest"` // of the manifest
+	Layout  string            `json:"layout"` // the archive or folder that was written
+	Package *artifact.Package `json:"package"`
+	LeftOut []string          `json:"leftOut,omitempty"` // files that are neither headers nor libraries
+}
+
 func newPack() *cobra.Command {
+	var out output
 	var claims artifact.Claims
 	var output, tag, compression string
 	cmd := &cobra.Command{
@@ -65,10 +73,11 @@ The same files give the same digest on any machine.`,
 			}
 			describePacked(t, packed)
 			t.printf("wrote %s", output)
-			fmt.Println(packed.Manifest.Digest)
-			return nil
+			digest := packed.Manifest.Digest.String()
+			return out.print(t, packedLayout{Digest: digest, Layout: output, Package: packed.Package, LeftOut: packed.LeftOut}, digest)
 		},
 	}
+	out.add(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&output, "output", "o", "", "where to write: NAME.tar or a folder")
 	f.StringVar(&claims.Name, "name", "", "name of the library (default: that of the only .pc file)")
@@ -78,7 +87,7 @@ The same files give the same digest on any machine.`,
 	f.StringArrayVar(&claims.Defines, "define", nil, "preprocessor definition that consumers need, such as ZLIB_CONST=1; may be repeated")
 	f.StringArrayVar(&claims.Linkopts, "linkopt", nil, "linker flag that consumers need; may be repeated")
 	f.StringArrayVar(&claims.AllowMissing, "allow-missing", nil, "SONAME that a library needs and the consumer brings; may be repeated")
-	f.StringVarP(&tag, "tag", "t", "", "reference that `ocipkg push` takes by default")
+	f.StringVarP(&tag, "tag", "t", "", "reference that \"ocipkg push\" takes by default")
 	f.StringVar(&compression, "compression", string(artifact.Zstd), "zstd, or gzip for readers that know no zstd")
 	return cmd
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
@@ -11,8 +9,15 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 )
 
+// pushedImage is what `ocipkg push --json` prints.
+type pushedImage struct {
+	Image  string `json:"image"`  // the pinned reference
+	Digest string `json:"digest"` // of what the image names
+}
+
 func newPush() *cobra.Command {
-	return &cobra.Command{
+	var out output
+	cmd := &cobra.Command{
 		Use:   "push LAYOUT [IMAGE]",
 		Short: "Push a packed artifact to a registry",
 		Long: `Push the artifact in LAYOUT, an OCI layout as "ocipkg pack" writes it (archive or folder), to
@@ -47,9 +52,10 @@ output.`,
 			if err != nil {
 				return err
 			}
-			t.printf("pushed; in MODULE.bazel:\n  ocipkg_library(name = %q, image = %q)", repositoryName(ref), pinned)
-			fmt.Println(pinned)
-			return nil
+			t.printf("pushed; in MODULE.bazel:\n  ocipkg_library(name = %q, image = %q)", library.Name(ref), pinned)
+			return out.print(t, pushedImage{Image: pinned.String(), Digest: pinned.Digest.String()}, pinned.String())
 		},
 	}
+	out.add(cmd)
+	return cmd
 }
