@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
@@ -11,51 +13,85 @@ import (
 
 // pushedImage is what `ocipkg push --json` prints.
 type pushedImage struct {
-	Image  string `json:"image"`  // the pinned reference
-	Digest string `json:"digest"` // of what the image names
+	Image        string   `json:"image"`                  // the pinned reference
+	Digest       string   `json:"digest"`                 // of what the image names: a manifest, or an index of several
+	Targets      []string `json:"targets,omitempty"`      // the triples of its platforms; absent for headers alone
+	UpstreamTags []string `json:"upstreamTags,omitempty"` // the pinned references of the gzip manifests, one a triple
 }
 
 func newPush() *cobra.Command {
 	var out output
+	var options library.PushOptions
 	cmd := &cobra.Command{
-		Use:   "push LAYOUT [IMAGE]",
-		Short: "Push a packed artifact to a registry",
+		Use:   "push LAYOUT... [IMAGE]",
+		Short: "Push packed artifacts to a registry",
 		Long: `Push the artifact in LAYOUT, an OCI layout as "ocipkg pack" writes it (archive or folder), to
 the registry and name of IMAGE. IMAGE may be left out where pack was given --tag.
 
-What the registry has already is not sent again. The pinned reference is printed on standard
-output.`,
-		Example: `  ocipkg push zlib.tar ghcr.io/acme/zlib:1.3.1`,
-		Args:    cobra.RangeArgs(1, 2),
+Several LAYOUTs, of one library and version and each for another platform, get one name: IMAGE
+becomes an index of them, and whoever fetches it gets what fits. Pushing them in another order,
+or from another machine, gives the same digest. To add a platform later, push all of them again;
+what the registry has already is not sent again.
+
+For each platform a second manifest of the same files, compressed with gzip, is pushed under the
+tag TAG-TRIPLE, such as 1.3.1-x86_64-unknown-linux-gnu: the Rust crate of the ocipkg project
+knows neither indexes nor zstd and reads that one. --no-upstream-tags leaves these out.
+
+The pinned reference is printed on standard output.`,
+		Example: `  ocipkg push zlib.tar ghcr.io/acme/zlib:1.3.1
+  ocipkg push zlib-amd64.tar zlib-arm64.tar ghcr.io/acme/zlib:1.3.1`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
-			layout, err := artifact.OpenLayout(args[0])
+			paths, image := args, ""
+			last := args[len(args)-1]
+			layout, err := library.IsLayout(last)
 			if err != nil {
 				return err
 			}
-			defer layout.Close()
-			_, image, err := layout.Manifest()
-			if err != nil {
-				return err
+			if len(args) > 1 && !layout {
+				paths, image = args[:len(args)-1], last
 			}
-			if len(args) == 2 {
-				image = args[1]
+			var layouts []*artifact.Layout
+			for _, p := range paths {
+				layout, err := artifact.OpenLayout(p)
+				if err != nil {
+					return err
+				}
+				defer layout.Close()
+				layouts = append(layouts, layout)
 			}
 			if image == "" {
-				return &diagnostic.Error{Kind: diagnostic.Usage, What: "push " + args[0], Why: "no image is named, and the layout names none", Do: "say where to: ocipkg push " + args[0] + " REGISTRY/NAME:TAG"}
+				var err error
+				if image, err = library.ImageOf(layouts); err != nil {
+					return err
+				}
+			}
+			if image == "" {
+				return &diagnostic.Error{Kind: diagnostic.Usage, What: "push " + paths[0], Why: "no image is named, and the layout names none", Do: "say where to: ocipkg push " + strings.Join(paths, " ") + " REGISTRY/NAME:TAG"}
 			}
 			ref, err := registry.ParseReference(image)
 			if err != nil {
 				return err
 			}
-			pinned, err := library.Push(cmd.Context(), newClient(t), layout, ref, t.progress("push "+ref.String()))
+			options.Progress = t.progress("push " + ref.String())
+			pushed, err := library.Push(cmd.Context(), newClient(t), layouts, ref, options)
 			if err != nil {
 				return err
 			}
-			t.printf("pushed; in MODULE.bazel:\n  ocipkg_library(name = %q, image = %q)", library.Name(ref), pinned)
-			return out.print(t, pushedImage{Image: pinned.String(), Digest: pinned.Digest.String()}, pinned.String())
+			if len(pushed.Targets) > 1 {
+				t.printf("pushed for %s", strings.Join(pushed.Targets, ", "))
+			}
+			result := pushedImage{Image: pushed.Reference.String(), Digest: pushed.Reference.Digest.String(), Targets: pushed.Targets}
+			for _, beside := range pushed.UpstreamTags {
+				t.printf("for the ocipkg crate: %s", registry.Reference{Repository: beside.Repository, Tag: beside.Tag})
+				result.UpstreamTags = append(result.UpstreamTags, beside.String())
+			}
+			t.printf("pushed; in MODULE.bazel:\n  %s", library.ModuleLine(pushed.Reference))
+			return out.print(t, result, pushed.Reference.String())
 		},
 	}
 	out.add(cmd)
+	cmd.Flags().BoolVar(&options.NoUpstreamTags, "no-upstream-tags", false, "push no gzip manifests for the ocipkg project's crate")
 	return cmd
 }

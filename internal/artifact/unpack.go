@@ -50,8 +50,9 @@ const (
 //
 // Allowed are folders, files and relative symbolic links that stay inside; names are clean UTF-8 in NFC, unlike each
 // other on every file system. Archives of the ocipkg project (foreign) may also name one file twice, the last
-// counting, and hold sparse files, because its packers write such. Modes become 0444 or 0555, less the umask; owners
-// and times are dropped. Whatever else an archive holds is an error of kind Refused that names the entry.
+// counting, hold sparse files, and set bits such as setuid, because its packers write such. Modes become 0444 or 0555,
+// less the umask; owners and times are dropped. Whatever else an archive holds is an error of kind Refused that names
+// the entry.
 //
 // A gzip stream has one member, because readers in the field stop at its end and would see another tree. A zstd stream
 // may have several frames, skippable ones too: RFC 8878 (3.1) leaves no reader a choice about them.
@@ -210,6 +211,7 @@ type unpacker struct {
 	steps   int                 // parts of link targets walked so far
 	targets map[string]string   // link -> where it points, to be judged when the tree is whole
 	roots   map[string]*os.Root // open directories: opening below one saves a walk from the top for each file
+	copying []byte              // see buffer
 }
 
 func (u *unpacker) close() {
@@ -290,6 +292,9 @@ func (u *unpacker) entry(t *tar.Reader, h *tar.Header) error {
 		return badArchive(h.Name, fmt.Sprintf("it has a second target, %q, and readers differ in which counts", shorten(other)), nil)
 	}
 	if !u.foreign {
+		if h.Mode&0o7000 != 0 {
+			return badArchive(h.Name, fmt.Sprintf("its mode %O asks for more than reading and running (setuid, setgid or sticky)", h.Mode), nil)
+		}
 		for key := range h.PAXRecords {
 			if key != "path" && key != "linkpath" && key != "size" && key != "mtime" {
 				return badArchive(h.Name, fmt.Sprintf("it carries the extended attribute %q", key), nil)
@@ -403,7 +408,7 @@ func (u *unpacker) file(parent *os.Root, base string, h *tar.Header, t *tar.Read
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(f, &expanding{u: u, t: t, name: h.Name}); err != nil {
+	if _, err := io.CopyBuffer(struct{ io.Writer }{f}, &expanding{u: u, t: t, name: h.Name}, u.buffer()); err != nil {
 		f.Close()
 		if pe, ok := errors.AsType[*fs.PathError](err); ok && pe.Op == "write" {
 			return err // a full disk is no fault of the archive
@@ -411,6 +416,15 @@ func (u *unpacker) file(parent *os.Root, base string, h *tar.Header, t *tar.Read
 		return readError(err)
 	}
 	return f.Close()
+}
+
+// buffer is what files are copied through: large, because each write is a system call that may cost a switch of threads,
+// and one for all of them, because memory that is new for each file costs more than the copying.
+func (u *unpacker) buffer() []byte {
+	if u.copying == nil {
+		u.copying = make([]byte, 256<<10)
+	}
+	return u.copying
 }
 
 // expanding bounds what a sparse file's holes become: a header of a few bytes makes gigabytes of zeros.

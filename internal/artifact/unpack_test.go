@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -192,6 +194,8 @@ func TestUnpackRefuses(t *testing.T) {
 		{"dot at the end", []tar.Header{file("f.")}, "f.", "ends in", true},
 		{"space at the end", []tar.Header{file("f ")}, "f ", "ends in", true},
 		{"no UTF-8", []tar.Header{{Typeflag: tar.TypeReg, Name: "\xff\xfe", Format: tar.FormatGNU, Size: 3}}, `\xff`, "UTF-8", true},
+		{"setuid", []tar.Header{{Typeflag: tar.TypeReg, Name: "tool", Mode: 0o4755, Size: 3}}, "tool", "0o4755", false},
+		{"setgid folder", []tar.Header{{Typeflag: tar.TypeDir, Name: "d/", Mode: 0o2755}}, "d/", "0o2755", false},
 		{"extended attribute", []tar.Header{pax("SCHILY.xattr.security.capability", "x")}, "f", "security.capability", false},
 		{"ACL", []tar.Header{pax("SCHILY.acl.access", "x")}, "f", "acl.access", false},
 	}
@@ -349,36 +353,151 @@ func TestUnpackRefusesBytes(t *testing.T) {
 	}
 }
 
-// A layer of a few hundred kilobytes that becomes gigabytes is stopped at the floor, whatever the file limit allows.
+// A layer that becomes far more than it is is stopped at the floor, whatever the file limit allows: by 100 times and by
+// 10,000 times its size.
 func TestUnpackStopsABomb(t *testing.T) {
 	const floor = 8 << 20
+	noise := make([]byte, 1<<20/100)
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	for what, block := range map[string][]byte{
+		"10,000:1": make([]byte, 1<<20),
+		"100:1":    append(noise, make([]byte, 1<<20-len(noise))...),
+	} {
+		t.Run(what, func(t *testing.T) {
+			pr, pw := io.Pipe()
+			go func() {
+				z, _ := zstd.NewWriter(pw, zstd.WithEncoderConcurrency(1))
+				w := tar.NewWriter(z)
+				err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "bomb", Size: 4 << 30})
+				for err == nil {
+					_, err = w.Write(block)
+				}
+				pw.CloseWithError(errors.Join(z.Close(), err))
+			}()
+			inside, _, err := unpackInto(t, pr, TypeLayerZstd, false, Limits{Floor: floor})
+			pr.Close()
+			if diagnostic.KindOf(err) != diagnostic.Refused || !strings.Contains(err.Error(), "20 times its size") {
+				t.Errorf("got %v", err)
+			}
+			if len(inside) != 1 {
+				t.Errorf("files %q", inside)
+			}
+		})
+	}
+}
+
+// Ten million entries are refused after the first that are too many, and nothing is kept of those before that grows with
+// their number beyond what the limit allows.
+func TestUnpackStopsManyEntries(t *testing.T) {
+	written := 0
 	pr, pw := io.Pipe()
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		z, _ := zstd.NewWriter(pw, zstd.WithEncoderConcurrency(1))
 		w := tar.NewWriter(z)
-		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "bomb", Size: 4 << 30})
-		for err == nil {
-			_, err = io.CopyN(w, zeros{}, 1<<20)
+		var err error
+		for ; err == nil && written < 10_000_000; written++ {
+			err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: fmt.Sprintf("l%d", written), Linkname: "l"})
 		}
 		pw.CloseWithError(errors.Join(z.Close(), err))
 	}()
-	inside, _, err := unpackInto(t, pr, TypeLayerZstd, false, Limits{Floor: floor})
+	inside, _, err := unpackInto(t, pr, TypeLayerZstd, false, Limits{})
 	pr.Close()
-	if diagnostic.KindOf(err) != diagnostic.Refused || !strings.Contains(err.Error(), "20 times its size") {
+	<-done
+	if diagnostic.KindOf(err) != diagnostic.Refused || !strings.Contains(err.Error(), `"l200000"`) || !strings.Contains(err.Error(), "first 200000") {
 		t.Errorf("got %v", err)
 	}
-	if len(inside) != 1 {
-		t.Errorf("files %q", inside)
+	if len(inside) > 0 || written > 1_000_000 {
+		t.Errorf("%d files, and %d entries were asked for", len(inside), written)
+	}
+}
+
+// The archives by which Go's own reader is tested: each is unpacked into a tree, or refused, and harms nothing.
+func TestUnpackGoTestdata(t *testing.T) {
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Skip("SKIPPED, there is no go command to say where its sources are:", err)
+	}
+	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(root)), "src", "archive", "tar", "testdata", "*.tar"))
+	if err != nil || len(files) < 20 {
+		t.Skipf("SKIPPED, %d archives come with this Go (%v)", len(files), err)
+	}
+	refused := 0
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, foreign := range []bool{false, true} {
+			_, outside, err := unpackInto(t, bytes.NewReader(gzipped(t, data)), TypeLayerGzip, foreign, Limits{Total: 64 << 20})
+			if !slices.Equal(outside, []string{"bystander"}) {
+				t.Errorf("%s: outside %q", filepath.Base(name), outside)
+			}
+			if err != nil && diagnostic.KindOf(err) != diagnostic.Refused {
+				t.Errorf("%s: %v", filepath.Base(name), err)
+			}
+			if err != nil {
+				refused++
+			}
+		}
+	}
+	if refused == 0 || refused == 2*len(files) {
+		t.Errorf("%d of %d were refused", refused, 2*len(files))
+	}
+}
+
+// What is not refused, GNU tar and bsdtar take for the same tree: no reader of a layer sees another library.
+func TestUnpackSeesWhatOthersSee(t *testing.T) {
+	long := strings.Repeat("n", 200)
+	archive := tarOf(t, dir("d"), file("d/f"), link("d/l", "f"), dir(long), file(long+"/"+long), link(long+"/l", long),
+		tar.Header{Typeflag: tar.TypeReg, Name: "ü", Mode: 0o644, Size: 3})
+	ours := t.TempDir()
+	root, err := os.OpenRoot(ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if err := Unpack(bytes.NewReader(gzipped(t, archive)), TypeLayerGzip, root, false, Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	names := func(dir string) (all []string) {
+		err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+			all = append(all, strings.TrimPrefix(p, dir)+" "+d.Type().String())
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	others := 0
+	for _, program := range []string{"tar", "bsdtar"} {
+		theirs := t.TempDir()
+		cmd := exec.Command(program, "-xf", "-", "-C", theirs)
+		cmd.Stdin = bytes.NewReader(archive)
+		if out, err := cmd.CombinedOutput(); errors.Is(err, exec.ErrNotFound) {
+			continue
+		} else if err != nil {
+			t.Fatalf("%s: %v\n%s", program, err, out)
+		}
+		others++
+		if want, got := names(theirs), names(ours); !slices.Equal(got, want) {
+			t.Errorf("%s sees %q, we see %q", program, want, got)
+		}
+	}
+	if others == 0 {
+		t.Skip("SKIPPED, there is neither tar nor bsdtar")
 	}
 }
 
 func TestUnpackKeeps(t *testing.T) {
 	old := syscall.Umask(0o022)
 	defer syscall.Umask(old)
-	suid := tar.Header{Typeflag: tar.TypeReg, Name: "bin/tool", Mode: 0o6755, Size: 3, Uid: 0, Gid: 0, ModTime: time.Unix(1<<31, 0)}
+	tool := tar.Header{Typeflag: tar.TypeReg, Name: "bin/tool", Mode: 0o777, Size: 3, Uid: 1000, Gid: 0, ModTime: time.Unix(1<<31, 0)}
 	open := file("d/writable")
 	open.Mode = 0o666
-	data := gzipped(t, tarOf(t, dir("bin"), suid, dir("d"), open, link("d/l", "../bin/tool"), link("m", "d/l"), dir("empty")))
+	data := gzipped(t, tarOf(t, dir("bin"), tool, dir("d"), open, link("d/l", "../bin/tool"), link("m", "d/l"), dir("empty")))
 	parent := t.TempDir()
 	root, err := os.OpenRoot(parent)
 	if err != nil {

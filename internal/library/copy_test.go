@@ -129,15 +129,6 @@ func testClient() *registry.Client {
 	return registry.NewClient(registry.Options{Retry: &registry.RetryPolicy{Attempts: 2, Base: 1}})
 }
 
-func reference(t *testing.T, s string) registry.Reference {
-	t.Helper()
-	ref, err := registry.ParseReference(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ref
-}
-
 func place(t *testing.T, s string) Place {
 	t.Helper()
 	p, err := ParsePlace(s)
@@ -163,7 +154,7 @@ type published struct {
 	tags map[string]v1.Hash
 }
 
-const triple = "x86_64-unknown-linux-gnu"
+const amd64Linux = "x86_64-unknown-linux-gnu"
 
 func publish(t *testing.T, image string) published {
 	t.Helper()
@@ -180,7 +171,7 @@ func publish(t *testing.T, image string) published {
 		mustPush(t, client, ref, src)
 		p.documents[what] = src.doc.Digest
 	}
-	amd64, arm64 := packed(t, triple, "1.3.1", artifact.Zstd), packed(t, "aarch64-unknown-linux-gnu", "1.3.1", artifact.Zstd)
+	amd64, arm64 := packed(t, amd64Linux, "1.3.1", artifact.Zstd), packed(t, "aarch64-unknown-linux-gnu", "1.3.1", artifact.Zstd)
 	put("amd64", "", amd64)
 	put("arm64", "", arm64)
 	platform := func(m *memory, target, architecture string) map[string]any {
@@ -190,7 +181,7 @@ func publish(t *testing.T, image string) published {
 		return d
 	}
 	p.root = document(t, artifact.TypeIndex, map[string]any{"artifactType": artifact.TypeArtifact, "manifests": []any{
-		platform(amd64, triple, "amd64"), platform(arm64, "aarch64-unknown-linux-gnu", "arm64")}})
+		platform(amd64, amd64Linux, "amd64"), platform(arm64, "aarch64-unknown-linux-gnu", "arm64")}})
 	mustPush(t, client, image, &memory{doc: p.root})
 	p.documents["index"] = p.root.Digest
 	signature := statement(t, "signature of the index", &p.root)
@@ -199,9 +190,9 @@ func publish(t *testing.T, image string) published {
 	put("bill of materials of amd64", "", statement(t, "bill", &amd64.doc))
 	put("cosign's signature", registry.ReferrersTag(p.root.Digest)+".sig", statement(t, "cosign of the index", nil))
 	put("cosign's attestation of arm64", registry.ReferrersTag(arm64.doc.Digest)+".att", statement(t, "cosign of arm64", nil))
-	put("upstream's", tag+"-"+triple, packed(t, triple, "1.3.1", artifact.Gzip))
+	put("upstream's", tag+"-"+amd64Linux, packed(t, amd64Linux, "1.3.1", artifact.Gzip))
 	// What does not belong to it stays where it is.
-	mustPush(t, client, repository+":other", packed(t, triple, "1.2", artifact.Zstd))
+	mustPush(t, client, repository+":other", packed(t, amd64Linux, "1.2", artifact.Zstd))
 	return p
 }
 
@@ -320,12 +311,8 @@ func TestCopyAcrossAnAirGap(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := artifact.ParseTriple(triple)
-			if err != nil {
-				t.Fatal(err)
-			}
 			depot := &Depot{Registry: testClient(), Store: s}
-			l, err := depot.Pull(t.Context(), reference(t, mirror+"@"+p.root.Digest.String()), want)
+			l, err := depot.Pull(t.Context(), reference(t, mirror+"@"+p.root.Digest.String()), triple(t, amd64Linux))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -360,8 +347,8 @@ func TestCopyBetweenRepositories(t *testing.T) {
 		t.Errorf("%d bytes were sent, which a mount had saved", copied.Sent)
 	}
 	// Upstream's tag begins with the tag of the copy.
-	p.tags["stable-"+triple] = p.tags["1.3.1-"+triple]
-	delete(p.tags, "1.3.1-"+triple)
+	p.tags["stable-"+amd64Linux] = p.tags["1.3.1-"+amd64Linux]
+	delete(p.tags, "1.3.1-"+amd64Linux)
 	p.complete(t, server.Host+"/mirror/zlib:stable")
 	if want := slices.Sorted(maps.Keys(p.tags)); !slices.Equal(slices.Sorted(slices.Values(copied.Tags)), want) {
 		t.Errorf("tags %v, want %v", copied.Tags, want)
@@ -380,16 +367,16 @@ func TestCopyBetweenRepositories(t *testing.T) {
 	}
 }
 
-// TestCopyOfAMovedTag: upstream's manifest under <tag>-<triple> is of what the tag names now, and not of a pinned
+// TestCopyOfAMovedTag: upstream's manifest under <tag>-<amd64Linux> is of what the tag names now, and not of a pinned
 // digest that it named once.
 func TestCopyOfAMovedTag(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
 	image := server.Host + "/acme/zlib:1.3.1"
 	p := publish(t, image)
-	mustPush(t, testClient(), image, packed(t, triple, "1.3.1.1", artifact.Zstd))
+	mustPush(t, testClient(), image, packed(t, amd64Linux, "1.3.1.1", artifact.Zstd))
 	copied := mustCopy(t, image+"@"+p.root.Digest.String(), filepath.Join(t.TempDir(), "zlib.tar"))
-	if slices.Contains(copied.Tags, "1.3.1-"+triple) {
+	if slices.Contains(copied.Tags, "1.3.1-"+amd64Linux) {
 		t.Errorf("tags %v", copied.Tags)
 	}
 }
@@ -529,8 +516,8 @@ func TestCopyDestinations(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
 	client := testClient()
-	mustPush(t, client, server.Host+"/zlib:1", packed(t, triple, "1", artifact.Zstd))
-	mustPush(t, client, server.Host+"/zlib:2", packed(t, triple, "2", artifact.Zstd))
+	mustPush(t, client, server.Host+"/zlib:1", packed(t, amd64Linux, "1", artifact.Zstd))
+	mustPush(t, client, server.Host+"/zlib:2", packed(t, amd64Linux, "2", artifact.Zstd))
 	one, err := client.Document(t.Context(), reference(t, server.Host+"/zlib:1"))
 	if err != nil {
 		t.Fatal(err)
@@ -556,7 +543,7 @@ func TestCopyDestinations(t *testing.T) {
 		}
 	}
 	// A tag that moved replaces the layout of the same name.
-	mustPush(t, client, server.Host+"/zlib:1", packed(t, triple, "1.1", artifact.Zstd))
+	mustPush(t, client, server.Host+"/zlib:1", packed(t, amd64Linux, "1.1", artifact.Zstd))
 	if copied := mustCopy(t, server.Host+"/zlib:1", archive); copied.Digest == one.Digest || copied.Sent == 0 {
 		t.Errorf("copied %+v", copied)
 	}

@@ -31,15 +31,6 @@ func newTestDepot(t *testing.T) *Depot {
 	return &Depot{Registry: testClient(), Store: s}
 }
 
-func mustTriple(t *testing.T, s string) artifact.Triple {
-	t.Helper()
-	want, err := artifact.ParseTriple(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return want
-}
-
 // TestInspectIndex looks at an index in a registry, in an archive, and in the store without a registry.
 func TestInspectIndex(t *testing.T) {
 	server := registrytest.New(t.TempDir())
@@ -47,7 +38,7 @@ func TestInspectIndex(t *testing.T) {
 	p := publish(t, image)
 	archive := filepath.Join(t.TempDir(), "zlib.tar")
 	mustCopy(t, image, archive)
-	depot, want := newTestDepot(t), mustTriple(t, "aarch64-unknown-linux-gnu")
+	depot, want := newTestDepot(t), triple(t, "aarch64-unknown-linux-gnu")
 	ref := reference(t, image)
 
 	check := func(what string, x *Inspection, stored bool) {
@@ -85,7 +76,7 @@ func TestInspectIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("archive without a store", x, false)
-	riscv := mustTriple(t, "riscv64-unknown-linux-gnu")
+	riscv := triple(t, "riscv64-unknown-linux-gnu")
 	if _, err := depot.Inspect(t.Context(), ref, riscv, true); diagnostic.KindOf(err) != diagnostic.Mismatch {
 		t.Errorf("a platform that must be there and is not: %v", err)
 	}
@@ -120,13 +111,13 @@ func TestInspectForeignMembers(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
 	client := testClient()
-	library, note := packed(t, triple, "1", artifact.Zstd), statement(t, "how it was built", nil)
+	library, note := packed(t, amd64Linux, "1", artifact.Zstd), statement(t, "how it was built", nil)
 	mustPush(t, client, server.Host+"/mixed@"+library.doc.Digest.String(), library)
 	mustPush(t, client, server.Host+"/mixed@"+note.doc.Digest.String(), note)
 	own := describe(library.doc)
-	own["annotations"] = map[string]string{artifact.AnnotationTarget: triple}
+	own["annotations"] = map[string]string{artifact.AnnotationTarget: amd64Linux}
 	mustPush(t, client, server.Host+"/mixed:1", &memory{doc: document(t, artifact.TypeIndex, map[string]any{"manifests": []any{own, describe(note.doc)}})})
-	x, err := newTestDepot(t).Inspect(t.Context(), reference(t, server.Host+"/mixed:1"), mustTriple(t, triple), true)
+	x, err := newTestDepot(t).Inspect(t.Context(), reference(t, server.Host+"/mixed:1"), triple(t, amd64Linux), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +126,7 @@ func TestInspectForeignMembers(t *testing.T) {
 	}
 	// But one that cannot be read although it was asked for is an error.
 	server.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/manifests/" + library.doc.Digest.String(), Act: registrytest.Answer(http.StatusNotFound, "", "", "")})
-	if _, err := newTestDepot(t).Inspect(t.Context(), reference(t, server.Host+"/mixed:1"), mustTriple(t, triple), true); diagnostic.KindOf(err) != diagnostic.NotFound {
+	if _, err := newTestDepot(t).Inspect(t.Context(), reference(t, server.Host+"/mixed:1"), triple(t, amd64Linux), true); diagnostic.KindOf(err) != diagnostic.NotFound {
 		t.Errorf("error %v", err)
 	}
 }
@@ -143,11 +134,11 @@ func TestInspectForeignMembers(t *testing.T) {
 // TestSummary draws what a pack may hold: circles, missing libraries, long lists.
 func TestSummary(t *testing.T) {
 	shared := func(soname string, needed ...string) *artifact.SharedLibrary {
-		return &artifact.SharedLibrary{Path: "lib/" + soname, SONAME: soname, Needed: needed, Floors: map[string]string{"GLIBC": "2.34", "GLIBCXX": "3.4.29"}}
+		return &artifact.SharedLibrary{Path: "lib/" + soname, SONAME: soname, Needed: needed, Exports: 12, CXXFlavour: "libstdc++", Floors: map[string]string{"GLIBC": "2.34", "GLIBCXX": "3.4.29"}}
 	}
 	pkg := &artifact.Package{
 		Name: "suite", Version: "2.0", License: "(MIT OR Apache-2.0) AND BSD-3-Clause AND BSD-2-Clause AND Zlib AND Unicode-3.0",
-		Target: triple,
+		Target: amd64Linux,
 		Libraries: []artifact.Library{
 			{Name: "app", Shared: shared("libapp.so.2", "libbase.so.2", "libnet.so.2", "libavahi-client.so.3", "libavahi-common.so.3", "libstdc++.so.6", "libm.so.6", "libc.so.6"), Requires: []string{"base", "net"}},
 			{Name: "base", Static: &artifact.StaticLibrary{Path: "lib/libbase.a", PIC: "none", Reason: "very_long_object_name.o: R_X86_64_32S against symbol a_symbol_of_a_long_name"}, Shared: shared("libbase.so.2"), Requires: []string{"core"}},
@@ -164,8 +155,8 @@ func TestSummary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &Inspection{Image: ref.String(), Digest: ref.Digest, Module: ModuleLine(ref), Target: triple, Package: pkg, Platforms: []Platform{
-		{Target: triple, Digest: hashOf([]byte("a")), Chosen: true, Compressed: 3 << 20, Unpacked: 10 << 20, Package: pkg, Manifest: &artifact.Manifest{}, Components: []Component{
+	x := &Inspection{Image: ref.String(), Digest: ref.Digest, Module: ModuleLine(ref), Target: amd64Linux, Package: pkg, Platforms: []Platform{
+		{Target: amd64Linux, Digest: hashOf([]byte("a")), Chosen: true, Compressed: 3 << 20, Unpacked: 10 << 20, Package: pkg, Manifest: &artifact.Manifest{}, Components: []Component{
 			{Name: "headers", MediaType: artifact.TypeLayerZstd, Compressed: 1000, Unpacked: 5000, Stored: true},
 			{Name: "shared", MediaType: artifact.TypeLayerZstd, Compressed: 3 << 20, Unpacked: 10 << 20},
 		}},
@@ -216,7 +207,7 @@ func TestInspectUndescribed(t *testing.T) {
 	mustPush(t, testClient(), image, m)
 	archive := filepath.Join(t.TempDir(), "f.tar")
 	mustCopy(t, image, archive)
-	depot, want := newTestDepot(t), mustTriple(t, triple)
+	depot, want := newTestDepot(t), triple(t, amd64Linux)
 	for what, inspect := range map[string]func() (*Inspection, error){
 		"image":  func() (*Inspection, error) { return depot.Inspect(t.Context(), reference(t, image), want, true) },
 		"layout": func() (*Inspection, error) { return InspectLayout(t.Context(), nil, archive, want, true) },
@@ -227,7 +218,7 @@ func TestInspectUndescribed(t *testing.T) {
 			continue
 		}
 		p := x.Platforms[0]
-		if x.Package.Name != "f" || x.Package.Version != "1" || len(x.Package.Libraries) != 1 || p.Target != triple || p.Unpacked != 0 || p.Components[0].Name != "layer 1" {
+		if x.Package.Name != "f" || x.Package.Version != "1" || len(x.Package.Libraries) != 1 || p.Target != amd64Linux || p.Unpacked != 0 || p.Components[0].Name != "layer 1" {
 			t.Errorf("%s: %+v, %+v", what, x.Package, p)
 		}
 		if p.Stored != (what == "image") { // it was fetched to be measured

@@ -90,23 +90,27 @@ func (x *Inspection) Summary() string {
 	for _, lib := range p.Libraries {
 		w.line("  " + lib.Name)
 		if s := lib.Static; s != nil {
-			fact := s.PIC
+			facts := []string{s.PIC}
 			if s.Reason != "" {
-				fact += ", " + s.Reason
+				facts[0] += ": " + s.Reason
 			}
-			w.wrapped("    static  "+s.Path+"  ", "            ", "("+fact+")", " ")
+			if s.CXXFlavour != "" {
+				facts = append(facts, "C++ of "+s.CXXFlavour)
+			}
+			w.wrapped("    static  "+s.Path+"  ", "            ", "("+strings.Join(facts, ", ")+")", " ")
+			w.fact("floors", floors(s.Floors))
 		}
 		if s := lib.Shared; s != nil {
 			w.line("    shared  " + s.Path)
-			if s.SONAME != "" {
-				w.line("            SONAME  " + s.SONAME)
+			w.fact("SONAME", s.SONAME)
+			w.fact("install name", s.InstallName)
+			w.fact("linked by", s.Interface)
+			w.fact("needs", strings.Join(s.Needed, ", "))
+			w.fact("floors", floors(s.Floors))
+			w.fact("C++ of", s.CXXFlavour)
+			if s.Exports > 0 {
+				w.fact("exports", fmt.Sprintf("%d names", s.Exports))
 			}
-			w.wrapped("            needs   ", "                    ", strings.Join(s.Needed, ", "), ", ")
-			var floors []string
-			for _, family := range slices.Sorted(maps.Keys(s.Floors)) {
-				floors = append(floors, family+" "+s.Floors[family])
-			}
-			w.wrapped("            floors  ", "                    ", strings.Join(floors, ", "), ", ")
 		}
 	}
 	w.dependencies(p)
@@ -146,6 +150,15 @@ func inStore(p *Platform) string {
 	return fmt.Sprintf("%d of %d components are in the store", n, len(p.Components))
 }
 
+// floors are the lowest versions that will do, by family.
+func floors(f map[string]string) string {
+	var text []string
+	for _, family := range slices.Sorted(maps.Keys(f)) {
+		text = append(text, family+" "+f[family])
+	}
+	return strings.Join(text, ", ")
+}
+
 type summary struct{ strings.Builder }
 
 func (w *summary) line(text string) { w.WriteString(strings.TrimRight(text, " ") + "\n") }
@@ -155,6 +168,11 @@ func (w *summary) field(key, value string) {
 	if value != "" {
 		w.wrapped(fmt.Sprintf("%-9s", key), "         ", value, " ")
 	}
+}
+
+// fact is a line below a library; what is empty is left out.
+func (w *summary) fact(key, value string) {
+	w.wrapped(fmt.Sprintf("            %-7s  ", key), "                     ", value, ", ")
 }
 
 func (w *summary) section(name string) {

@@ -65,6 +65,9 @@ func (f *File) references(names []string) (map[int]registry.Reference, error) {
 		if len(names) > 0 && !slices.Contains(names, l.Name) {
 			continue
 		}
+		if l.wrong != nil {
+			return nil, l.wrong
+		}
 		ref, err := registry.ParseReference(l.Image)
 		if err != nil {
 			return nil, diagnostic.Wrap(err, "%s:%d", f.path, l.Line)

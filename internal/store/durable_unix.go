@@ -26,4 +26,9 @@ func syncDir(path string) error {
 }
 
 // finishFile gives a file of a tree its final mode.
-func finishFile(dir *os.Root, name string, mode fs.FileMode) error { return dir.Chmod(name, mode) }
+func finishFile(dir *os.Root, name string, fi fs.FileInfo) error {
+	if mode := fileMode(fi); fi.Mode() != mode {
+		return dir.Chmod(name, mode)
+	}
+	return nil
+}

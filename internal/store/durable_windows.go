@@ -27,7 +27,7 @@ func syncDir(string) error { return nil }
 
 // finishFile writes a file of a tree to the disk and makes it read-only, in this order: only a handle that may write
 // can be flushed.
-func finishFile(dir *os.Root, name string, mode fs.FileMode) error {
+func finishFile(dir *os.Root, name string, fi fs.FileInfo) error {
 	f, err := dir.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -37,7 +37,7 @@ func finishFile(dir *os.Root, name string, mode fs.FileMode) error {
 		err = closeErr
 	}
 	if err == nil {
-		err = dir.Chmod(name, mode)
+		err = dir.Chmod(name, fileMode(fi))
 	}
 	return err
 }

@@ -154,7 +154,7 @@ func seal(dir *os.Root, rel string, depth int) error {
 			if err != nil {
 				return err
 			}
-			if err := finishFile(dir, name, fileMode(fi)); err != nil {
+			if err := finishFile(dir, name, fi); err != nil {
 				return err
 			}
 		case fs.ModeSymlink:
