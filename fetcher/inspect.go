@@ -30,15 +30,10 @@ request; of its other platforms only those are described that the store knows, t
 		ValidArgsFunction: completeImagesAndFiles,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
-			want, err := target.triple()
-			if err != nil {
-				return err
-			}
 			inspection, err := inspect(cmd, t, args[0], target)
 			if err != nil {
 				return err
 			}
-			inspection.Target = want.String()
 			return out.print(t, inspection, inspection.Summary())
 		},
 	}

@@ -323,6 +323,45 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// TestCopyKilled: whenever a copy into a folder is killed, the next one makes a whole layout of what is there.
+func TestCopyKilled(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	u := newUser(t)
+	pinned := u.publish(t, server.Host+"/acme/ssl:3.0", "3.0", 1<<20)
+	// Of eight blobs, one of which is read before to find out what belongs to the library.
+	for skip := 1; skip <= 4; skip++ {
+		server.Clear()
+		server.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/", Skip: skip, Act: registrytest.Stall(100)})
+		cmd := u.command(t, "copy", pinned, "folder/")
+		stderr, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if first, err := bufio.NewReader(stderr).ReadString('\n'); err != nil || !strings.HasPrefix(first, "copy ") {
+			t.Fatalf("said %q (%v)", first, err)
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // it was killed
+		if o := u.run(t, "inspect", "folder"); o.code == 0 {
+			t.Errorf("after %d blobs a layout is there:\n%s", skip, o.stdout)
+		}
+	}
+	server.Clear()
+	u.must(t, "copy", "-q", pinned, "folder/")
+	u.must(t, "copy", "-q", "folder", server.Host+"/again/ssl")
+	u.must(t, "pull", "-q", server.Host+"/again/ssl@"+pinned[strings.Index(pinned, "sha256:"):])
+	left, err := filepath.Glob("folder/blobs/sha256/.*")
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v (%v)", left, err)
+	}
+}
+
 // TestFullOutput: a result that could not be written is a failure.
 func TestFullOutput(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)

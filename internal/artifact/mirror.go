@@ -99,6 +99,9 @@ func MirrorLayout(ctx context.Context, dest string, entries, blobs []Descriptor,
 		}
 		m.old = old
 		m.same = m.sameIndex(old)
+	} else if _, absent := os.Stat(filepath.Join(dest, "index.json")); absent == nil {
+		// What an interrupted copy left has no index.json.
+		return &diagnostic.Error{Kind: diagnostic.Usage, What: "layout " + dest, Why: "a layout is there that cannot be read: " + err.Error(), Do: "name a folder that does not exist yet", Err: err}
 	}
 	if strings.HasSuffix(dest, ".tar") {
 		return m.archive(ctx)

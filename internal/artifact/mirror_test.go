@@ -173,6 +173,23 @@ func TestMirrorIntoInterruptedFolder(t *testing.T) {
 	}
 }
 
+// TestMirrorOverUnreadable: what cannot be read is not what was copied before, and stays.
+func TestMirrorOverUnreadable(t *testing.T) {
+	dest := t.TempDir()
+	index := filepath.Join(dest, "index.json")
+	if err := os.WriteFile(index, []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := &cellar{}
+	a := c.put("a")
+	if err := MirrorLayout(t.Context(), dest, []Descriptor{a}, []Descriptor{a}, c.open); diagnostic.KindOf(err) != diagnostic.Usage {
+		t.Errorf("error %v", err)
+	}
+	if data, err := os.ReadFile(index); err != nil || string(data) != "{" {
+		t.Errorf("index.json is %q (%v)", data, err)
+	}
+}
+
 // TestManifestOf: which entry of an index.json a layout is about.
 func TestManifestOf(t *testing.T) {
 	c := &cellar{}

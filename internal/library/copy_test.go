@@ -591,3 +591,26 @@ func TestTag(t *testing.T) {
 		}
 	}
 }
+
+// FuzzOutline: of any bytes the outline is refused, or names digests that can be asked for and files that can be named.
+func FuzzOutline(f *testing.F) {
+	f.Add(artifact.TypeManifest, []byte(`{"config":{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[]}`))
+	f.Add(artifact.TypeIndex, []byte(`{"manifests":[{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}]}`))
+	f.Add(artifact.TypeIndex, []byte(`{"manifests":[{"digest":"sha256:../../44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caa","size":2}]}`))
+	f.Add(artifact.TypeIndex, []byte(`{"manifests":[{}],"layers":[]}`))
+	f.Fuzz(func(t *testing.T, mediaType string, data []byte) {
+		o, err := outlineOf(registry.Document{MediaType: mediaType, Bytes: data})
+		if err != nil {
+			return
+		}
+		links := slices.Concat(o.Layers, o.Manifests)
+		if o.Config != nil {
+			links = append(links, *o.Config)
+		}
+		for _, d := range links {
+			if d.Size < 0 || len(d.Digest.Hex) != 64 || strings.Trim(d.Digest.Hex, "0123456789abcdef") != "" {
+				t.Errorf("%q names %v", data, d)
+			}
+		}
+	})
+}
