@@ -31,7 +31,7 @@ func TestPullFromLyingMirror(t *testing.T) {
 				}
 			}
 			ref := reference(t, origin.Host+"/acme/zlib:1.3.1").WithDigest(pushed.Reference.Digest)
-			l, err := depot(t).Describe(t.Context(), ref, triple(t, intel))
+			l, _, err := depot(t).describe(t.Context(), ref, triple(t, intel))
 			if err != nil {
 				t.Fatal(err)
 			}
