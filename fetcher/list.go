@@ -1,10 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,7 +13,7 @@ import (
 )
 
 func newList() *cobra.Command {
-	var asJSON bool
+	var out output
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the libraries in the store",
@@ -26,6 +24,7 @@ Images that the ocipkg project's own tools have fetched into the same directory 
 well, and marked so.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			t := newTalk(cmd)
 			s, err := openStore()
 			if err != nil {
 				return err
@@ -34,34 +33,27 @@ well, and marked so.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(images)
+			if out.json {
+				return out.print(t, images, "")
 			}
 			if len(images) == 0 {
-				newTalk(cmd).printf("the store %s is empty", s.Root())
+				t.printf("the store %s is empty", s.Root())
 				return nil
 			}
-			return printImages(os.Stdout, images)
+			var table strings.Builder
+			if err := printImages(&table, images); err != nil {
+				return err
+			}
+			return out.print(t, nil, table.String())
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	out.add(cmd)
 	return cmd
-}
-
-func jsonFlag(cmd *cobra.Command, asJSON *bool) {
-	cmd.Flags().BoolVar(asJSON, "json", false, "print JSON")
-}
-
-func printJSON(v any) error {
-	enc := json.NewEncoder(os.Stdout)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
 }
 
 func printImages(w io.Writer, images []library.Image) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "IMAGE\tPLATFORM\tSIZE\tUSED\tDIGEST\t")
+	fmt.Fprint(table, "IMAGE\tPLATFORM\tSIZE\tUSED\tDIGEST\t\n")
 	for _, i := range images {
 		target, digest, remark := i.Target, i.Digest, ""
 		if target == "" {

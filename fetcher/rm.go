@@ -1,15 +1,13 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/ocipkg/rules_ocipkg/internal/library"
 )
 
 func newRemove() *cobra.Command {
-	var asJSON bool
+	var out output
 	cmd := &cobra.Command{
 		Use:   "rm IMAGE...",
 		Short: "Remove libraries from the store",
@@ -20,7 +18,8 @@ that other images share stay. Nothing is removed unless all of them are there.
 External repositories that Bazel has made of it keep their files.`,
 		Example: `  ocipkg rm ghcr.io/acme/zlib:1.3.1
   ocipkg rm sha256:44136fa355b3`,
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
 			s, err := openStore()
@@ -31,16 +30,18 @@ External repositories that Bazel has made of it keep their files.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(removed)
+			if out.json {
+				return out.print(t, removed, "")
 			}
-			fmt.Println(imageNames(removed.Images))
+			if err := out.print(t, nil, imageNames(removed.Images)); err != nil {
+				return err
+			}
 			t.printf("%s freed", library.Size(removed.Bytes))
 			tellInUse(t, removed)
 			return nil
 		},
 	}
-	jsonFlag(cmd, &asJSON)
+	out.add(cmd)
 	return cmd
 }
 

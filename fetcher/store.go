@@ -30,21 +30,23 @@ can run while others fetch and build.`,
 
 func newStorePath() *cobra.Command {
 	var target targetFlag
-	var asJSON bool
+	var out output
 	cmd := &cobra.Command{
 		Use:   "path IMAGE",
 		Short: "Print the directory with the files of a library in the store",
 		Long: `Print the directory that has the files of IMAGE, a reference or a digest, for scripts and other
 build systems. It is read-only, and there until the image is removed. Nothing is fetched: an image
 that is not in the store is an error (exit status 3).`,
-		Example: `  cc app.c -I"$(ocipkg store path ghcr.io/acme/zlib:1.3.1)/include"`,
-		Args:    cobra.ExactArgs(1),
+		Example:           `  cc app.c -I"$(ocipkg store path ghcr.io/acme/zlib:1.3.1)/include"`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			want, err := target.triple()
 			if err != nil {
 				return err
 			}
-			depot, err := newDepot(newTalk(cmd), "")
+			t := newTalk(cmd)
+			depot, err := newDepot(t, "")
 			if err != nil {
 				return err
 			}
@@ -52,29 +54,29 @@ that is not in the store is an error (exit status 3).`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
+			if out.json {
 				trees := []string{}
-				for _, t := range l.Trees {
-					trees = append(trees, t.Path())
+				for _, tree := range l.Trees {
+					trees = append(trees, tree.Path())
 				}
-				return printJSON(struct {
+				return out.print(t, struct {
 					Image string   `json:"image"`
 					Path  string   `json:"path"`
 					Trees []string `json:"trees"` // one a layer
-				}{l.Reference.String(), dir, trees})
+				}{l.Reference.String(), dir, trees}, "")
 			}
-			fmt.Println(dir)
-			return nil
+			return out.print(t, nil, dir)
 		},
 	}
 	target.add(cmd)
-	jsonFlag(cmd, &asJSON)
+	out.add(cmd)
 	return cmd
 }
 
 func newStoreGC() *cobra.Command {
 	var olderThan, maxSize string
-	var dryRun, asJSON bool
+	var dryRun bool
+	var out output
 	cmd := &cobra.Command{
 		Use:   "gc",
 		Short: "Remove from the store what has not been used for long",
@@ -112,11 +114,11 @@ their files in any case.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(done)
+			if out.json {
+				return out.print(t, done, "")
 			}
-			if len(done.Images) > 0 {
-				fmt.Println(imageNames(done.Images))
+			if err := out.print(t, nil, imageNames(done.Images)); err != nil {
+				return err
 			}
 			verb := "freed"
 			if dryRun {
@@ -134,7 +136,7 @@ their files in any case.`,
 	f.StringVar(&olderThan, "older-than", "", "age since the last use, such as 30d, 12h or 0 (default 30d without --max-size)")
 	f.StringVar(&maxSize, "max-size", "", "size that the store may keep, such as 500MiB or 10GiB")
 	f.BoolVar(&dryRun, "dry-run", false, "only say what would be removed")
-	jsonFlag(cmd, &asJSON)
+	out.add(cmd)
 	return cmd
 }
 
@@ -165,7 +167,8 @@ func parseSize(s string) (int64, error) {
 }
 
 func newStoreVerify() *cobra.Command {
-	var noRepair, asJSON bool
+	var noRepair bool
+	var out output
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Compare every byte in the store with what it should be, and fetch again what differs",
@@ -181,8 +184,8 @@ With --no-repair nothing is changed. The exit status is 6 if damage was found an
 				return err
 			}
 			found, err := depot.Verify(cmd.Context(), !noRepair)
-			if asJSON {
-				if jsonErr := printJSON(found); jsonErr != nil {
+			if out.json {
+				if jsonErr := out.print(t, found, ""); jsonErr != nil {
 					return jsonErr
 				}
 				return err
@@ -215,6 +218,6 @@ With --no-repair nothing is changed. The exit status is 6 if damage was found an
 		},
 	}
 	cmd.Flags().BoolVar(&noRepair, "no-repair", false, "only say what is damaged")
-	jsonFlag(cmd, &asJSON)
+	out.add(cmd)
 	return cmd
 }

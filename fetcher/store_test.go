@@ -22,33 +22,22 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
 )
 
-// argumentsVar holds the arguments for which the test's binary is the command.
-const argumentsVar = "OCIPKG_TEST_ARGUMENTS"
-
-// TestCommand is the command in a process of its own, for the other tests; by itself it tests nothing.
-func TestCommand(t *testing.T) {
-	arguments := os.Getenv(argumentsVar)
-	if arguments == "" {
-		t.Skip("run by other tests")
-	}
-	os.Exit(run(strings.Split(arguments, "\n")))
-}
-
-func command(t *testing.T, root string, args ...string) *exec.Cmd {
+// storeCommand is the command as a process, with a store at root.
+func storeCommand(t *testing.T, root string, args ...string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(exe, "-test.run=^TestCommand$")
-	cmd.Env = append(os.Environ(), argumentsVar+"="+strings.Join(args, "\n"), "OCIPKG_STORE="+root, "OCIPKG_REQUIRE_DIGEST=",
+	cmd := exec.Command(exe, args...)
+	cmd.Env = append(os.Environ(), "OCIPKG_BE_THE_COMMAND=1", "OCIPKG_STORE="+root, "OCIPKG_REQUIRE_DIGEST=",
 		"GORACE=atexit_sleep_ms=0")
 	return cmd
 }
 
 func ocipkg(t *testing.T, root string, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
-	cmd := command(t, root, args...)
+	cmd := storeCommand(t, root, args...)
 	var out, told bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &told
 	err := cmd.Run()
@@ -185,7 +174,7 @@ func TestSignals(t *testing.T) {
 			stalled <- struct{}{}
 			stall(w, r, next)
 		}})
-		cmd := command(t, root, "pull", pinned)
+		cmd := storeCommand(t, root, "pull", pinned)
 		var told bytes.Buffer
 		cmd.Stdout, cmd.Stderr = io.Discard, &told
 		if err := cmd.Start(); err != nil {

@@ -34,6 +34,7 @@ type Package struct {
 
 	Components []Component `json:"components,omitempty"`
 	Libraries  []Library   `json:"libraries,omitempty"`
+	texts      []string    // files that are called like libraries and hold text, for the author to see
 
 	Includes        []string `json:"includes,omitempty"` // directories to search for headers; "." is the root
 	Defines         []string `json:"defines,omitempty"`

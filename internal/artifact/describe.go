@@ -59,6 +59,7 @@ func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 	if err := m.platform(p, claims); err != nil {
 		return nil, err
 	}
+	p.texts = m.texts
 	m.requires(p, claims)
 	if err := m.pkgConfig(p); err != nil {
 		return nil, err
@@ -99,6 +100,8 @@ type measuring struct {
 	machineOf string // the file that machine was read from
 	libc      string
 	libcOf    string
+	abi       string // of 32-bit Arm
+	abiOf     string
 	archives  map[string]*native.Archive // by library name
 	// sharedFile gives, by library name, the file that was measured; SharedLibrary.Path may be a link to it.
 	sharedFile map[string]string
@@ -108,6 +111,7 @@ type measuring struct {
 	interfaces map[string]*native.Archive // import libraries, by library name
 	// compiler is what the DLLs were made with where it does not bind those who use them; see sameMachine.
 	compiler string
+	texts    []string // called like libraries, and text
 }
 
 func (m *measuring) resolve(place string) (string, Entry, bool) {
@@ -271,6 +275,12 @@ func (m *measuring) library(place string) error {
 		if err := m.sameMachine(place, s.Machine, libc); err != nil {
 			return err
 		}
+		if s.ABI != "" {
+			if m.abi != "" && m.abi != s.ABI {
+				return refuse(fmt.Sprintf("it is for the calling convention %s, and %s is for %s", s.ABI, m.abiOf, m.abi), "pack one artifact for each platform")
+			}
+			m.abi, m.abiOf = s.ABI, place
+		}
 		switch s.Machine.OS {
 		case "windows":
 			if other, twice := m.dlls[dllName(place)]; twice {
@@ -319,7 +329,8 @@ func (m *measuring) library(place string) error {
 		}
 		return nil
 	case kind == native.TypeText:
-		return nil // a linker script in place of a library names files of the machine it was made on
+		m.texts = append(m.texts, place) // a linker script in place of a library names files of the machine it was made on
+		return nil
 	default:
 		return refuse(fmt.Sprintf("it is called like a library but holds something else (%s)", kind), "leave it out")
 	}
@@ -379,7 +390,7 @@ func (m *measuring) platform(p *Package, claims Claims) error {
 		}
 		return nil
 	}
-	t := Triple{Arch: m.machine.Arch, Vendor: vendorOf(m.machine.OS), OS: m.machine.OS, Env: m.libc}
+	t := Triple{Arch: m.machine.Arch, Vendor: vendorOf(m.machine.OS), OS: m.machine.OS, Env: m.libc + m.abi}
 	if _, err := ParseTriple(t.String()); err != nil {
 		return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + m.machineOf, Why: fmt.Sprintf("it is for %s-%s, a platform that is not supported", t.Arch, cmp.Or(t.OS, "unknown")), Err: err}
 	}
@@ -392,10 +403,10 @@ func (m *measuring) platform(p *Package, claims Claims) error {
 		return nil
 	}
 	switch {
-	case t.Env != "":
+	case m.libc != "":
 	case t.OS == "linux":
 		// An archive alone does not say which C library its headers were; glibc is what nearly all are built with.
-		t.Env = "gnu"
+		t.Env = "gnu" + m.abi
 	case t.OS == "windows":
 		t.Env = cmp.Or(m.compiler, "msvc")
 	}

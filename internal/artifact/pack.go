@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,7 @@ type Packed struct {
 	Manifest Descriptor // of the manifest blob
 	Package  *Package
 	LeftOut  []string // files of the folder that no component takes, for the author to see
+	Texts    []string // files that are called like libraries and hold text, such as linker scripts: they link nothing
 }
 
 // Pack makes an artifact of an install prefix (see Arrange) or of Files. What it writes depends on the names and bytes
@@ -63,6 +65,9 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 		if hasControl(s) {
 			return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "pack", Why: fmt.Sprintf("%q holds a control character", s)}
 		}
+	}
+	if err := claims.check(); err != nil {
+		return nil, err
 	}
 	claims.RefuseMissing = true
 	pkg, err := Describe(prefix, tree, claims)
@@ -133,7 +138,26 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 		platform := t.Platform()
 		desc.Platform = &platform
 	}
-	return &Packed{Manifest: desc, Package: pkg, LeftOut: leftOut}, nil
+	return &Packed{Manifest: desc, Package: pkg, LeftOut: leftOut, Texts: pkg.texts}, nil
+}
+
+// versionText is what a version may look like: a word that means itself in tags, file names and shells.
+var versionText = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~:-]*$`)
+
+// check refuses words that would be no name, no version or no licence to whoever reads them. What is not said is fine.
+func (c Claims) check() error {
+	wrong := func(what, value, why, do string) error {
+		return &diagnostic.Error{Kind: diagnostic.Usage, What: fmt.Sprintf("%s %q", what, value), Why: why, Do: do}
+	}
+	switch {
+	case c.Name != "" && !ValidLibraryName(c.Name):
+		return wrong("name", c.Name, "it cannot be a library's name", "write it with letters, digits and _ . + - only")
+	case c.Version != "" && !versionText.MatchString(c.Version):
+		return wrong("version", c.Version, "it cannot be a version", "write it as one word, such as 1.3.1")
+	case c.License != "" && !validLicense(c.License):
+		return wrong("licence", c.License, "it is not an SPDX expression", "write it like Zlib, or \"MIT OR Apache-2.0\"; LicenseRef-NAME stands for a licence that SPDX does not know")
+	}
+	return nil
 }
 
 // prefixBelow finds an install prefix in a folder that is none itself: with DESTDIR, and in packages of distributions, it

@@ -125,9 +125,9 @@ func checkGolden(t *testing.T, name, digest string) {
 // in any folder.
 func TestPackIsReproducible(t *testing.T) {
 	got := map[Compression]string{}
-	for round, umask := range []int{0o022, 0o077, 0o002} {
+	for round, mask := range []int{0o022, 0o077, 0o002} {
 		func() {
-			defer syscall.Umask(syscall.Umask(umask))
+			defer umask(mask)()
 			t.Setenv("TZ", []string{"UTC", "Asia/Tokyo", "America/St_Johns"}[round])
 			zone := time.Local
 			time.Local = time.FixedZone("elsewhere", round*3600+1800)
@@ -277,7 +277,7 @@ func TestPackAndUnpackGiveTheTreeBack(t *testing.T) {
 	for _, name := range []string{"z.tar", "z"} {
 		for _, compression := range []Compression{Zstd, Gzip} {
 			t.Run(name+" "+string(compression), func(t *testing.T) {
-				defer syscall.Umask(syscall.Umask(0o022))
+				defer umask(0o022)()
 				dest := filepath.Join(t.TempDir(), name)
 				packed(t, prefix, Claims{}, compression, dest)
 				l, m, _ := opened(t, dest)
@@ -364,6 +364,30 @@ func TestPackRefuses(t *testing.T) {
 }
 
 // A layer that holds a link without its file cannot be unpacked by itself.
+func TestPackTellsOfTexts(t *testing.T) {
+	prefix := prefixOf(t, map[string]string{"include/z.h": "", "lib/libz.a": "GROUP ( libz1.a )\n"})
+	packed, err := Pack(os.DirFS(prefix), Claims{Name: "z"}, Zstd, memory{})
+	if err != nil || !slices.Equal(packed.Texts, []string{"lib/libz.a"}) {
+		t.Errorf("%+v, %v", packed, err)
+	}
+}
+
+func TestPackRefusesClaims(t *testing.T) {
+	prefix := prefixOf(t, map[string]string{"include/z.h": ""})
+	for _, c := range []struct {
+		claims Claims
+		says   string
+	}{
+		{Claims{Name: "LZ 4/"}, `name "LZ 4/"`},
+		{Claims{Name: "z", Version: "1 2"}, `version "1 2"`},
+		{Claims{Name: "z", License: "My licence"}, `licence "My licence"`},
+	} {
+		if _, err := Pack(os.DirFS(prefix), c.claims, Zstd, memory{}); diagnostic.KindOf(err) != diagnostic.Usage || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%+v: %v", c.claims, err)
+		}
+	}
+}
+
 func TestPackKeepsLinksWithTheirFiles(t *testing.T) {
 	for _, c := range []struct {
 		what  string

@@ -64,13 +64,52 @@ func (s Selection) arrange(prefix fs.FS) (tree Tree, leftOut []string, err error
 	from := map[string]string{}   // place in the tree -> source, to name both in a clash
 	folded := map[string]string{} // place as a case-blind file system reads it -> place
 	links := map[string]string{}  // source of a link -> the place that it leads to
+	refusal := func(p, why, do string) error {
+		return &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + p, Why: why, Do: do}
+	}
+	put := func(p, place string, entry Entry) error {
+		if why := badName(place); why != "" {
+			return refusal(p, why, "rename it, or leave it out")
+		}
+		if other, clash := folded[fold(place)]; clash && other != place {
+			return refusal(p, "it and "+from[other]+" are one file where capital letters do not count", "rename one of them, or leave one out")
+		}
+		if other, clash := from[place]; clash {
+			same, err := sameEntry(prefix, tree[place], entry)
+			if err != nil {
+				return err
+			}
+			if !same {
+				return refusal(p, "it and "+other+" would both become "+place, "keep one of them")
+			}
+			return nil
+		}
+		from[place], tree[place], folded[fold(place)] = p, entry, place
+		return nil
+	}
+	// A folder of two names becomes one folder and a link for each file of it: no label leads through a link to a folder.
+	mirror := func(p, folder string) error {
+		return fs.WalkDir(prefix, folder, func(q string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			alias := p + strings.TrimPrefix(q, folder)
+			if info, err := fs.Stat(prefix, q); err == nil && info.IsDir() {
+				return refusal(alias, "it is a link to a folder in a folder that has another name by a link", "put the folder itself here")
+			}
+			place, target := places.of(alias), places.of(q)
+			if place == "" || target == "" || place == target {
+				return nil
+			}
+			links[alias] = target
+			return put(alias, place, Entry{Link: relative(path.Dir(place), target)})
+		})
+	}
 	err = fs.WalkDir(prefix, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		refuse := func(why, do string) error {
-			return &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + p, Why: why, Do: do}
-		}
+		refuse := func(why, do string) error { return refusal(p, why, do) }
 		place := places.of(p)
 		if place == "" {
 			leftOut = append(leftOut, p)
@@ -101,7 +140,10 @@ func (s Selection) arrange(prefix fs.FS) (tree Tree, leftOut []string, err error
 				return refuse("it is a link to "+target+", which is not there", "add the file (a -dev package holds the link, the run-time package the library), or remove the link")
 			}
 			if info.IsDir() {
-				return refuse("it is a link to a folder, "+target, "put the folder itself here")
+				if resolved == "." || strings.HasPrefix(p, resolved+"/") {
+					return refuse("it is a link to the folder that it lies in", "leave it out")
+				}
+				return mirror(p, resolved)
 			}
 			linkPlace := places.of(resolved)
 			if linkPlace == "" {
@@ -116,24 +158,7 @@ func (s Selection) arrange(prefix fs.FS) (tree Tree, leftOut []string, err error
 		default:
 			return refuse(fmt.Sprintf("it is neither a file nor a link (%v)", d.Type()), "leave it out")
 		}
-		if why := badName(place); why != "" {
-			return refuse(why, "rename it, or leave it out")
-		}
-		if other, clash := folded[fold(place)]; clash && other != place {
-			return refuse("it and "+from[other]+" are one file where capital letters do not count", "rename one of them, or leave one out")
-		}
-		if other, clash := from[place]; clash {
-			same, err := sameEntry(prefix, tree[place], entry)
-			if err != nil {
-				return err
-			}
-			if !same {
-				return refuse("it and "+other+" would both become "+place, "keep one of them")
-			}
-			return nil
-		}
-		from[place], tree[place], folded[fold(place)] = p, entry, place
-		return nil
+		return put(p, place, entry)
 	})
 	if err != nil {
 		return nil, nil, err

@@ -34,7 +34,7 @@ func installed(name, header string) fstest.MapFS {
 }
 
 // publish packs a prefix, pushes it as host/repository:tag and returns the pinned reference.
-func publish(t *testing.T, server *registrytest.Server, name string, files fs.FS) registry.Reference {
+func publishLibrary(t *testing.T, server *registrytest.Server, name string, files fs.FS) registry.Reference {
 	t.Helper()
 	dest := filepath.Join(t.TempDir(), "layout")
 	w, err := artifact.CreateLayout(dest)
@@ -108,7 +108,7 @@ func TestWarmPullAsksNobody(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
 	files := installed("foo", "foo.h")
-	pinned := publish(t, server, "acme/foo:1", files)
+	pinned := publishLibrary(t, server, "acme/foo:1", files)
 	root := t.TempDir()
 	found := pull(t, newDepot(t, root), untagged(pinned))
 	if found.Reference != pinned {
@@ -156,7 +156,7 @@ func TestDamageHealsWhenUsed(t *testing.T) {
 			server := registrytest.New(t.TempDir())
 			defer server.Close()
 			files := installed("foo", "foo.h")
-			pinned := publish(t, server, "acme/foo:1", files)
+			pinned := publishLibrary(t, server, "acme/foo:1", files)
 			d := newDepot(t, t.TempDir())
 			var warned []string
 			d.Warn = func(message string) { warned = append(warned, message) }
@@ -196,7 +196,7 @@ func TestDamageHealsWhenUsed(t *testing.T) {
 func TestDamageWithoutRegistry(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
-	pinned := publish(t, server, "acme/foo:1", installed("foo", "foo.h"))
+	pinned := publishLibrary(t, server, "acme/foo:1", installed("foo", "foo.h"))
 	d := newDepot(t, t.TempDir())
 	l := pull(t, d, pinned)
 	server.Close()
@@ -326,7 +326,7 @@ func TestPullFromCrate(t *testing.T) {
 func TestPullInterrupted(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
-	pinned := publish(t, server, "acme/foo:1", installed("foo", "foo.h"))
+	pinned := publishLibrary(t, server, "acme/foo:1", installed("foo", "foo.h"))
 	d := newDepot(t, t.TempDir())
 	stalled := make(chan struct{}, 8)
 	stall := registrytest.Stall(10)

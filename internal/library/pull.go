@@ -131,14 +131,19 @@ func (d *Depot) fill(ctx context.Context, l *Library, config artifact.Config) er
 	for _, i := range missing {
 		group.Go(func() error {
 			layer := l.Manifest.Layers[i]
-			tree, err := d.Store.AddTree(ctx, layer.Digest, d.Waiting, func(dir *os.Root) error {
+			fill := func(dir *os.Root) error {
 				blob, err := d.blob(ctx, l.Reference, layer)
 				if err != nil {
 					return err
 				}
 				defer blob.Close()
-				return artifact.Unpack(meter.reader(blob), layer.MediaType, dir, l.foreign, artifact.Limits{Unpacked: unpacked[layer.Digest.String()]})
-			})
+				err = artifact.Unpack(meter.reader(blob), layer.MediaType, dir, l.foreign, artifact.Limits{Unpacked: unpacked[layer.Digest.String()]})
+				return d.Registry.Blame(blob, err)
+			}
+			tree, err := d.Store.AddTree(ctx, layer.Digest, d.Waiting, fill)
+			for errors.Is(err, registry.ErrMirrorLied) { // each time there is a mirror less
+				tree, err = d.Store.AddTree(ctx, layer.Digest, d.Waiting, fill)
+			}
 			l.Trees[i] = tree
 			return diagnostic.Wrap(err, "layer %d of %d (%s)", i+1, len(l.Manifest.Layers), layer.Digest)
 		})
@@ -146,13 +151,8 @@ func (d *Depot) fill(ctx context.Context, l *Library, config artifact.Config) er
 	return group.Wait()
 }
 
-// Describe reads what a library is, from the store or the registry, without its layers. The package of an artifact
-// that others wrote is nil.
-func (d *Depot) Describe(ctx context.Context, ref registry.Reference, want artifact.Triple) (*Library, error) {
-	l, _, err := d.describe(ctx, ref, want)
-	return l, diagnostic.Wrap(err, "inspect %s", ref)
-}
-
+// describe reads what a library is, from the store or the registry, without its layers. The package of an artifact that
+// others wrote is nil.
 func (d *Depot) describe(ctx context.Context, ref registry.Reference, want artifact.Triple) (*Library, artifact.Config, error) {
 	fail := func(err error) (*Library, artifact.Config, error) { return nil, artifact.Config{}, err }
 	if err := d.Policy.Admit(ref.Pinned()); err != nil {
@@ -211,14 +211,8 @@ func (d *Depot) document(ctx context.Context, ref registry.Reference) (data []by
 		}
 	}
 	doc, err := d.fetchDocument(ctx, ref)
-	if e, ok := errors.AsType[*diagnostic.Error](err); ok {
-		// Whoever asked says which image it is about; once is enough.
-		told := *e
-		told.What = ""
-		err = &told
-	}
 	if err != nil {
-		return nil, "", v1.Hash{}, err
+		return nil, "", v1.Hash{}, bare(err)
 	}
 	// Only what is of use is kept: what a tag points to may be any container image.
 	if !artifact.IsIndex(doc.MediaType) {
@@ -267,16 +261,24 @@ func (d *Depot) config(ctx context.Context, l *Library) ([]byte, error) {
 	if desc.Size > manifestLimit {
 		return nil, &diagnostic.Error{Kind: diagnostic.Refused, Why: fmt.Sprintf("it has %d bytes; %d are possible", desc.Size, manifestLimit)}
 	}
-	blob, err := d.blob(ctx, l.Reference, desc)
-	if err != nil {
-		return nil, err
+	data, err = d.read(ctx, l.Reference, desc)
+	for errors.Is(err, registry.ErrMirrorLied) { // each time there is a mirror less
+		data, err = d.read(ctx, l.Reference, desc)
 	}
-	defer blob.Close()
-	if data, err = io.ReadAll(blob); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	_, err = d.Store.PutBlob(data)
 	return data, err
+}
+
+func (d *Depot) read(ctx context.Context, ref registry.Reference, desc artifact.Descriptor) ([]byte, error) {
+	blob, err := d.blob(ctx, ref, desc)
+	if err != nil {
+		return nil, err
+	}
+	defer blob.Close()
+	return io.ReadAll(blob)
 }
 
 // suggest adds to a policy's refusal of an unpinned reference the line that satisfies it, where that can be found out.

@@ -84,7 +84,7 @@ func threeLibraries(t *testing.T) (server *registrytest.Server, d *Depot, refs [
 	d = newDepot(t, t.TempDir())
 	for _, lib := range []struct{ name, header string }{{"foo", "shared.h"}, {"bar", "shared.h"}, {"qux", "qux.h"}} {
 		p := installed(lib.name, lib.header)
-		ref := publish(t, server, "acme/"+lib.name+":1", p)
+		ref := publishLibrary(t, server, "acme/"+lib.name+":1", p)
 		l := pull(t, d, untagged(ref))
 		if _, err := l.View(t.Context(), untagged(ref)); err != nil {
 			t.Fatal(err)
@@ -467,7 +467,7 @@ func TestVerify(t *testing.T) {
 func TestLocate(t *testing.T) {
 	server, d, refs, files := threeLibraries(t)
 	newer := installed("foo", "newer.h")
-	moved := publish(t, server, "acme/foo:1", newer)
+	moved := publishLibrary(t, server, "acme/foo:1", newer)
 	l := pull(t, d, untagged(moved))
 	if _, err := l.View(t.Context(), untagged(moved)); err != nil {
 		t.Fatal(err)

@@ -48,7 +48,7 @@ func (d *Depot) Verify(ctx context.Context, mend bool) (Verified, error) {
 	if err != nil {
 		return v, err
 	}
-	damaged, err := d.inspect(ctx, inv, &v)
+	damaged, err := d.hashAll(ctx, inv, &v)
 	if err != nil {
 		return v, err
 	}
@@ -105,8 +105,8 @@ func damagedCount(n int) string {
 	return fmt.Sprintf("%d objects are damaged", n)
 }
 
-// inspect hashes everything, a few at a time.
-func (d *Depot) inspect(ctx context.Context, inv *inventory, v *Verified) ([]*store.DamagedError, error) {
+// hashAll hashes everything, a few at a time.
+func (d *Depot) hashAll(ctx context.Context, inv *inventory, v *Verified) ([]*store.DamagedError, error) {
 	var mu sync.Mutex
 	var damaged []*store.DamagedError
 	group, ctx := errgroup.WithContext(ctx)
