@@ -2,6 +2,9 @@
 # and data folders.
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# What our registry is judged by, and what our client is tried on (internal/registry/interop).
+CONFORMANCE := github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
+DISTRIBUTION := github.com/distribution/distribution/v3/cmd/registry@v3.1.2
 # Of the version in go.mod, so that the formatter and what renders BUILD files agree.
 BUILDIFIER = github.com/bazelbuild/buildtools/buildifier@$(shell go list -m -f '{{.Version}}' github.com/bazelbuild/buildtools)
 
@@ -20,9 +23,9 @@ STARLARK = $(shell git ls-files -co --exclude-standard '*.bazel' '*.bzl')
 
 export TMPDIR := $(CURDIR)/.out/tmp
 # Tests choose their own stores; what a developer has set must not reach them.
-unexport OCIPKG_STORE OCIPKG_TOOL OCIPKG_REQUIRE_DIGEST OCIPKG_INSECURE_REGISTRIES
+unexport OCIPKG_STORE OCIPKG_TOOL OCIPKG_REQUIRE_DIGEST OCIPKG_INSECURE_REGISTRIES OCIPKG_CONFIG OCIPKG_MIRRORS OCIPKG_CA_FILE OCIPKG_DEBUG_AUTH
 
-.PHONY: build demo serve test lint unit bazel e2e bench interop fix clean
+.PHONY: build demo serve test lint unit registries bazel e2e bench interop fix clean
 
 build: | .out/tmp
 	go build -o .out/ocipkg ./fetcher
@@ -45,8 +48,21 @@ lint: | .out/tmp
 	go run $(BUILDIFIER) -mode=check -lint=warn $(STARLARK)
 
 # It ends with a list of what was skipped, and why.
-unit: | .out/tmp
+unit: registries | .out/tmp
 	$(IN_ENV) go run $(GOTESTSUM) --format=pkgname -- -race ./...
+
+# Programs that tests of internal/registry/interop run. What cannot be had is skipped by them, which is said here because go
+# test does not say it.
+registries: .out/bin/conformance .out/bin/registry .out/prefixes/docker-registry
+
+.out/bin/conformance: Makefile | .out/tmp
+	@GOBIN=$(CURDIR)/.out/bin go install $(CONFORMANCE) && touch $@ || echo "SKIPPED: the OCI conformance suite cannot be had"
+
+.out/bin/registry: Makefile | .out/tmp
+	@GOBIN=$(CURDIR)/.out/bin go install $(DISTRIBUTION) && touch $@ || echo "SKIPPED: tests with distribution, which cannot be had"
+
+.out/prefixes/docker-registry: | .out/tmp
+	@tools/debian-prefix $@ docker-registry || echo "SKIPPED: tests with Debian's docker-registry, which cannot be had"
 
 # The repository as a workspace of its own, and its BUILD files as Gazelle would write them.
 bazel: | .out/tmp
@@ -64,7 +80,7 @@ bench: | .out/tmp
 
 # The ocipkg project's own command and crate, compiled by cargo, against ours. Not part of test: it needs crates.
 interop: | .out/tmp
-	OCIPKG_INTEROP=1 go test -count=1 -timeout=60m -v ./e2e/interop
+	OCIPKG_INTEROP=1 go test -count=1 -timeout=90m -v ./e2e/interop
 
 fix: | .out/tmp
 	gofmt -w $$(git ls-files -co --exclude-standard '*.go')

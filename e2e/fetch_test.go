@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ocipkg/rules_ocipkg/internal/registry/credentials"
 	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
 )
 
@@ -176,6 +177,61 @@ func TestEnvironment(t *testing.T) {
 		if strings.Contains(r.stdout, setting) != want {
 			t.Errorf("%q is there: %v, want %v", setting, !want, want)
 		}
+	}
+}
+
+// TestPrivateRegistry: credentials in a variable are enough for Bazel, and are in none of the files that it writes about a
+// repository; nor are they on the tool's command line, where Bazel would print them.
+func TestPrivateRegistry(t *testing.T) {
+	const password = "hunter22-secret"
+	s := theSuite
+	server, mirror := registrytest.New(t.TempDir()), registrytest.New(t.TempDir())
+	defer server.Close()
+	defer mirror.Close()
+	archive := s.packed(t, "single", "--version", "private")
+	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", archive, server.Host+"/acme/single:1"))
+	server.RequireBearer("bob", password)
+	variable := credentials.Variable(server.Host)
+
+	w := s.declare(t, "private", map[string]string{"single": pinned})
+	r := w.exec(t, nil, "build", "@single")
+	for _, words := range []string{"none were found", "ocipkg login " + server.Host, variable + "=NAME:PASSWORD"} {
+		if r.code == 0 || !strings.Contains(r.stderr, words) {
+			t.Errorf("without credentials: exit status %d, and %q is not in:\n%s", r.code, words, r.stderr)
+		}
+	}
+	r = w.exec(t, []string{variable + "=bob:" + password, "OCIPKG_DEBUG_AUTH=1"}, "build", "--verbose_failures", "@single")
+	if r.code != 0 || !strings.Contains(r.stderr, variable+": used") || strings.Contains(r.stdout+r.stderr, password) {
+		t.Fatalf("with credentials: exit status %d\n%s", r.code, r.stderr)
+	}
+	base := strings.TrimSpace(w.bazel(t, "info", "output_base"))
+	looked := 0
+	for _, pattern := range []string{"external/*.marker", "external/*single*/*", "*.log", "command.log"} {
+		names, err := filepath.Glob(filepath.Join(base, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				continue // a folder
+			}
+			looked++
+			if strings.Contains(string(data), password) {
+				t.Errorf("%s has the password in it", name)
+			}
+		}
+	}
+	if looked == 0 {
+		t.Errorf("no files below %s", base)
+	}
+
+	// A mirror in a variable does as well, without the registry.
+	other := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "single", "--version", "mirrored"), mirror.Host+"/copy/single:1"))
+	_, digest, _ := strings.Cut(other, "@")
+	w = s.declare(t, "mirrored", map[string]string{"single": "registry.invalid/acme/single:1@" + digest})
+	if r := w.exec(t, []string{"OCIPKG_MIRRORS=registry.invalid/acme=" + mirror.Host + "/copy"}, "build", "@single"); r.code != 0 {
+		t.Errorf("with a mirror: exit status %d\n%s", r.code, r.stderr)
 	}
 }
 

@@ -63,7 +63,11 @@ The pinned reference is printed on standard output.`,
 				return err
 			}
 			options.Progress = t.progress("push " + ref.String())
-			pushed, err := library.Push(cmd.Context(), newClient(t), layouts, ref, options)
+			client, err := newClient(t)
+			if err != nil {
+				return err
+			}
+			pushed, err := library.Push(cmd.Context(), client, layouts, ref, options)
 			if err != nil {
 				return err
 			}

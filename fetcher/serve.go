@@ -26,6 +26,9 @@ func newServe() *cobra.Command {
 data is kept in a folder and is there again after a restart. It has neither accounts nor TLS:
 it listens on this machine alone unless --address says otherwise.
 
+Any OCI client can use it: it does all of the distribution specification 1.1, referrers and
+deletion included. It refuses a manifest that names a blob or a manifest it does not have.
+
 It runs until it is interrupted.`,
 		Example: `  ocipkg serve                                # on localhost:5000
   ocipkg serve --address localhost:0 --address-file address.txt`,

@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ocipkg/rules_ocipkg/internal/artifact/artifacttest"
 )
 
 // suite is what all tests share. Of the paths, out is .out/interop in the checkout.
@@ -154,6 +157,22 @@ func (s *suite) upstream(t *testing.T, version string) *theirs {
 	return u
 }
 
+// presentFormat are the versions that read and write the format of today: the newest, and the last one of 0.3.
+var presentFormat = []string{"", "0.3.9"}
+
+// each runs a test with versions of their command.
+func each(t *testing.T, versions []string, test func(t *testing.T, s *suite, u *theirs)) {
+	s := need(t)
+	machine(t)
+	for _, version := range versions {
+		name := version
+		if name == "" {
+			name = "newest"
+		}
+		t.Run(name, func(t *testing.T) { test(t, s, s.upstream(t, version)) })
+	}
+}
+
 type theirs struct {
 	*suite
 	program, version, data string
@@ -271,9 +290,10 @@ func machine(t *testing.T) {
 
 // What we publish, their command fetches: under the tag of the platform, not under the main one.
 func TestTheyGetOurs(t *testing.T) {
-	s := need(t)
-	machine(t)
-	u := s.upstream(t, "")
+	each(t, presentFormat, theyGetOurs)
+}
+
+func theyGetOurs(t *testing.T, s *suite, u *theirs) {
 	work := t.TempDir()
 	layout := filepath.Join(work, "zlib.tar")
 	s.ours(t, work, "pack", s.zlib, "--name", "zlib", "--license", "Zlib", "-o", layout)
@@ -319,23 +339,28 @@ func TestTheyGetOurs(t *testing.T) {
 
 // Of several platforms they get each by its tag; the index itself they cannot read.
 func TestTheyGetOneOfSeveral(t *testing.T) {
-	s := need(t)
-	machine(t)
-	u := s.upstream(t, "")
+	each(t, presentFormat, theyGetOneOfSeveral)
+}
+
+func theyGetOneOfSeveral(t *testing.T, s *suite, u *theirs) {
 	work := t.TempDir()
-	const musl = "x86_64-unknown-linux-musl"
-	first, second := filepath.Join(work, "gnu.tar"), filepath.Join(work, "musl.tar")
+	const arm = "aarch64-unknown-linux-gnu"
+	other := filepath.Join(work, "libz.a")
+	if err := os.WriteFile(other, artifacttest.Archive(artifacttest.Object{Machine: elf.EM_AARCH64, Defines: []string{"zlibVersion"}}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	libraries := map[string]string{target: one(t, s.zlib, "libz.a"), arm: other}
+	first, second := filepath.Join(work, "intel.tar"), filepath.Join(work, "arm.tar")
 	s.ours(t, work, "pack", s.zlib, "--name", "zlib", "--version", "1", "-o", first)
-	// Of an archive alone nobody can tell the C library: it is what it is said to be.
-	s.ours(t, work, "pack", one(t, s.zlib, "libz.a"), one(t, s.zlib, "zlib.h"), one(t, s.zlib, "zconf.h"), "--name", "zlib", "--version", "1", "--target", musl, "-o", second)
+	s.ours(t, work, "pack", other, one(t, s.zlib, "zlib.h"), one(t, s.zlib, "zconf.h"), "--name", "zlib", "--version", "1", "-o", second)
 	image := s.address + "/several/zlib:1"
 	pinned := s.ours(t, work, "push", first, second, image)
 	if again := s.ours(t, work, "push", second, first, image); again != pinned {
 		t.Errorf("in another order it is %s, not %s", again, pinned)
 	}
-	for _, triple := range []string{target, musl} {
+	for triple, library := range libraries {
 		u.must(t, "get", image+"-"+triple)
-		sameFile(t, filepath.Join(strings.TrimSpace(u.must(t, "image-directory", image+"-"+triple)), "libz.a"), one(t, s.zlib, "libz.a"))
+		sameFile(t, filepath.Join(strings.TrimSpace(u.must(t, "image-directory", image+"-"+triple)), "libz.a"), library)
 		if got := s.ours(t, t.TempDir(), "pull", "--target", triple, image); got != pinned {
 			t.Errorf("%s: pulled %s, not %s", triple, got, pinned)
 		}
@@ -366,9 +391,10 @@ func TestWeRefuseTheirContainers(t *testing.T) {
 
 // Our archives, packed with gzip, go through all of their commands, and the digest stays.
 func TestTheyPushOurs(t *testing.T) {
-	s := need(t)
-	machine(t)
-	u := s.upstream(t, "")
+	each(t, presentFormat, theyPushOurs)
+}
+
+func theyPushOurs(t *testing.T, s *suite, u *theirs) {
 	work := t.TempDir()
 	for _, compression := range []string{"gzip", "zstd"} {
 		layout := filepath.Join(work, compression+".tar")
@@ -467,56 +493,53 @@ fn main() {
 
 // What their packers write, we inspect, push and pull, and their push of it is the same as ours.
 func TestWeReadTheirs(t *testing.T) {
-	s := need(t)
-	machine(t)
-	for _, version := range []string{"", "0.2.9"} {
-		t.Run("ocipkg "+version, func(t *testing.T) {
-			u := s.upstream(t, version)
-			repository := "theirs/" + strings.ReplaceAll(u.version, ".", "-")
-			for _, how := range []string{"pack", "compose"} {
-				work := t.TempDir()
-				layout := filepath.Join(work, how+".tar")
-				image := s.address + "/" + repository + "/" + how + ":v1"
-				if how == "pack" {
-					u.must(t, "pack", s.zlib, layout, "--tag", image)
-				} else {
-					u.must(t, "compose", one(t, s.zlib, "libz.a"), one(t, s.zlib, "zlib.h"), one(t, s.zlib, "zconf.h"), "--output", layout, "--tag", image)
-				}
-				var described struct {
-					Digest  string
-					Package struct {
-						Target    string
-						Libraries []struct {
-							Name           string
-							Static, Shared *struct{ Path string }
-						}
-					}
-				}
-				if err := json.Unmarshal([]byte(s.ours(t, work, "inspect", "--json", layout)), &described); err != nil {
-					t.Fatal(err)
-				}
-				p := described.Package
-				if p.Target != target || len(p.Libraries) != 1 || p.Libraries[0].Name != "z" || p.Libraries[0].Static == nil || (p.Libraries[0].Shared != nil) != (how == "pack") {
-					t.Errorf("%s: we see %+v", how, p)
-				}
+	each(t, append(presentFormat, "0.2.9"), weReadTheirs)
+}
 
-				// The name is the one they gave it.
-				if got := s.ours(t, work, "push", layout); got != image+"@"+described.Digest {
-					t.Errorf("%s: pushed %s, and it is %s", how, got, described.Digest)
-				}
-				u.must(t, "push", layout)
-				if got, _ := s.manifest(t, repository+"/"+how, "v1"); got != described.Digest {
-					t.Errorf("%s: pushed by them it is %s, and by us %s", how, got, described.Digest)
-				}
-
-				for _, asked := range []string{image, s.address + "/" + repository + "/" + how + ":" + described.Digest} {
-					output := filepath.Join(t.TempDir(), "z")
-					s.ours(t, t.TempDir(), "pull", "--target", target, "--output", output, asked)
-					sameFile(t, one(t, output, "libz.a"), one(t, s.zlib, "libz.a"))
-					sameFile(t, one(t, output, "zlib.h"), one(t, s.zlib, "zlib.h"))
+func weReadTheirs(t *testing.T, s *suite, u *theirs) {
+	repository := "theirs/" + strings.ReplaceAll(u.version, ".", "-")
+	for _, how := range []string{"pack", "compose"} {
+		work := t.TempDir()
+		layout := filepath.Join(work, how+".tar")
+		image := s.address + "/" + repository + "/" + how + ":v1"
+		if how == "pack" {
+			u.must(t, "pack", s.zlib, layout, "--tag", image)
+		} else {
+			u.must(t, "compose", one(t, s.zlib, "libz.a"), one(t, s.zlib, "zlib.h"), one(t, s.zlib, "zconf.h"), "--output", layout, "--tag", image)
+		}
+		var described struct {
+			Digest  string
+			Package struct {
+				Target    string
+				Libraries []struct {
+					Name           string
+					Static, Shared *struct{ Path string }
 				}
 			}
-		})
+		}
+		if err := json.Unmarshal([]byte(s.ours(t, work, "inspect", "--json", layout)), &described); err != nil {
+			t.Fatal(err)
+		}
+		p := described.Package
+		if p.Target != target || len(p.Libraries) != 1 || p.Libraries[0].Name != "z" || p.Libraries[0].Static == nil || (p.Libraries[0].Shared != nil) != (how == "pack") {
+			t.Errorf("%s: we see %+v", how, p)
+		}
+
+		// The name is the one they gave it.
+		if got := s.ours(t, work, "push", layout); got != image+"@"+described.Digest {
+			t.Errorf("%s: pushed %s, and it is %s", how, got, described.Digest)
+		}
+		u.must(t, "push", layout)
+		if got, _ := s.manifest(t, repository+"/"+how, "v1"); got != described.Digest {
+			t.Errorf("%s: pushed by them it is %s, and by us %s", how, got, described.Digest)
+		}
+
+		for _, asked := range []string{image, s.address + "/" + repository + "/" + how + ":" + described.Digest} {
+			output := filepath.Join(t.TempDir(), "z")
+			s.ours(t, t.TempDir(), "pull", "--target", target, "--output", output, asked)
+			sameFile(t, one(t, output, "libz.a"), one(t, s.zlib, "libz.a"))
+			sameFile(t, one(t, output, "zlib.h"), one(t, s.zlib, "zlib.h"))
+		}
 	}
 }
 

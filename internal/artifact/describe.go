@@ -100,6 +100,8 @@ type measuring struct {
 	machineOf string // the file that machine was read from
 	libc      string
 	libcOf    string
+	abi       string // of 32-bit Arm
+	abiOf     string
 	archives  map[string]*native.Archive // by library name
 	// sharedFile gives, by library name, the file that was measured; SharedLibrary.Path may be a link to it.
 	sharedFile map[string]string
@@ -273,6 +275,12 @@ func (m *measuring) library(place string) error {
 		if err := m.sameMachine(place, s.Machine, libc); err != nil {
 			return err
 		}
+		if s.ABI != "" {
+			if m.abi != "" && m.abi != s.ABI {
+				return refuse(fmt.Sprintf("it is for the calling convention %s, and %s is for %s", s.ABI, m.abiOf, m.abi), "pack one artifact for each platform")
+			}
+			m.abi, m.abiOf = s.ABI, place
+		}
 		switch s.Machine.OS {
 		case "windows":
 			if other, twice := m.dlls[dllName(place)]; twice {
@@ -382,7 +390,7 @@ func (m *measuring) platform(p *Package, claims Claims) error {
 		}
 		return nil
 	}
-	t := Triple{Arch: m.machine.Arch, Vendor: vendorOf(m.machine.OS), OS: m.machine.OS, Env: m.libc}
+	t := Triple{Arch: m.machine.Arch, Vendor: vendorOf(m.machine.OS), OS: m.machine.OS, Env: m.libc + m.abi}
 	if _, err := ParseTriple(t.String()); err != nil {
 		return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + m.machineOf, Why: fmt.Sprintf("it is for %s-%s, a platform that is not supported", t.Arch, cmp.Or(t.OS, "unknown")), Err: err}
 	}
@@ -395,10 +403,10 @@ func (m *measuring) platform(p *Package, claims Claims) error {
 		return nil
 	}
 	switch {
-	case t.Env != "":
+	case m.libc != "":
 	case t.OS == "linux":
 		// An archive alone does not say which C library its headers were; glibc is what nearly all are built with.
-		t.Env = "gnu"
+		t.Env = "gnu" + m.abi
 	case t.OS == "windows":
 		t.Env = cmp.Or(m.compiler, "msvc")
 	}

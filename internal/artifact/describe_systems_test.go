@@ -21,6 +21,8 @@ func systemFiles(places map[string]string) map[string]string {
 			switch how {
 			case "changed": // of what is not looked at
 				data += "\x00"
+			case "soft": // in the header's flags
+				data = data[:37] + "\x02" + data[38:]
 			case "debugging": // another build
 				data = strings.ReplaceAll(data, `MD_DynamicRelease"`, `MDd_DynamicDebug" `)
 			case "hostile":
@@ -73,6 +75,8 @@ func TestDescribeSystems(t *testing.T) {
 			`{"name":"t","target":"aarch64-pc-windows-msvc","libraries":[{"name":"t","static":{"path":"lib/t.lib","pic":"pic","cxxFlavour":"msvc","defaultLibs":["libcmt","oldnames"]}}]}`},
 		{"musl", map[string]string{"lib/libz.so.1": "elf-musl-x86_64.so"}, Claims{Name: "z"},
 			`{"name":"z","target":"x86_64-unknown-linux-musl","libraries":[{"name":"z","shared":{"path":"lib/libz.so.1","soname":"libz.so.1","needed":["libc.so"],"exports":1,"exportsHash":"014589aeac0c2073e4109988a52d9c9d119e19c0e95ad1cf481fd573795ce93d"}}]}`},
+		{"Arm with floating-point registers", map[string]string{"lib/libz.so.1": "elf-arm-linux-gnueabihf.so"}, Claims{Name: "z"},
+			`{"name":"z","target":"armv7-unknown-linux-gnueabihf","libraries":[{"name":"z","shared":{"path":"lib/libz.so.1","soname":"libz.so.1","exports":3,"exportsHash":"6e7662af885b559a39a1dc6db132e7835c2549621ba489aea7d380fe49964695"}}]}`},
 		{"C++ of the old ABI", map[string]string{"lib/libgreet.a": "elf-cxx11-0-x86_64.a"}, Claims{Name: "g"},
 			`{"name":"g","target":"x86_64-unknown-linux-gnu","libraries":[{"name":"greet","static":{"path":"lib/libgreet.a","pic":"pic","cxx":true,"cxxFlavour":"libstdc++-old"}}]}`},
 	} {
@@ -127,6 +131,8 @@ func TestDescribeSystemsRefuses(t *testing.T) {
 		{"intermediate code of GCC", map[string]string{"lib/libz.a": "pe-mingw-lto.a"}, Claims{}, "lib/libz.a", "LTO", "-ffat-lto-objects"},
 		{"intermediate code of clang-cl", map[string]string{"lib/z.lib": "pe-msvc-lto.lib"}, Claims{}, "lib/z.lib", "LTO", ""},
 		{"glibc's functions claimed for musl", map[string]string{"lib/libz.a": "elf-fortified-x86_64.a"}, Claims{Target: "x86_64-unknown-linux-musl"}, "lib/libz.a", "it is for x86_64-unknown-linux-gnu and was said to be for x86_64-unknown-linux-musl", ""},
+		{"Arm with floating-point registers claimed to be without", map[string]string{"lib/libz.so.1": "elf-arm-linux-gnueabihf.so"}, Claims{Target: "armv7-unknown-linux-gnueabi"}, "lib/libz.so.1", "it is for armv7-unknown-linux-eabihf and was said to be for armv7-unknown-linux-gnueabi", ""},
+		{"both calling conventions of Arm", map[string]string{"lib/libz.so.1": "elf-arm-linux-gnueabihf.so", "lib/liby.so.1": "elf-arm-linux-gnueabihf.so soft"}, Claims{}, "lib/libz.so.1", "the calling convention eabihf, and lib/liby.so.1 is for eabi", ""},
 		{"musl claimed for glibc", map[string]string{"lib/libz.so.1": "elf-musl-x86_64.so"}, Claims{Target: "x86_64-unknown-linux-gnu"}, "lib/libz.so.1", "linux-musl and was said", ""},
 	} {
 		t.Run(c.what, func(t *testing.T) {

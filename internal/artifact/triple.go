@@ -130,7 +130,7 @@ func (t Triple) Fits(want Triple) bool {
 }
 
 // libcOf splits the last part of a triple into the C library and the calling convention of 32-bit Arm ("gnueabihf" is
-// glibc with hard floats), which bytes do not tell.
+// glibc with hard floats), of which archives tell neither.
 func libcOf(env string) (libc, abi string) {
 	libc, abi, found := strings.Cut(env, "eabi")
 	if found {

@@ -189,7 +189,9 @@ func (p *planner) headers() {
 		includes = append(includes, strings.ReplaceAll(dir, "$", "$$"))
 	}
 	p.add(Library, p.fixed["headers"], "The headers alone.",
-		Attr{"hdrs", hdrs}, Attr{"defines", words(p.Package.Defines)}, Attr{"includes", includes}, Attr{"target_compatible_with", p.compatible})
+		Attr{"hdrs", hdrs}, Attr{"defines", words(p.Package.Defines)},
+		// Without it, rules_cc on Bazel 9 passes includes with -I, and the warnings in a library's headers become the consumer's.
+		Attr{"features", []string{"system_include_paths"}}, Attr{"includes", includes}, Attr{"target_compatible_with", p.compatible})
 }
 
 // How a library is imported; the value is the end of the target's name.

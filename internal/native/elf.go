@@ -21,6 +21,7 @@ type elfFile struct {
 	typ   elf.Type
 	mach  elf.Machine
 	osabi elf.OSABI
+	flags uint32
 
 	phoff, shoff         uint64
 	phentsize, shentsize uint64
@@ -73,6 +74,7 @@ func openELF(r io.ReaderAt, size int64) (*elfFile, error) {
 	}
 	f.typ = elf.Type(f.order.Uint16(h[16:]))
 	f.mach = elf.Machine(f.order.Uint16(h[18:]))
+	f.flags = f.order.Uint32(h[f.sized(36, 48):])
 	f.phoff = f.word(h[f.sized(28, 32):])
 	f.shoff = f.word(h[f.sized(32, 40):])
 	counts := h[f.sized(42, 54):]
@@ -283,6 +285,22 @@ func (f *elfFile) machine() Machine {
 	return Machine{OS: osNames[f.osabi], Arch: name}
 }
 
+// armABI tells how floating-point arguments are passed on 32-bit Arm, which linkers note in libraries of the fifth EABI
+// ("ELF for the Arm Architecture", 5.2.1).
+func (f *elfFile) armABI() string {
+	const version, version5, soft, hard = 0xff000000, 0x05000000, 0x200, 0x400
+	if f.mach != elf.EM_ARM || f.flags&version != version5 {
+		return ""
+	}
+	switch f.flags & (soft | hard) {
+	case soft:
+		return "eabi"
+	case hard:
+		return "eabihf"
+	}
+	return ""
+}
+
 // dynamic is what ld.so sees of a file: its segments and the dynamic table. Section headers are not consulted, for
 // ld.so does not either, and sstrip takes them away.
 type dynamic struct {
@@ -385,7 +403,7 @@ func readELFShared(r io.ReaderAt, size int64) (*Shared, error) {
 	if d.executable() {
 		return nil, notA("a shared library", r, size)
 	}
-	s := &Shared{Machine: f.machine(), Floors: map[string]string{}}
+	s := &Shared{Machine: f.machine(), ABI: f.armABI(), Floors: map[string]string{}}
 	if s.SONAME, err = d.name(elf.DT_SONAME); err != nil {
 		return nil, err
 	}

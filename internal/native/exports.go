@@ -1,10 +1,10 @@
 package native
 
 import (
+	"bufio"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"io"
 	"slices"
 )
 
@@ -27,10 +27,12 @@ func hashExports(list []export) (int, string) {
 		return 0, ""
 	}
 	h := sha256.New()
+	w := bufio.NewWriter(h)
 	for _, e := range list {
-		io.WriteString(h, e.name)
-		io.WriteString(h, e.version)
-		io.WriteString(h, "\n")
+		w.WriteString(e.name)
+		w.WriteString(e.version)
+		w.WriteByte('\n')
 	}
+	w.Flush() // a hash does not fail
 	return len(list), hex.EncodeToString(h.Sum(nil))
 }

@@ -47,6 +47,9 @@ type Shared struct {
 	// Windows it is "msvc" or "gnu" (MinGW) by the run-time DLLs that it imports, else by the mark of the linker that
 	// made it. "" when it cannot be told (also on Android), and for macOS, which has one.
 	Libc string
+	// ABI tells the two calling conventions of 32-bit Arm apart, as triples spell them: "eabihf" passes floating-point
+	// numbers in registers for such, "eabi" does not. "" for other processors, and where the file does not say.
+	ABI string
 	// SONAME is the name it gives itself: DT_SONAME, the install name of a dylib (LC_ID_DYLIB), the name in a DLL's
 	// table of exports. "" for none.
 	SONAME string

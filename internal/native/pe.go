@@ -100,6 +100,10 @@ func (f *peFile) at(rva uint32) ([]byte, error) {
 			size = min(size, s.virtual)
 		}
 		if rva < s.rva || rva-s.rva >= size {
+			// Charged too: a file may have 65,535 sections, and an address for every four bytes.
+			if err := f.charge(1); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		if s.body == nil {

@@ -203,6 +203,54 @@ func TestReadDLLRefuses(t *testing.T) {
 	}
 }
 
+// dllOf assembles a 64-bit DLL whose last section, at address 0x10000, is body, and begins with the directory of exports.
+func dllOf(sections int, body []byte) []byte {
+	b := make([]byte, 64)
+	copy(b, "MZ")
+	le.PutUint32(b[60:], 64)
+	b = append(b, "PE\x00\x00"...)
+	b = le.AppendUint16(b, 0x8664)
+	b = le.AppendUint16(b, uint16(sections))
+	b = append(b, machoWords(0, 0, 0)...)
+	b = le.AppendUint16(b, 112+8)
+	b = le.AppendUint16(b, peDLL)
+	optional := make([]byte, 112+8)
+	le.PutUint16(optional, 0x20b)
+	le.PutUint32(optional[112:], 0x10000)
+	b = append(b, optional...)
+	for range sections - 1 {
+		b = append(b, make([]byte, sectionHeader)...)
+	}
+	header := make([]byte, sectionHeader)
+	for i, v := range []int{len(body), 0x10000, len(body), len(b) + sectionHeader} {
+		le.PutUint32(header[8+4*i:], uint32(v))
+	}
+	return append(append(b, header...), body...)
+}
+
+// A name for every four bytes, to be found among as many sections as there can be.
+func TestReadDLLIsBounded(t *testing.T) {
+	const names = 100000
+	const base, ordinals, text = 0x10000, 40 + 4*names, 40 + 6*names
+	body := machoWords(0, 0, 0, 0, 0, 0, names, 0, base+40, base+ordinals)
+	for range names {
+		body = append(body, machoWords(base+text)...)
+	}
+	body = append(append(body, make([]byte, 2*names)...), "x\x00"...)
+	for _, c := range []struct {
+		sections int
+		want     string // of an error
+	}{{1, ""}, {0xffff, "overlap"}} {
+		data := dllOf(c.sections, body)
+		bounded(t, len(data), func() {
+			s, err := ReadShared(bytes.NewReader(data), int64(len(data)))
+			if c.want == "" && (err != nil || s.Exports != 1 || s.ExportsHash != hashOf("x")) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%d sections: got %+v, %v", c.sections, s, err)
+			}
+		})
+	}
+}
+
 func TestRuntimeOf(t *testing.T) {
 	for _, c := range []struct {
 		imports  string

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -64,11 +65,14 @@ func TestBlobFaults(t *testing.T) {
 		{name: "A5 closed before header", first: registrytest.Raw("")},
 		{name: "A5 not HTTP", first: registrytest.Raw("220 smtp.example ESMTP\r\n")},
 		{name: "A6 slow header", first: registrytest.Stall(-1)},
+		{name: "A6 header by and by", first: registrytest.RawTrickle("HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 100), 10*time.Millisecond)},
 		{name: "A6 stalled body", first: registrytest.Stall(64 * kib)},
 		{name: "A6 trickling body", first: registrytest.Trickle(5 * time.Millisecond)},
 		{name: "A7 503", first: registrytest.Busy(503, ""), second: registrytest.Busy(500, "")},
 		{name: "A7 429", first: registrytest.Busy(429, "0"), second: registrytest.Busy(429, "garbage")},
 		{name: "A9 page of another length", first: registrytest.HTML(), kind: diagnostic.Unreachable, words: "answered with text/html instead of a blob"},
+		{name: "A9 nothing", first: registrytest.Answer(200, "Content-Length", "0", ""), kind: diagnostic.Corrupt, words: "sends 0 bytes"},
+		{name: "A9 error with 200", first: registrytest.Answer(200, "Content-Type", "application/json", `{"errors":[{"code":"DENIED"}]}`), kind: diagnostic.Corrupt, words: "instead of 262144"},
 		{name: "A10 labelled as gzip", first: header("Content-Encoding", "gzip").Then(cut(64 * kib))},
 		{name: "A10 other bytes labelled as gzip", first: header("Content-Encoding", "gzip").Then(registrytest.Flip(0)), kind: diagnostic.Corrupt, words: "other bytes"},
 		{name: "A11 wrong byte", first: registrytest.Flip(200 * kib), kind: diagnostic.Corrupt, words: "sent other bytes"},
@@ -96,6 +100,22 @@ func TestBlobFaults(t *testing.T) {
 				t.Errorf("%d bytes, equal %v, error %v; requests %v", len(got), bytes.Equal(got, want), err, s.Requests(blobs))
 			}
 		})
+	}
+}
+
+// TestBlobA1_CutAtEvery64KiB breaks the first connection at each place, and the second at the next.
+func TestBlobA1_CutAtEvery64KiB(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	ref, desc, want := pushed(t, s, 1024*kib)
+	c := newClient(t)
+	for at := int64(0); at <= 1024*kib; at += 64 * kib {
+		s.Clear()
+		s.Inject(registrytest.Fault{Path: blobs, Times: 1, Act: registrytest.Cut(at)})
+		s.Inject(registrytest.Fault{Path: blobs, Times: 1, Act: registrytest.Cut(64 * kib)})
+		if got, err := read(t.Context(), c, ref, desc); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("at %d: %d bytes, %v", at, len(got), err)
+		}
 	}
 }
 
@@ -227,6 +247,25 @@ func TestRedirects(t *testing.T) {
 		}
 		if log := s.Requests(blobs); len(log) != 1 || log[0].Header.Get("Authorization") == "" {
 			t.Errorf("the registry itself got %+v", log)
+		}
+		for _, r := range other.Requests("") {
+			if r.Header.Get("Authorization") != "" || r.Header.Get("Cookie") != "" {
+				t.Errorf("%s %s came with %v", r.Method, r.Path, r.Header)
+			}
+		}
+	})
+	t.Run("A8 another host gets no credentials", func(t *testing.T) {
+		t.Parallel()
+		s, other := newServer(t), newServer(t)
+		ref, desc, want := pushed(t, s, kib)
+		pushed(t, other, kib)
+		s.RequireBasic(user, password)
+		s.Inject(registrytest.Fault{Path: blobs, Act: registrytest.Redirect(func(r *http.Request) string {
+			return strings.Replace(other.URL, "127.0.0.1", "localhost", 1) + r.URL.RequestURI()
+		})})
+		got, err := read(t.Context(), newClient(t, login), ref, desc)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("%d bytes, %v", len(got), err)
 		}
 		for _, r := range other.Requests("") {
 			if r.Header.Get("Authorization") != "" || r.Header.Get("Cookie") != "" {
@@ -399,20 +438,44 @@ func TestBlobDescriptors(t *testing.T) {
 	s := newServer(t)
 	ref, desc, _ := pushed(t, s, kib)
 	c := newClient(t)
-	negative, sha512 := desc, desc
+	hash := func(algorithm, hex string) v1.Descriptor {
+		d := desc
+		d.Digest = v1.Hash{Algorithm: algorithm, Hex: hex}
+		return d
+	}
+	negative := desc
 	negative.Size = -1
-	sha512.Digest = v1.Hash{Algorithm: "sha512", Hex: strings.Repeat("0", 128)}
-	_, err := c.Blob(t.Context(), ref.Repository, negative)
-	wantError(t, err, diagnostic.Corrupt, "-1 bytes")
-	_, err = c.Blob(t.Context(), ref.Repository, sha512)
-	wantError(t, err, diagnostic.Unsupported, "sha512")
+	for name, d := range map[string]struct {
+		desc v1.Descriptor
+		kind diagnostic.Kind
+		word string
+	}{
+		"C7 negative size":      {negative, diagnostic.Corrupt, "-1 bytes"},
+		"C11 sha512":            {hash("sha512", strings.Repeat("0", 128)), diagnostic.Unsupported, "sha512"},
+		"C11 unknown algorithm": {hash("md5", strings.Repeat("0", 32)), diagnostic.Unsupported, "md5"},
+		"C11 upper-case hex":    {hash("sha256", strings.ToUpper(desc.Digest.Hex)), diagnostic.Unsupported, "lower case"},
+		"C11 short":             {hash("sha256", desc.Digest.Hex[:63]), diagnostic.Unsupported, "63 hex digits"},
+		"C11 path":              {hash("sha256", "../../"+desc.Digest.Hex[:58]), diagnostic.Unsupported, "hex digits"},
+		"C11 none":              {hash("", ""), diagnostic.Unsupported, "digest"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := c.Blob(t.Context(), ref.Repository, d.desc)
+			wantError(t, err, d.kind, d.word)
+		})
+	}
 	if n := len(s.Requests("")); n != 0 {
 		t.Errorf("%d requests", n)
 	}
+	t.Run("C7 more bytes than there are", func(t *testing.T) {
+		long := desc
+		long.Size = math.MaxInt64
+		_, err := read(t.Context(), c, ref, long)
+		wantError(t, err, diagnostic.Corrupt, "sends 1024 bytes instead of 9223372036854775807")
+	})
 	// The size is a promise as well: bytes beyond it are never given out.
 	short := desc
 	short.Size--
-	_, err = read(t.Context(), c, ref, short)
+	_, err := read(t.Context(), c, ref, short)
 	wantError(t, err, diagnostic.Corrupt, "instead of 1023")
 }
 
@@ -423,5 +486,19 @@ func TestEmptyBlob(t *testing.T) {
 	got, err := read(t.Context(), newClient(t), ref, desc)
 	if err != nil || len(got) != 0 {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// A descriptor's urls are another's word for where the bytes are. They are not asked, even where the registry has no such blob.
+func TestBlobC10_ForeignURLs(t *testing.T) {
+	t.Parallel()
+	s, foreign := newServer(t), newServer(t)
+	ref, _, _ := pushed(t, s, kib)
+	_, desc, _ := pushed(t, foreign, 2*kib)
+	desc.URLs = []string{foreign.URL + "/v2/acme/zlib/blobs/" + desc.Digest.String()}
+	_, err := read(t.Context(), newClient(t), ref, desc)
+	wantError(t, err, diagnostic.NotFound, desc.Digest.String())
+	if n := len(foreign.Requests("")); n != 0 {
+		t.Errorf("the other server got %d requests", n)
 	}
 }

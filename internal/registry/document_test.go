@@ -96,14 +96,20 @@ func TestDocumentFaults(t *testing.T) {
 		{name: "header of another algorithm", act: digestHeader("sha512:00")},
 		{name: "header is nonsense", act: digestHeader("unknown")},
 		{name: "C2 type contradicts document", act: registrytest.Header(func(h http.Header) { h.Set("Content-Type", index) }), kind: diagnostic.Refused, words: "calls itself"},
+		{name: "C2 an index for a pinned manifest", act: answer(index, `{"schemaVersion":2,"manifests":[]}`), pinned: true, kind: diagnostic.Corrupt, words: "other content"},
+		{name: "C2 an index that says it is a manifest", act: answer(manifest, `{"schemaVersion":2,"mediaType":"`+index+`","manifests":[]}`), kind: diagnostic.Refused, words: "calls itself"},
 		{name: "C3 both at once", act: answer(manifest, `{"schemaVersion":2,"layers":[],"manifests":[]}`), kind: diagnostic.Refused, words: "at once"},
 		{name: "C3 index with config", act: answer(index, `{"schemaVersion":2,"config":{},"manifests":[]}`), kind: diagnostic.Refused, words: "at once"},
 		{name: "C4 schema 1", act: answer("application/vnd.docker.distribution.manifest.v1+prettyjws", `{"schemaVersion":1}`), kind: diagnostic.Unsupported, words: "v1+prettyjws"},
+		{name: "C4 Docker's for OCI's", act: answer(string(types.DockerManifestSchema2), `{"schemaVersion":2,"mediaType":"`+manifest+`"}`), kind: diagnostic.Refused, words: "calls itself"},
+		{name: "C4 a layer's", act: answer("application/vnd.oci.image.layer.v1.tar", `{"schemaVersion":2}`), kind: diagnostic.Unsupported, words: "layer.v1.tar"},
+		{name: "C4 another spelling", act: answer("Application/VND.oci.image.manifest.v1+JSON", `{"schemaVersion":2,"mediaType":"`+index+`"}`), kind: diagnostic.Refused, words: "calls itself"},
 		{name: "C4 no type anywhere", act: answer("application/json", `{"schemaVersion":2}`), kind: diagnostic.Unsupported, words: "neither"},
 		{name: "static mirror", act: registrytest.Header(func(h http.Header) { h.Set("Content-Type", "application/octet-stream") })},
 		{name: "type with parameters", act: registrytest.Header(func(h http.Header) { h.Set("Content-Type", manifest+"; charset=utf-8") })},
 		{name: "C5 too large", act: answer(manifest, "{}"+strings.Repeat(" ", registry.MaxDocument)), kind: diagnostic.Refused, words: "larger than 4 MiB"},
 		{name: "C5 too large and chunked", act: registrytest.Chunked(registry.MaxDocument), kind: diagnostic.Refused, words: "larger than 4 MiB"},
+		{name: "C7 a million layers", act: answer(manifest, `{"schemaVersion":2,"layers":[{}`+strings.Repeat(",{}", 2_000_000)+`]}`), kind: diagnostic.Refused, words: "larger than 4 MiB"},
 		{name: "B8 404", act: registrytest.Answer(404, "", "", `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`), kind: diagnostic.NotFound, words: "MANIFEST_UNKNOWN"},
 		{name: "B8 401 without challenge", act: registrytest.Answer(401, "", "", ""), kind: diagnostic.Denied, words: "none were found"},
 		{name: "B8 403", act: registrytest.Answer(403, "", "", ""), kind: diagnostic.Denied, words: "docker login"},
@@ -237,5 +243,28 @@ func TestLoopbackNames(t *testing.T) {
 		if _, err := newClient(t).Document(t.Context(), parse(t, fmt.Sprintf("%s:%s/acme/zlib:1", host, port))); err != nil {
 			t.Errorf("%s: %v", host, err)
 		}
+	}
+}
+
+// Who resolves a tag and then pulls what it named gets that, wherever the tag has gone meanwhile.
+func TestDocumentC8_TagMoved(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	ref, _, _ := pushed(t, s, kib)
+	c := newClient(t)
+	desc, err := c.Resolve(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := image(9, kib)
+	if err := c.Push(t.Context(), ref, moved, nil); err != nil {
+		t.Fatal(err)
+	}
+	doc, err := c.Document(t.Context(), ref.WithDigest(desc.Digest))
+	if err != nil || doc.Digest != desc.Digest || doc.Digest == moved.doc.Digest {
+		t.Errorf("%s, %v", doc.Digest, err)
+	}
+	if now, err := c.Resolve(t.Context(), ref); err != nil || now.Digest != moved.doc.Digest {
+		t.Errorf("the tag is at %s, %v", now.Digest, err)
 	}
 }

@@ -115,6 +115,13 @@ type cutError struct{ err error }
 func (e *cutError) Error() string { return "the connection broke: " + plainText(e.err) }
 func (e *cutError) Unwrap() error { return e.err }
 
+// disputedError is a registry's word that what it was sent has another digest than the one that was computed on this side.
+// docker-registry 2.8 says so when several clients put the same thing at once: they write to one file, and read it back.
+type disputedError struct{ err error }
+
+func (e *disputedError) Error() string { return e.err.Error() }
+func (e *disputedError) Unwrap() error { return e.err }
+
 // temporary tells errors that another try may heal. Only what is known to come from the wire qualifies: an error of the
 // local disk, of a refused redirect or of a token server's strange answer would just come again, later.
 func temporary(err error) bool {
@@ -126,6 +133,9 @@ func temporary(err error) bool {
 	}
 	if _, ok := errors.AsType[*sourceError](err); ok {
 		return false
+	}
+	if _, ok := errors.AsType[*disputedError](err); ok {
+		return true
 	}
 	if status, ok := errors.AsType[*statusError](err); ok {
 		return retryable(status.status)
@@ -143,6 +153,9 @@ func temporary(err error) bool {
 		return false
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return false
+	}
+	if isAlert(err) {
 		return false
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {

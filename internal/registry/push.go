@@ -4,13 +4,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -25,8 +27,25 @@ type Source interface {
 	Manifest() Document
 	// Blobs lists the config and the layers; it is empty for an index, whose manifests are pushed before it.
 	Blobs() []v1.Descriptor
-	// OpenBlob opens one of Blobs from its first byte. It may be called again when an upload has to be repeated.
+	// OpenBlob opens one of Blobs from its first byte. It may be called again when an upload has to be repeated, which is cheap
+	// when what it returns is an io.Seeker.
 	OpenBlob(v1.Hash) (io.ReadCloser, error)
+}
+
+// Mounter is a Source whose blobs may be in a repository of some registry already. When that registry is the one pushed to, it
+// is asked to take them from there, without their bytes; what it does not have there, or does not give, is uploaded.
+type Mounter interface {
+	MountFrom() name.Repository
+}
+
+// mountFrom is where blobs of src can be mounted from when they go to repo; the zero value is nowhere.
+func mountFrom(src Source, to name.Repository) name.Repository {
+	if m, ok := src.(Mounter); ok {
+		if from := m.MountFrom(); from.RegistryStr() == to.RegistryStr() && from.RepositoryStr() != to.RepositoryStr() {
+			return from
+		}
+	}
+	return name.Repository{}
 }
 
 const uploadsAtOnce = 4
@@ -53,25 +72,14 @@ func (c *Client) Push(ctx context.Context, ref Reference, src Source, progress f
 }
 
 func (c *Client) push(ctx context.Context, ref Reference, src Source, report *pushProgress) error {
-	var pusher *remote.Pusher
-	var repo name.Repository
-	if err := c.repeat(ctx, func() error {
-		s, err := c.session(ctx, ref.Repository, transport.PushScope)
-		if err != nil {
-			return err
-		}
-		repo = s.repo
-		// The Wrapper keeps go-containerregistry from putting its own retries over the transport, and one step with a predicate
-		// that never agrees turns off those over an upload: they know neither Retry-After nor the context.
-		pusher, err = remote.NewPusher(
-			remote.WithTransport(s.inner),
-			remote.WithRetryBackoff(remote.Backoff{Steps: 1}),
-			remote.WithRetryPredicate(func(error) bool { return false }),
-		)
+	var s *session
+	if err := c.repeat(ctx, func() (err error) {
+		s, err = c.session(ctx, ref.Repository, transport.PushScope)
 		return err
 	}); err != nil {
 		return err
 	}
+	from := mountFrom(src, ref.Repository)
 
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(uploadsAtOnce)
@@ -84,11 +92,8 @@ func (c *Client) push(ctx context.Context, ref Reference, src Source, report *pu
 		seen[desc.Digest] = true
 		group.Go(func() error {
 			blob := &sourceBlob{desc: desc, open: src.OpenBlob, sent: func(n int64) { report.set(i, n) }}
-			layer, err := partial.CompressedToLayer(blob)
-			if err != nil {
-				return err
-			}
-			if err := c.repeat(groupCtx, func() error { return blob.blame(pusher.Upload(groupCtx, repo, layer)) }); err != nil {
+			u := &upload{client: c, session: s, blob: blob, from: from}
+			if err := u.run(groupCtx); err != nil {
 				return diagnostic.Wrap(c.explain("", ref.Repository, err), "blob %s", desc.Digest)
 			}
 			report.set(i, desc.Size)
@@ -99,12 +104,29 @@ func (c *Client) push(ctx context.Context, ref Reference, src Source, report *pu
 		return err
 	}
 
-	doc := src.Manifest()
-	var target name.Reference = repo.Digest(doc.Digest.String())
-	if ref.Tag != "" {
-		target = repo.Tag(ref.Tag)
+	// The manifest is go-containerregistry's to put, with its list of referrers where the registry keeps none. The Wrapper keeps
+	// it from putting its own retries over the transport, and one step with a predicate that never agrees turns off the rest: they
+	// know neither Retry-After nor the context.
+	pusher, err := remote.NewPusher(
+		remote.WithTransport(s.inner),
+		remote.WithRetryBackoff(remote.Backoff{Steps: 1}),
+		remote.WithRetryPredicate(func(error) bool { return false }),
+	)
+	if err != nil {
+		return err
 	}
-	if err := c.repeat(ctx, func() error { return pusher.Push(ctx, target, rawManifest{doc}) }); err != nil {
+	doc := src.Manifest()
+	var target name.Reference = s.repo.Digest(doc.Digest.String())
+	if ref.Tag != "" {
+		target = s.repo.Tag(ref.Tag)
+	}
+	if err := c.repeat(ctx, func() error {
+		err := pusher.Push(ctx, target, rawManifest{doc})
+		if answer, ok := errors.AsType[*transport.Error](err); ok && slices.ContainsFunc(answer.Errors, func(d transport.Diagnostic) bool { return d.Code == transport.DigestInvalidErrorCode }) {
+			return &disputedError{err} // Push has hashed it
+		}
+		return err
+	}); err != nil {
 		return err
 	}
 	report.set(len(report.done)-1, int64(len(doc.Bytes)))
@@ -133,29 +155,34 @@ func (m rawManifest) MediaType() (types.MediaType, error) {
 	return types.MediaType(m.doc.MediaType), nil
 }
 
-// sourceBlob is a blob for go-containerregistry (partial.CompressedLayer).
+// sourceBlob is a blob of a Source, which tells errors of reading it from those of the network.
 type sourceBlob struct {
 	desc v1.Descriptor
 	open func(v1.Hash) (io.ReadCloser, error)
-	sent func(n int64) // bytes of the present try
+	sent func(n int64) // position in the blob
 
 	mu     sync.Mutex
 	failed error // of the source
 }
 
-func (b *sourceBlob) Digest() (v1.Hash, error) { return b.desc.Digest, nil }
-func (b *sourceBlob) Size() (int64, error)     { return b.desc.Size, nil }
-
-// MediaType hides the real one: for media types it takes for undistributable, go-containerregistry uploads nothing.
-func (b *sourceBlob) MediaType() (types.MediaType, error) { return types.OCIUncompressedLayer, nil }
-
-func (b *sourceBlob) Compressed() (io.ReadCloser, error) {
+// openAt opens the blob at an offset. A source that cannot seek is read over.
+func (b *sourceBlob) openAt(offset int64) (io.ReadCloser, error) {
 	r, err := b.open(b.desc.Digest)
+	if err == nil && offset > 0 {
+		if seeker, ok := r.(io.Seeker); ok {
+			_, err = seeker.Seek(offset, io.SeekStart)
+		} else {
+			_, err = io.CopyN(io.Discard, r, offset)
+		}
+		if err != nil {
+			r.Close()
+		}
+	}
 	if err != nil {
 		b.fail(err)
 		return nil, err
 	}
-	return &sourceReader{ReadCloser: r, blob: b}, nil
+	return &sourceReader{ReadCloser: r, blob: b, n: offset}, nil
 }
 
 func (b *sourceBlob) fail(err error) {
@@ -176,8 +203,9 @@ func (b *sourceBlob) blame(err error) error {
 
 type sourceReader struct {
 	io.ReadCloser
-	blob *sourceBlob
-	n    int64
+	blob   *sourceBlob
+	n      int64 // position in the blob
+	closed atomic.Bool
 }
 
 func (r *sourceReader) Read(p []byte) (int, error) {
@@ -188,10 +216,16 @@ func (r *sourceReader) Read(p []byte) (int, error) {
 	case err == io.EOF && r.n != r.blob.desc.Size, r.n > r.blob.desc.Size:
 		err = fmt.Errorf("it has not the %d bytes that its manifest says", r.blob.desc.Size)
 		r.blob.fail(err)
-	case err != nil && err != io.EOF:
+	case err != nil && err != io.EOF && !r.closed.Load():
 		r.blob.fail(err)
 	}
 	return n, err
+}
+
+// Close may come from net/http while it still reads, when a connection breaks; what Read then says is not the source's.
+func (r *sourceReader) Close() error {
+	r.closed.Store(true)
+	return r.ReadCloser.Close()
 }
 
 // pushProgress adds up what several uploads report.

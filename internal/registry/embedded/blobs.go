@@ -3,14 +3,17 @@ package embedded
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,7 +21,8 @@ import (
 
 // upload is one upload session. Its file grows with each request; the digest is taken once, when it is committed.
 type upload struct {
-	path string
+	path       string
+	repository string // it is nobody's else
 
 	mu   sync.Mutex // one request at a time appends
 	size int64
@@ -26,7 +30,26 @@ type upload struct {
 }
 
 func (s *server) blobPath(digest string) string {
-	return filepath.Join(s.blobs, strings.TrimPrefix(digest, "sha256:"))
+	algorithm, hex, _ := strings.Cut(digest, ":")
+	return filepath.Join(s.blobs, algorithm, hex)
+}
+
+func hexOf(digest string) string {
+	_, hex, _ := strings.Cut(digest, ":")
+	return hex
+}
+
+func newHash(algorithm string) hash.Hash {
+	if algorithm == "sha512" {
+		return sha512.New()
+	}
+	return sha256.New()
+}
+
+func digestOf(algorithm string, b []byte) string {
+	h := newHash(algorithm)
+	h.Write(b)
+	return algorithm + ":" + hex.EncodeToString(h.Sum(nil))
 }
 
 func (s *server) blobExists(digest string) bool {
@@ -80,7 +103,7 @@ func (s *server) serveUpload(w http.ResponseWriter, r *http.Request, repository,
 			s.created(w, repository, mount)
 			return
 		}
-		u, id, err := s.newUpload()
+		u, id, err := s.newUpload(repository)
 		if err != nil {
 			s.fail(w, r, err)
 			return
@@ -95,7 +118,7 @@ func (s *server) serveUpload(w http.ResponseWriter, r *http.Request, repository,
 	s.mu.Lock()
 	u := s.sessions[id]
 	s.mu.Unlock()
-	if u == nil {
+	if u == nil || u.repository != repository {
 		refuse(w, http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "no such upload; a restart forgets them")
 		return
 	}
@@ -124,9 +147,9 @@ func (s *server) serveUpload(w http.ResponseWriter, r *http.Request, repository,
 	}
 }
 
-func (s *server) newUpload() (*upload, string, error) {
+func (s *server) newUpload(repository string) (*upload, string, error) {
 	id := rand.Text()
-	u := &upload{path: filepath.Join(s.uploads, id)}
+	u := &upload{path: filepath.Join(s.uploads, id), repository: repository}
 	f, err := os.OpenFile(u.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
 	if err != nil {
 		return nil, "", err
@@ -159,14 +182,24 @@ func (s *server) append(w http.ResponseWriter, r *http.Request, repository, id s
 		refuse(w, http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "the upload has ended")
 		return
 	}
+	if contentType := r.Header.Get("Content-Type"); contentType != "" && contentType != "application/octet-stream" && r.ContentLength != 0 {
+		refuse(w, http.StatusUnsupportedMediaType, "BLOB_UPLOAD_INVALID", "a blob's content is application/octet-stream")
+		return
+	}
+	length := r.ContentLength // -1 when the request does not say
 	if span := r.Header.Get("Content-Range"); span != "" {
-		var first, last int64
-		if _, err := fmt.Sscanf(span, "%d-%d", &first, &last); err != nil || first != u.size {
+		first, last, ok := parseSpan(span)
+		if !ok || length >= 0 && last-first+1 != length {
+			refuse(w, http.StatusBadRequest, "SIZE_INVALID", "the Content-Range is not <first>-<last> of the content")
+			return
+		}
+		if first != u.size {
 			w.Header().Set("Location", uploadLocation(repository, id))
 			w.Header().Set("Range", uploadRange(u.size))
 			refuse(w, http.StatusRequestedRangeNotSatisfiable, "BLOB_UPLOAD_INVALID", "the chunk does not follow the one before it")
 			return
 		}
+		length = last - first + 1
 	}
 	f, err := os.OpenFile(u.path, os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
@@ -174,10 +207,20 @@ func (s *server) append(w http.ResponseWriter, r *http.Request, repository, id s
 		return
 	}
 	defer f.Close()
+	before := u.size
 	n, err := io.Copy(f, r.Body)
 	u.size += n
-	if err != nil { // a client that went away, or a full disk
+	if err != nil { // a client that went away, or a full disk; what came is kept, and a client that asks continues after it
 		s.fail(w, r, err)
+		return
+	}
+	if length >= 0 && n != length {
+		if err := f.Truncate(before); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		u.size = before
+		refuse(w, http.StatusBadRequest, "SIZE_INVALID", "the content is not as long as its Content-Range")
 		return
 	}
 	if digest == "" {
@@ -185,13 +228,14 @@ func (s *server) append(w http.ResponseWriter, r *http.Request, repository, id s
 		return
 	}
 	defer s.forget(id, u)
-	hash := sha256.New()
+	algorithm, _, _ := strings.Cut(digest, ":")
+	hash := newHash(algorithm)
 	_, err = f.Seek(0, io.SeekStart)
 	if err == nil {
 		_, err = io.Copy(hash, f)
 	}
 	if err == nil {
-		if "sha256:"+hex.EncodeToString(hash.Sum(nil)) != digest {
+		if hex.EncodeToString(hash.Sum(nil)) != hexOf(digest) {
 			refuse(w, http.StatusBadRequest, "DIGEST_INVALID", "the content has another digest")
 			return
 		}
@@ -229,3 +273,11 @@ func uploadLocation(repository, id string) string {
 
 // uploadRange is "0-<last byte>"; for an empty upload the specification's own example is 0-0.
 func uploadRange(size int64) string { return fmt.Sprintf("0-%d", max(size-1, 0)) }
+
+// parseSpan reads the Content-Range of a chunk, which has neither a unit nor a total ("Pushing a blob in chunks").
+func parseSpan(s string) (first, last int64, ok bool) {
+	firstText, lastText, found := strings.Cut(s, "-")
+	f, err1 := strconv.ParseUint(firstText, 10, 62)
+	l, err2 := strconv.ParseUint(lastText, 10, 62)
+	return int64(f), int64(l), found && err1 == nil && err2 == nil && f <= l
+}

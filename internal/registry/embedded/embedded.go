@@ -5,13 +5,16 @@
 // only under the digest of its bytes, and a manifest only when the blobs it names are there. Nothing a client sends becomes a
 // path before it matches the distribution specification's grammar of names, tags and digests.
 //
-// Manifests, tags and referrers are answered by go-containerregistry's registry, which keeps them in memory; this package
-// persists them and replays them into it at start. Blobs are its own: go-containerregistry's handler holds whole uploads in memory,
-// one at a time, and reads no open-ended range, which is what a client that resumes asks for.
+// Manifests and tags are files; what lists and HEAD tell of them is also in memory, read at start. Blobs, manifests and tags are
+// the specification's, with sha256 and sha512. What a careful registry may refuse is refused: a manifest that names something
+// that is not here, whose Content-Type contradicts it, or that is manifest and index at once.
+//
+// Blobs are shared by all repositories, so whoever may read one repository may read every blob, a mount costs nothing, and a
+// blob deleted in one repository is deleted in all.
 //
 // One process serves a folder at a time. There is no authentication: bind it to this machine or put a proxy before it.
 //
-//	blobs/sha256/<hex>
+//	blobs/<algorithm>/<hex>
 //	manifests/<repository>/_digests/<hex>.json   {"mediaType", "manifest" (base64)}
 //	manifests/<repository>/_tags/<tag>.json      {"tag", "digest"}
 //	uploads/                                     unfinished ones; emptied at start
@@ -22,7 +25,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"log"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -30,8 +32,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-
-	"github.com/google/go-containerregistry/pkg/registry"
 )
 
 // New returns a handler that serves the registry in dir, which is created if it is missing. logf gets one line a request and
@@ -42,14 +42,11 @@ func New(dir string, logf func(format string, args ...any)) (http.Handler, error
 	}
 	s := &server{
 		logf:      logf,
-		blobs:     filepath.Join(dir, "blobs", "sha256"),
+		blobs:     filepath.Join(dir, "blobs"),
 		uploads:   filepath.Join(dir, "uploads"),
 		manifests: filepath.Join(dir, "manifests"),
+		catalog:   catalog{repositories: map[string]*repository{}},
 		sessions:  map[string]*upload{},
-		inner: registry.New(
-			registry.WithReferrersSupport(true),
-			registry.Logger(log.New(io.Discard, "", 0)),
-		),
 	}
 	// What an earlier process left there belongs to sessions that nobody can continue.
 	if err := os.RemoveAll(s.uploads); err != nil {
@@ -60,7 +57,7 @@ func New(dir string, logf func(format string, args ...any)) (http.Handler, error
 			return nil, err
 		}
 	}
-	if err := s.replay(); err != nil {
+	if err := s.load(); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -71,9 +68,9 @@ type server struct {
 	blobs     string
 	uploads   string
 	manifests string
-	inner     http.Handler
 
 	writing sync.Mutex // makes a manifest's change in memory and on disk one step
+	catalog catalog
 
 	mu       sync.Mutex
 	sessions map[string]*upload // by id
@@ -82,7 +79,7 @@ type server struct {
 var (
 	repositoryPattern = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
 	tagPattern        = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-	digestPattern     = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	digestPattern     = regexp.MustCompile(`^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$`)
 )
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -112,22 +109,35 @@ func (s *server) route(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if repository, reference, ok := cutLast(path, "/manifests/"); ok {
-		if !checkRepository(w, repository) {
-			return
+		if checkRepository(w, repository) {
+			s.serveManifest(w, r, repository, reference)
 		}
-		if !tagPattern.MatchString(reference) && !checkDigest(w, reference) {
-			return
-		}
-		switch r.Method {
-		case http.MethodPut:
-			s.putManifest(w, r, repository, reference)
-			return
-		case http.MethodDelete:
-			s.deleteManifest(w, r, repository, reference)
-			return
-		}
+		return
 	}
-	s.inner.ServeHTTP(w, r)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED", "this is only read")
+		return
+	}
+	if repository, digest, ok := cutLast(path, "/referrers/"); ok {
+		if checkRepository(w, repository) && checkDigest(w, digest) {
+			s.serveReferrers(w, r, repository, digest)
+		}
+		return
+	}
+	if repository, ok := strings.CutSuffix(path, "/tags/list"); ok {
+		if checkRepository(w, repository) {
+			s.serveTags(w, r, repository)
+		}
+		return
+	}
+	switch path {
+	case "", "/v2":
+		answer(w, "application/json", struct{}{})
+	case "_catalog":
+		s.serveCatalog(w, r)
+	default:
+		refuse(w, http.StatusNotFound, "UNSUPPORTED", "there is nothing at this path")
+	}
 }
 
 func cutLast(s, separator string) (before, after string, found bool) {
@@ -149,7 +159,7 @@ func checkDigest(w http.ResponseWriter, digest string) bool {
 	if digestPattern.MatchString(digest) {
 		return true
 	}
-	refuse(w, http.StatusBadRequest, "DIGEST_INVALID", "not a sha256 digest")
+	refuse(w, http.StatusBadRequest, "DIGEST_INVALID", "not a sha256 or sha512 digest")
 	return false
 }
 

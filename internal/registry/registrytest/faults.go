@@ -2,8 +2,10 @@ package registrytest
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -84,6 +86,57 @@ func Reset(n int64) Act {
 			reset()
 		}
 		after(w, r, next, n, reset)
+	}
+}
+
+// CutUpload lets the registry have n bytes of the request's body, then closes the connection without an answer.
+func CutUpload(n int64) Act {
+	return func(_ http.ResponseWriter, r *http.Request, next http.Handler) {
+		body := io.MultiReader(io.LimitReader(r.Body, n), brokenReader{})
+		r = r.Clone(r.Context())
+		r.Body = io.NopCloser(body)
+		next.ServeHTTP(&unsent{header: http.Header{}}, r)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// Unanswered lets the registry do what it was asked and closes the connection without its answer.
+func Unanswered() Act {
+	return func(_ http.ResponseWriter, r *http.Request, next http.Handler) {
+		next.ServeHTTP(&unsent{header: http.Header{}}, r)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// unsent is an answer that nobody gets.
+type unsent struct{ header http.Header }
+
+func (u *unsent) Header() http.Header         { return u.header }
+func (u *unsent) WriteHeader(int)             {}
+func (u *unsent) Write(p []byte) (int, error) { return len(p), nil }
+
+// Query changes the request's parameters, for a registry that does not know them (delete "artifactType": it does not filter;
+// delete "mount": it does not mount) or has its own idea of them (set "n": its pages are short).
+func Query(change func(url.Values)) Act {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		query := r.URL.Query()
+		change(query)
+		r = r.Clone(r.Context())
+		r.URL.RawQuery = query.Encode()
+		next.ServeHTTP(w, r)
+	}
+}
+
+// Asked changes the request's header before the registry sees it.
+func Asked(change func(http.Header)) Act {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		r = r.Clone(r.Context())
+		change(r.Header)
+		next.ServeHTTP(w, r)
 	}
 }
 
@@ -239,13 +292,7 @@ func RedirectTo(other *Server) Act {
 }
 
 // NoRange answers as if the request had asked for everything.
-func NoRange() Act {
-	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		r = r.Clone(r.Context())
-		r.Header.Del("Range")
-		next.ServeHTTP(w, r)
-	}
-}
+func NoRange() Act { return Asked(func(h http.Header) { h.Del("Range") }) }
 
 // Header changes the answer's header before it goes out.
 func Header(change func(http.Header)) Act {
@@ -265,6 +312,24 @@ func Raw(answer string) Act {
 		}
 		_, _ = conn.Write([]byte(answer))
 		conn.Close()
+	}
+}
+
+// RawTrickle writes exactly these bytes, one every pause, until the client leaves, and then nothing until it does.
+func RawTrickle(answer string, pause time.Duration) Act {
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(fmt.Sprintf("registrytest: %v", err))
+		}
+		defer conn.Close()
+		for i := range answer {
+			if _, err := conn.Write([]byte{answer[i]}); err != nil {
+				return
+			}
+			time.Sleep(pause)
+		}
+		_, _ = io.Copy(io.Discard, conn)
 	}
 }
 

@@ -1,14 +1,21 @@
-// Package registrytest serves a real registry (internal/registry/embedded) on loopback for tests and lets them break it: every
-// request is logged, and faults are put on paths for as many requests as wanted. The faults are of the wire; what is stored
-// is right, so that a test can also see the client recover.
+// Package registrytest serves a real registry (internal/registry/embedded, or one that runs elsewhere) on loopback for tests and
+// lets them break it: every request is logged, and faults are put on paths for as many requests as wanted. The faults are of the
+// wire; what is stored is right, so that a test can also see the client recover. Without faults it is a strict registry, which
+// the OCI conformance suite has judged (internal/registry/interop).
 package registrytest
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync"
@@ -30,12 +37,17 @@ type Server struct {
 	faults []*armed
 	log    []Request
 	auth   *auth
+
+	withoutReferrers bool
+	separate         map[string]bool // repository@digest that the repository has; nil is all
 }
 
 // Request is one logged request.
 type Request struct {
 	Method string
 	Path   string
+	Proto  string // such as HTTP/1.1
+	Query  string
 	Range  string      // the Range header
 	Header http.Header // all of them
 	Status int         // 0 when the connection was cut before any
@@ -43,19 +55,54 @@ type Request struct {
 }
 
 // New serves the registry stored in dir over plain HTTP. Like httptest.NewServer it panics if it cannot.
-func New(dir string) *Server { return serve(dir, httptest.NewServer) }
+func New(dir string) *Server { return serve(stored(dir), (*httptest.Server).Start) }
 
 // NewTLS serves over HTTPS with a certificate of its own authority; see CertPool.
-func NewTLS(dir string) *Server { return serve(dir, httptest.NewTLSServer) }
+func NewTLS(dir string) *Server { return serve(stored(dir), (*httptest.Server).StartTLS) }
 
-func serve(dir string, start func(http.Handler) *httptest.Server) *Server {
+// NewTLSWith serves over HTTPS, and HTTP/2 for who wants it, with a configuration of the test's.
+func NewTLSWith(dir string, config *tls.Config) *Server {
+	return serve(stored(dir), func(s *httptest.Server) {
+		s.TLS = config
+		s.EnableHTTP2 = true
+		s.StartTLS()
+	})
+}
+
+// NewMutualTLS serves over HTTPS to clients alone that have a certificate of one of these authorities.
+func NewMutualTLS(dir string, clients *x509.CertPool) *Server {
+	return serve(stored(dir), func(s *httptest.Server) {
+		s.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}
+		s.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are what is tested
+		s.StartTLS()
+	})
+}
+
+// NewFront stands before a registry that runs at an address, host:port, and speaks plain HTTP.
+func NewFront(address string) *Server {
+	return serve(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: address})
+			r.Out.Host = r.In.Host // the registry makes its Locations of it
+		},
+		ErrorLog: log.New(io.Discard, "", 0), // uploads are cut on purpose
+	}, (*httptest.Server).Start)
+}
+
+func stored(dir string) http.Handler {
 	handler, err := embedded.New(dir, nil)
 	if err != nil {
 		panic(fmt.Sprintf("registrytest: %v", err))
 	}
-	s := &Server{handler: handler}
+	return handler
+}
+
+func serve(handler http.Handler, start func(*httptest.Server)) *Server {
+	s := &Server{handler: handler, server: httptest.NewUnstartedServer(nil)}
 	s.closing, s.close = context.WithCancel(context.Background())
-	s.server = start(s)
+	s.server.Config.Handler = s
+	s.server.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that are meant to fail
+	start(s.server)
 	s.URL = s.server.URL
 	s.Host = strings.TrimPrefix(strings.TrimPrefix(s.URL, "https://"), "http://")
 	return s
@@ -68,11 +115,19 @@ func (s *Server) Close() {
 	s.server.Close()
 }
 
+// Certificate is that of NewTLS, which is its own authority.
+func (s *Server) Certificate() *x509.Certificate { return s.server.Certificate() }
+
 // CertPool is what a client of NewTLS has to trust.
 func (s *Server) CertPool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(s.server.Certificate())
 	return pool
+}
+
+// CertificatePEM is what CertPool holds, as a file has it. It is for 127.0.0.1, ::1 and example.com.
+func (s *Server) CertificatePEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.server.Certificate().Raw})
 }
 
 // Fault changes the answers to some requests.
@@ -128,7 +183,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.log = append(s.log, Request{
-			Method: r.Method, Path: r.URL.Path, Range: r.Header.Get("Range"), Header: r.Header,
+			Method: r.Method, Path: r.URL.Path, Proto: r.Proto, Query: r.URL.RawQuery, Range: r.Header.Get("Range"), Header: r.Header,
 			Status: logged.status, Bytes: logged.bytes,
 		})
 	}()
@@ -167,6 +222,75 @@ func (s *Server) serveAuthorized(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	if a != nil && !a.admit(w, r, s) {
 		return
+	}
+	s.mu.Lock()
+	withoutReferrers := s.withoutReferrers
+	s.mu.Unlock()
+	if withoutReferrers {
+		if strings.Contains(r.URL.Path, "/referrers/") {
+			Answer(http.StatusNotFound, "Content-Type", "text/plain", "404 page not found")(w, r, nil)
+			return
+		}
+		w = &spoiled{ResponseWriter: w, header: func(int) { w.Header().Del("OCI-Subject") }}
+	}
+	s.serveSeparate(w, r)
+}
+
+// WithoutReferrers makes the server a registry of before the referrers API: it has no such path, and does not confirm a subject.
+func (s *Server) WithoutReferrers() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.withoutReferrers = true
+}
+
+// SeparateRepositories makes a repository have only the blobs that are uploaded or mounted to it from now on, as registries
+// with access rules do. The registry behind shares all.
+func (s *Server) SeparateRepositories() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.separate = map[string]bool{}
+}
+
+var (
+	blobPath   = regexp.MustCompile(`^/v2/(.+)/blobs/(sha256:[0-9a-f]{64})$`)
+	uploadPath = regexp.MustCompile(`^/v2/(.+)/blobs/uploads/`)
+)
+
+func (s *Server) serveSeparate(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	on := s.separate != nil
+	s.mu.Unlock()
+	if !on {
+		s.handler.ServeHTTP(w, r)
+		return
+	}
+	has := func(repository, digest string) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.separate[repository+"@"+digest]
+	}
+	if m := blobPath.FindStringSubmatch(r.URL.Path); m != nil && !has(m[1], m[2]) {
+		Answer(http.StatusNotFound, "Content-Type", "application/json", `{"errors":[{"code":"BLOB_UNKNOWN","message":"not in this repository"}]}`)(w, r, nil)
+		return
+	}
+	if m := uploadPath.FindStringSubmatch(r.URL.Path); m != nil {
+		query := r.URL.Query()
+		digest := query.Get("digest")
+		if mount := query.Get("mount"); mount != "" {
+			if has(query.Get("from"), mount) {
+				digest = mount
+			} else {
+				Query(func(v url.Values) { v.Del("mount"); v.Del("from") })(w, r, s.handler)
+				return
+			}
+		}
+		w = &spoiled{ResponseWriter: w, header: func(status int) {
+			if status == http.StatusCreated {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.separate[m[1]+"@"+digest] = true
+			}
+		}}
 	}
 	s.handler.ServeHTTP(w, r)
 }
