@@ -110,7 +110,16 @@ func (w *wire) roundTrip(in *http.Request) (*http.Response, error) {
 	inner := w.client.download
 	if in.Body != nil && in.Body != http.NoBody {
 		inner = w.client.upload
-		guard := newSendGuard(in.Body, w.client.policy, cancel)
+		body := in.Body
+		if in.GetBody != nil {
+			// go-containerregistry makes a request again when its token has expired, with the body where the first left it.
+			body.Close()
+			if body, err = in.GetBody(); err != nil {
+				cancel(nil)
+				return nil, err
+			}
+		}
+		guard := newSendGuard(body, w.client.policy, cancel)
 		defer guard.stop()
 		out.Body = guard
 	} else if in.Method != http.MethodGet && in.Method != http.MethodHead {

@@ -412,3 +412,39 @@ func TestPushG_ReferrersTag(t *testing.T) {
 		t.Errorf("%s, %v", doc.Bytes, err)
 	}
 }
+
+// A token that expires between two requests of a push is had anew, and the body is sent from its first byte.
+func TestUploadG_TokenExpires(t *testing.T) {
+	for _, c := range []struct{ method, path string }{
+		{http.MethodHead, blobs}, {http.MethodPost, uploads}, {http.MethodPatch, uploads}, {http.MethodPut, uploads}, {http.MethodPut, manifests},
+	} {
+		t.Run(c.method+c.path, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			s.RequireBearer("bob", "hunter22-secret")
+			s.Inject(registrytest.Fault{Method: c.method, Path: c.path, Times: 1, Act: func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+				s.ExpireTokens()
+				next.ServeHTTP(w, r)
+			}})
+			ref := parse(t, s.Host+"/acme/zlib:1")
+			src := image(1, 600*kib)
+			login := withKeychain(keychain{config: authConfig("bob", "hunter22-secret")})
+			if err := newClient(t, login).Push(t.Context(), ref, src, nil); err != nil {
+				t.Fatal(err)
+			}
+			for _, desc := range src.blobs {
+				if got, err := read(t.Context(), newClient(t, login), ref, desc); err != nil || !bytes.Equal(got, src.bytes[desc.Digest]) {
+					t.Errorf("%s: %d bytes, %v", desc.Digest, len(got), err)
+				}
+			}
+			for _, r := range s.Requests(uploads) {
+				if r.Method == http.MethodPatch && r.Header.Get("Content-Range") != "" {
+					t.Errorf("the upload broke: %s", r.Header.Get("Content-Range"))
+				}
+			}
+			if n := requests(s, http.MethodPost, uploads); n > 4 {
+				t.Errorf("%d uploads began", n)
+			}
+		})
+	}
+}
