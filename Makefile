@@ -18,7 +18,7 @@ export TMPDIR := $(CURDIR)/.out/tmp
 # Tests choose their own stores; what a developer has set must not reach them.
 unexport OCIPKG_STORE OCIPKG_TOOL OCIPKG_REQUIRE_DIGEST OCIPKG_INSECURE_REGISTRIES
 
-.PHONY: build demo serve test lint unit registries bazel e2e fix clean
+.PHONY: build demo serve test lint unit registries bazel e2e bench interop fix clean
 
 build: | $(TMPDIR)
 	go build -o .out/ocipkg ./fetcher
@@ -65,6 +65,14 @@ bazel: | $(TMPDIR)
 # Real Bazel in real workspaces, against real registries.
 e2e: | $(TMPDIR)
 	OCIPKG_E2E=1 go test -count=1 -timeout=30m ./e2e
+
+# Against oras, curl, tar and zstd, in one run: see docs/performance.md. Takes minutes, and wants the machine for itself.
+bench: | $(TMPDIR)
+	go run ./tools/bench
+
+# The ocipkg project's own command and crate, compiled by cargo, against ours. Not part of test: it needs crates.
+interop: | $(TMPDIR)
+	OCIPKG_INTEROP=1 go test -count=1 -timeout=90m -v ./e2e/interop
 
 fix: | $(TMPDIR)
 	gofmt -w $$(git ls-files -co --exclude-standard '*.go')

@@ -31,7 +31,9 @@ func TestMatrix(t *testing.T) {
 
 	w := s.workspace(t, "e2e/testdata/matrix", "matrix", address)
 	w.pin(t)
-	w.bazel(t, "test", "--spawn_strategy=sandboxed", "//...")
+	// A test whose result a disk cache has is not even linked; here the programs are looked at.
+	const all = "--remote_download_outputs=all"
+	w.bazel(t, "test", "--spawn_strategy=sandboxed", all, "//...")
 	t.Run("run", func(t *testing.T) { w.checkBinaries(t) })
 
 	t.Run("linkstatic chooses", func(t *testing.T) {
@@ -57,7 +59,7 @@ func TestMatrix(t *testing.T) {
 
 	t.Run("as needed", func(t *testing.T) {
 		// Many toolchains leave out of a program what it does not use itself: then libfoo is libbar's affair alone.
-		w.bazel(t, "test", "--spawn_strategy=sandboxed", "--repo_env=BAZEL_LINKOPTS=-Wl,--as-needed", "--build_tag_filters=-go", "--test_tag_filters=-go", "//...")
+		w.bazel(t, "test", "--spawn_strategy=sandboxed", all, "--repo_env=BAZEL_LINKOPTS=-Wl,--as-needed", "--build_tag_filters=-go", "--test_tag_filters=-go", "//...")
 		needed, paths := w.dynamic(t, "bazel-bin/pair_dynamic")
 		if got := strings.Join(needed, " "); strings.Contains(got, "libfoo") || !strings.Contains(got, "libbar.so.1") {
 			t.Errorf("pair_dynamic needs %s: it is not linked as needed, so that this test tells nothing", got)

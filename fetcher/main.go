@@ -17,7 +17,19 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	leaveRunfiles()
+	os.Exit(run(os.Args[1:]))
+}
+
+// leaveRunfiles goes to the folder that `bazel run` was called in: it starts programs among their runfiles, where none
+// of the paths that a person gives mean anything. What it has started may in turn run this in a folder of its choice.
+func leaveRunfiles() {
+	cwd, err := os.Getwd()
+	if dir := os.Getenv("BUILD_WORKING_DIRECTORY"); err == nil && dir != "" && strings.Contains(cwd, ".runfiles") {
+		_ = os.Chdir(dir) // where that is gone, relative paths fail and say so
+	}
+}
 
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

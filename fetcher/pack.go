@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -14,22 +15,30 @@ import (
 
 func newPack() *cobra.Command {
 	var claims artifact.Claims
-	var output, tag, compression string
+	var output, tag, compression, description string
+	var requires []string
 	cmd := &cobra.Command{
-		Use:   "pack DIR -o OUTPUT",
-		Short: "Pack an install prefix into an artifact",
+		Use:   "pack DIR|FILE... -o OUTPUT",
+		Short: "Pack an install prefix, or single files, into an artifact",
 		Long: `Pack the headers and libraries of DIR into an OCI layout: a tar archive where OUTPUT ends in
 .tar, else a folder.
 
 DIR is an install prefix as "make install DESTDIR=…" or "cmake --install" leaves it: include/,
 lib/ or lib64/ (lib/<multiarch>/ too), lib/pkgconfig/, share/licenses/; or a flat folder of
-headers and libraries. Links have to be relative.
+headers and libraries. Links have to be relative. In place of DIR, single FILEs can be named:
+headers, libraries, .pc files and licences.
+
+Where DIR is laid out otherwise, --header and --library say which files to take, and
+--description names a JSON file that says the same and more; flags add to it and go before it.
 
 Architecture, C library, SONAMEs, needed libraries and symbol versions are read from the files.
-The same files give the same digest on any machine.`,
+The same files give the same digest on any machine. One artifact is for one platform; "ocipkg
+push" gives several of them one name.`,
 		Example: `  ocipkg pack ./prefix --name zlib --version 1.3.1 --license Zlib -o zlib.tar
+  ocipkg pack libz.a zlib.h zconf.h --name zlib --version 1.3.1 -o zlib.tar
+  ocipkg pack . --header src/api --library 'build/libz.*' --name zlib -o zlib.tar
   ocipkg pack ./prefix --tag ghcr.io/acme/zlib:1.3.1 -o zlib.tar && ocipkg push zlib.tar`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
 			if output == "" {
@@ -43,19 +52,44 @@ The same files give the same digest on any machine.`,
 				if err != nil {
 					return err
 				}
+				if ref.Pinned() {
+					return &diagnostic.Error{Kind: diagnostic.Usage, What: "--tag " + tag, Why: "it has a digest, which is only known when it is packed", Do: "leave the digest out"}
+				}
 				tag = ref.String()
 			}
-			prefix, err := os.OpenRoot(args[0])
-			if err != nil {
-				return &diagnostic.Error{Kind: diagnostic.NotFound, What: "pack " + args[0], Err: err, Do: "name a folder with include/ and lib/"}
+			for _, r := range requires {
+				library, needs, ok := strings.Cut(r, "=")
+				if !ok {
+					return &diagnostic.Error{Kind: diagnostic.Usage, What: "--requires " + r, Why: "it is not LIBRARY=LIBRARY"}
+				}
+				if claims.Requires == nil {
+					claims.Requires = map[string][]string{}
+				}
+				claims.Requires[library] = append(claims.Requires[library], needs)
 			}
-			defer prefix.Close()
+			all := claims
+			if description != "" {
+				data, err := os.ReadFile(description)
+				if err != nil {
+					return &diagnostic.Error{Kind: diagnostic.NotFound, What: "description " + description, Err: err}
+				}
+				described, err := artifact.ParseDescription(data)
+				if err != nil {
+					return diagnostic.Wrap(err, "%s", description)
+				}
+				all = described.With(claims)
+			}
+			files, done, err := sources(args)
+			if err != nil {
+				return err
+			}
+			defer done()
 			layout, err := artifact.CreateLayout(output)
 			if err != nil {
 				return err
 			}
 			defer layout.Close()
-			packed, err := artifact.Pack(prefix.FS(), claims, artifact.Compression(compression), layout)
+			packed, err := artifact.Pack(files, all, artifact.Compression(compression), layout)
 			if err != nil {
 				return err
 			}
@@ -71,16 +105,38 @@ The same files give the same digest on any machine.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&output, "output", "o", "", "where to write: NAME.tar or a folder")
+	f.StringVar(&description, "description", "", "JSON file that describes the library (docs/packing.md)")
 	f.StringVar(&claims.Name, "name", "", "name of the library (default: that of the only .pc file)")
 	f.StringVar(&claims.Version, "version", "", "version (default: that of the .pc files)")
+	f.BoolVar(&claims.PIC, "pic", false, "refuse static libraries whose code does not fit shared objects")
 	f.StringVar(&claims.License, "license", "", "licence, an SPDX expression")
 	f.StringVar(&claims.Target, "target", "", "target triple; checked against the files (default: read from them)")
+	f.StringArrayVar(&claims.Selection.Headers, "header", nil, "folder whose headers, or file in DIR that, go into include/; may be repeated")
+	f.StringArrayVar(&claims.Selection.Libraries, "library", nil, "file in DIR that is a library, or several with *; may be repeated")
+	f.StringArrayVar(&claims.Includes, "include", nil, "folder of the artifact to search for headers (default: include); may be repeated")
 	f.StringArrayVar(&claims.Defines, "define", nil, "preprocessor definition that consumers need, such as ZLIB_CONST=1; may be repeated")
 	f.StringArrayVar(&claims.Linkopts, "linkopt", nil, "linker flag that consumers need; may be repeated")
+	f.StringArrayVar(&claims.SystemLibraries, "system-library", nil, "library that every such platform has and this one needs, such as m; may be repeated")
+	f.StringArrayVar(&requires, "requires", nil, "LIBRARY=LIBRARY: one library of the artifact needs another one, where that cannot be read from them; may be repeated")
 	f.StringArrayVar(&claims.AllowMissing, "allow-missing", nil, "SONAME that a library needs and the consumer brings; may be repeated")
-	f.StringVarP(&tag, "tag", "t", "", "reference that `ocipkg push` takes by default")
+	f.StringVarP(&tag, "tag", "t", "", "reference that ocipkg push takes by default, and the ocipkg project's command always")
 	f.StringVar(&compression, "compression", string(artifact.Zstd), "zstd, or gzip for readers that know no zstd")
 	return cmd
+}
+
+// sources opens what is to be packed: a folder, or files.
+func sources(args []string) (files fs.FS, done func() error, err error) {
+	if len(args) == 1 {
+		if info, err := os.Stat(args[0]); err != nil || info.IsDir() {
+			prefix, err := os.OpenRoot(args[0])
+			if err != nil {
+				return nil, nil, &diagnostic.Error{Kind: diagnostic.NotFound, What: "pack " + args[0], Err: err, Do: "name a folder with include/ and lib/"}
+			}
+			return prefix.FS(), prefix.Close, nil
+		}
+	}
+	files, err = artifact.Files(args)
+	return files, func() error { return nil }, err
 }
 
 func describePacked(t *talk, packed *artifact.Packed) {
@@ -98,17 +154,19 @@ func describePacked(t *talk, packed *artifact.Packed) {
 		}
 		if s := l.Shared; s != nil {
 			t.printf("  %s", s.Path)
+			if s.Interface != "" {
+				t.printf("  %s, which leads to it", s.Interface)
+			}
 		}
 	}
 	for _, soname := range p.Missing {
 		t.printf("  needs %s, which the consumer has to bring", soname)
 	}
+	for _, place := range packed.Texts {
+		t.warnf("%s holds text, such as a linker script, and links nothing", place)
+	}
 	if n := len(packed.LeftOut); n > 0 {
-		shown := packed.LeftOut
-		if n > 5 {
-			shown = shown[:5]
-		}
-		t.printf("left out %d files that are neither headers nor libraries, such as %v", n, shown)
+		t.printf("left out %d files that are neither headers nor libraries, such as %s", n, strings.Join(packed.LeftOut[:min(n, 5)], ", "))
 	}
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,44 +14,79 @@ import (
 )
 
 func newPush() *cobra.Command {
-	return &cobra.Command{
-		Use:   "push LAYOUT [IMAGE]",
-		Short: "Push a packed artifact to a registry",
+	var options library.PushOptions
+	cmd := &cobra.Command{
+		Use:   "push LAYOUT... [IMAGE]",
+		Short: "Push packed artifacts to a registry",
 		Long: `Push the artifact in LAYOUT, an OCI layout as "ocipkg pack" writes it (archive or folder), to
 the registry and name of IMAGE. IMAGE may be left out where pack was given --tag.
 
-What the registry has already is not sent again. The pinned reference is printed on standard
-output.`,
-		Example: `  ocipkg push zlib.tar ghcr.io/acme/zlib:1.3.1`,
-		Args:    cobra.RangeArgs(1, 2),
+Several LAYOUTs, of one library and version and each for another platform, get one name: IMAGE
+becomes an index of them, and whoever fetches it gets what fits. Pushing them in another order,
+or from another machine, gives the same digest. To add a platform later, push all of them again;
+what the registry has already is not sent again.
+
+For each platform a second manifest of the same files, compressed with gzip, is pushed under the
+tag TAG-TRIPLE, such as 1.3.1-x86_64-unknown-linux-gnu: the Rust crate of the ocipkg project
+knows neither indexes nor zstd and reads that one. --no-upstream-tags leaves these out.
+
+The pinned reference is printed on standard output.`,
+		Example: `  ocipkg push zlib.tar ghcr.io/acme/zlib:1.3.1
+  ocipkg push zlib-amd64.tar zlib-arm64.tar ghcr.io/acme/zlib:1.3.1`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
-			layout, err := artifact.OpenLayout(args[0])
-			if err != nil {
-				return err
+			paths, image := args, ""
+			if last := args[len(args)-1]; len(args) > 1 && !isLayout(last) {
+				paths, image = args[:len(args)-1], last
 			}
-			defer layout.Close()
-			_, image, err := layout.Manifest()
-			if err != nil {
-				return err
-			}
-			if len(args) == 2 {
-				image = args[1]
+			var layouts []*artifact.Layout
+			for _, p := range paths {
+				layout, err := artifact.OpenLayout(p)
+				if err != nil {
+					return err
+				}
+				defer layout.Close()
+				layouts = append(layouts, layout)
 			}
 			if image == "" {
-				return &diagnostic.Error{Kind: diagnostic.Usage, What: "push " + args[0], Why: "no image is named, and the layout names none", Do: "say where to: ocipkg push " + args[0] + " REGISTRY/NAME:TAG"}
+				var err error
+				if image, err = library.ImageOf(layouts); err != nil {
+					return err
+				}
+			}
+			if image == "" {
+				return &diagnostic.Error{Kind: diagnostic.Usage, What: "push " + paths[0], Why: "no image is named, and the layout names none", Do: "say where to: ocipkg push " + strings.Join(paths, " ") + " REGISTRY/NAME:TAG"}
 			}
 			ref, err := registry.ParseReference(image)
 			if err != nil {
 				return err
 			}
-			pinned, err := library.Push(cmd.Context(), newClient(t), layout, ref, t.progress("push "+ref.String()))
+			options.Progress = t.progress("push " + ref.String())
+			pushed, err := library.Push(cmd.Context(), newClient(t), layouts, ref, options)
 			if err != nil {
 				return err
 			}
-			t.printf("pushed; in MODULE.bazel:\n  ocipkg_library(name = %q, image = %q)", repositoryName(ref), pinned)
-			fmt.Println(pinned)
+			if len(pushed.Targets) > 1 {
+				t.printf("pushed for %s", strings.Join(pushed.Targets, ", "))
+			}
+			for _, beside := range pushed.UpstreamTags {
+				t.printf("for the ocipkg crate: %s", registry.Reference{Repository: beside.Repository, Tag: beside.Tag})
+			}
+			t.printf("pushed; in MODULE.bazel:\n  ocipkg_library(name = %q, image = %q)", repositoryName(ref), pushed.Reference)
+			fmt.Println(pushed.Reference)
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&options.NoUpstreamTags, "no-upstream-tags", false, "push no gzip manifests for the ocipkg project's crate")
+	return cmd
+}
+
+// isLayout tells a layout from an image: what is there is a layout, and so is what was meant to be there. An image that
+// is called like a file would be one of Docker Hub.
+func isLayout(arg string) bool {
+	if _, err := os.Stat(arg); err == nil {
+		return true
+	}
+	return strings.HasSuffix(arg, ".tar") || strings.HasPrefix(arg, ".") || strings.HasPrefix(arg, "/")
 }

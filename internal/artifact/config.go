@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"path"
 	"strings"
 	"unicode"
 
@@ -33,14 +34,16 @@ type Package struct {
 
 	Components []Component `json:"components,omitempty"`
 	Libraries  []Library   `json:"libraries,omitempty"`
+	texts      []string    // files that are called like libraries and hold text, for the author to see
 
 	Includes        []string `json:"includes,omitempty"` // directories to search for headers; "." is the root
 	Defines         []string `json:"defines,omitempty"`
 	Linkopts        []string `json:"linkopts,omitempty"`
 	SystemLibraries []string `json:"systemLibraries,omitempty"` // what every such platform brings, without "-l": "m", "pthread"
 	PkgConfig       []string `json:"pkgConfig,omitempty"`
-	Licenses        []string `json:"licenses,omitempty"` // the licence texts
-	Missing         []string `json:"missing,omitempty"`  // NEEDED names that neither the tree nor the platform has
+	Licenses        []string `json:"licenses,omitempty"`   // the licence texts
+	Missing         []string `json:"missing,omitempty"`    // NEEDED names that neither the tree nor the platform has
+	Frameworks      []string `json:"frameworks,omitempty"` // of macOS, which static linking takes after -framework
 }
 
 // The components, each a layer of its own, so that a consumer fetches only what it links.
@@ -67,22 +70,45 @@ type Library struct {
 
 // StaticLibrary is an archive and its facts.
 type StaticLibrary struct {
-	Path   string `json:"path"`
-	PIC    string `json:"pic"`              // pic, pie or none; see native.PIC
-	Reason string `json:"reason,omitempty"` // the relocation that keeps it from being pic
-	CXX    bool   `json:"cxx,omitempty"`    // needs a C++ run-time
+	Path        string            `json:"path"`
+	PIC         string            `json:"pic"`                   // pic, pie or none; see native.PIC
+	Reason      string            `json:"reason,omitempty"`      // the relocation that keeps it from being pic
+	CXX         bool              `json:"cxx,omitempty"`         // needs a C++ run-time
+	CXXFlavour  string            `json:"cxxFlavour,omitempty"`  // whose C++ standard library; see native.CXXFlavour
+	Floors      map[string]string `json:"floors,omitempty"`      // macOS to 11.0
+	DefaultLibs []string          `json:"defaultLibs,omitempty"` // what it tells Microsoft's linkers to add, without ".lib"
+	Mismatch    map[string]string `json:"mismatch,omitempty"`    // what Microsoft's linkers want to be the same everywhere
 }
 
 // SharedLibrary is a shared library and its facts.
 type SharedLibrary struct {
-	Path     string            `json:"path"`           // the file or link that is called as the SONAME is, where there is one
-	Link     string            `json:"link,omitempty"` // the file or link that -l finds: lib<name>.so
-	SONAME   string            `json:"soname,omitempty"`
-	Needed   []string          `json:"needed,omitempty"`
-	RunPath  []string          `json:"runPath,omitempty"`
-	Floors   map[string]string `json:"floors,omitempty"`   // family of symbol versions to the highest needed: GLIBC to 2.34
-	Versions []string          `json:"versions,omitempty"` // symbol versions that it defines
-	BuildID  string            `json:"buildId,omitempty"`
+	Path        string            `json:"path"`                  // the file or link that is called as the SONAME is, where there is one
+	Link        string            `json:"link,omitempty"`        // the file or link that -l finds: lib<name>.so
+	Interface   string            `json:"interface,omitempty"`   // the import library of a DLL
+	SONAME      string            `json:"soname,omitempty"`      // of ELF
+	InstallName string            `json:"installName,omitempty"` // of Mach-O: @rpath/libz.1.dylib
+	Needed      []string          `json:"needed,omitempty"`      // as the file spells them: SONAMEs, install names, DLLs
+	Weak        []string          `json:"weak,omitempty"`        // without which it is loaded too
+	Reexports   []string          `json:"reexports,omitempty"`   // of Needed, those whose symbols it offers as its own
+	RunPath     []string          `json:"runPath,omitempty"`
+	Floors      map[string]string `json:"floors,omitempty"`   // family of symbol versions to the highest needed: GLIBC to 2.34; macOS to 11.0
+	Versions    []string          `json:"versions,omitempty"` // symbol versions that it defines
+	BuildID     string            `json:"buildId,omitempty"`
+	Exports     int               `json:"exports,omitempty"`     // how many names it offers
+	ExportsHash string            `json:"exportsHash,omitempty"` // of these names; see native.Shared
+	CXXFlavour  string            `json:"cxxFlavour,omitempty"`  // whose C++ standard library; see native.CXXFlavour
+	CRT         string            `json:"crt,omitempty"`         // the C run-time DLL that a DLL imports from: ucrt, msvcrt
+}
+
+// RunName is the file name under which the run-time linker looks for the library.
+func (s *SharedLibrary) RunName() string {
+	switch {
+	case s.SONAME != "":
+		return s.SONAME
+	case s.InstallName != "":
+		return path.Base(s.InstallName)
+	}
+	return path.Base(s.Path)
 }
 
 // marshal renders v as compact JSON with the characters <, > and & as they are. The ocipkg project parses and writes
@@ -205,6 +231,9 @@ func ParseManifest(data []byte) (Manifest, error) {
 		return unsupported("it is not a manifest: " + err.Error())
 	}
 	m := both.Manifest
+	if both.Manifests != nil && m.Layers == nil {
+		return unsupported("it is an index of several platforms, where the manifest of one was expected")
+	}
 	if both.Manifests != nil {
 		// A document that is both lets two readers of one digest see two things (CVE-2021-41190).
 		return unsupported("it has both layers and manifests")

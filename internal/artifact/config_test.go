@@ -67,6 +67,7 @@ func TestParseManifest(t *testing.T) {
 		{"empty", "", "not a manifest"},
 		{"array", "[]", "not a manifest"},
 		{"both", manifestOf(set("manifests", []any{})), "both layers and manifests"},
+		{"index", `{"schemaVersion":2,"manifests":[]}`, "an index of several platforms"},
 		{"both, null", manifestOf(set("manifests", nil)), "both layers and manifests"},
 		{"schema 1", manifestOf(set("schemaVersion", 1)), "schemaVersion is 1"},
 		{"calls itself an index", manifestOf(set("mediaType", TypeIndex)), "calls itself"},

@@ -25,24 +25,14 @@ type Claims struct {
 	Defines  []string
 	Linkopts []string
 
+	Selection       Selection           // where the files are that Arrange would not find
+	Includes        []string            // folders of the artifact to search for headers; default: include
+	SystemLibraries []string            // besides the measured ones, without "-l"
+	Requires        map[string][]string // by library, further ones of the same artifact that it needs
+
 	RefuseMissing bool     // whether a NEEDED library that nobody brings is an error
 	AllowMissing  []string // SONAMEs that are no error all the same, because the consumer brings them
-}
-
-// platformLibraries are the SONAMEs that every system with the same C library has, each with the name that -l wants
-// for static linking, "" where the compiler's driver adds it by itself.
-var platformLibraries = map[string]string{
-	"libc.so.6": "", "libm.so.6": "m", "libdl.so.2": "dl", "libpthread.so.0": "pthread", "librt.so.1": "rt",
-	"libresolv.so.2": "resolv", "libutil.so.1": "util", "libanl.so.1": "anl", "libmvec.so.1": "mvec",
-	"libgcc_s.so.1": "", "libstdc++.so.6": "", "libatomic.so.1": "atomic",
-}
-
-func platformLibrary(soname string) (flag string, ok bool) {
-	if strings.HasPrefix(soname, "ld-linux") || strings.HasPrefix(soname, "ld64.so") || strings.HasPrefix(soname, "libc.musl-") || soname == "libc.so" {
-		return "", true
-	}
-	flag, ok = platformLibraries[soname]
-	return flag, ok
+	PIC           bool     // whether static libraries are said to fit shared objects
 }
 
 // Describe measures the libraries of a tree. fsys is where the tree's sources are. The error is of kind Refused, and
@@ -50,15 +40,26 @@ func platformLibrary(soname string) (flag string, ok bool) {
 func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 	p := &Package{Schema: Schema, Name: claims.Name, Version: claims.Version, License: claims.License,
 		Defines: claims.Defines, Linkopts: claims.Linkopts}
-	m := &measuring{fsys: fsys, tree: tree, libraries: map[string]*Library{}, archives: map[string]*native.Archive{}, sharedFile: map[string]string{}}
+	m := &measuring{fsys: fsys, tree: tree, claims: claims, libraries: map[string]*Library{}, archives: map[string]*native.Archive{}, sharedFile: map[string]string{},
+		dlls: map[string]dll{}, interfaces: map[string]*native.Archive{}}
 	for _, place := range tree.paths() {
 		if err := m.library(place); err != nil {
 			return nil, err
 		}
 	}
+	if err := m.pairDLLs(); err != nil {
+		return nil, err
+	}
+	if err := m.alike(); err != nil {
+		return nil, err
+	}
+	if err := m.siblingsByName(); err != nil {
+		return nil, err
+	}
 	if err := m.platform(p, claims); err != nil {
 		return nil, err
 	}
+	p.texts = m.texts
 	m.requires(p, claims)
 	if err := m.pkgConfig(p); err != nil {
 		return nil, err
@@ -72,7 +73,7 @@ func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 		}
 		if len(not) > 0 && claims.RefuseMissing {
 			return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + p.Name,
-				Why: fmt.Sprintf("its libraries need %s, which are neither in the folder nor part of every Linux", strings.Join(not, ", ")),
+				Why: fmt.Sprintf("its libraries need %s, which are neither in the folder nor part of every such system", strings.Join(not, ", ")),
 				Do:  "add them to the folder, or allow each with --allow-missing where the consumer brings it"}
 		}
 	}
@@ -92,15 +93,25 @@ func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 type measuring struct {
 	fsys      fs.FS
 	tree      Tree
+	claims    Claims
 	libraries map[string]*Library
 	order     []string
 	machine   native.Machine
 	machineOf string // the file that machine was read from
 	libc      string
 	libcOf    string
+	abi       string // of 32-bit Arm
+	abiOf     string
 	archives  map[string]*native.Archive // by library name
 	// sharedFile gives, by library name, the file that was measured; SharedLibrary.Path may be a link to it.
 	sharedFile map[string]string
+	// of Windows
+	imports    []importLibrary
+	dlls       map[string]dll             // by lower-case file name
+	interfaces map[string]*native.Archive // import libraries, by library name
+	// compiler is what the DLLs were made with where it does not bind those who use them; see sameMachine.
+	compiler string
+	texts    []string // called like libraries, and text
 }
 
 func (m *measuring) resolve(place string) (string, Entry, bool) {
@@ -180,8 +191,8 @@ func (m *measuring) named(name string) *Library {
 
 func (m *measuring) library(place string) error {
 	base := path.Base(place)
-	static, shared := staticName.FindStringSubmatch(base), sharedName.FindStringSubmatch(base)
-	if static == nil && shared == nil {
+	static, shared := libraryOf(staticName, base), libraryOf(sharedName, base)
+	if static == "" && shared == "" {
 		return nil
 	}
 	real, entry, ok := m.resolve(place)
@@ -196,76 +207,151 @@ func (m *measuring) library(place string) error {
 	refuse := func(why, do string) error {
 		return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + place, Why: why, Do: do}
 	}
-	if name := append(static, shared...)[1]; !ValidLibraryName(name) {
+	if name := static + shared; !ValidLibraryName(name) {
 		return refuse(fmt.Sprintf("a library cannot be called %q: its name becomes part of labels and of linker options", name), "rename it, or leave it out")
 	}
 	kind, err := native.Sniff(r, size)
 	if err != nil {
 		return refuse(err.Error(), "")
 	}
+	if kind == native.TypeUniversal {
+		return refuse("it is a universal file, with code for several processors, and an artifact is for one",
+			fmt.Sprintf("take it apart (`lipo -thin arm64 -output NEW %s`, and -thin x86_64) and pack an artifact of each", base))
+	}
 	switch {
-	case static != nil && kind == native.TypeArchive:
+	case static != "" && kind == native.TypeArchive:
 		a, err := native.ReadArchive(r, size)
 		if err != nil {
 			return refuse(err.Error(), "")
 		}
+		if err := m.sameMachine(place, a.Machine, a.Libc); err != nil {
+			return err
+		}
+		words := slices.Concat(a.DLLs, a.DefaultLibs)
+		for key, value := range a.Mismatch {
+			words = append(words, key, value)
+		}
+		for _, word := range words {
+			if hasControl(word) {
+				return refuse(fmt.Sprintf("it says %q, with a control character", word), "it is damaged, or made to do harm")
+			}
+		}
+		if a.Import {
+			m.imports = append(m.imports, importLibrary{place, static, a})
+			return nil
+		}
 		if a.LTOOnly {
 			return refuse("its objects hold only a compiler's intermediate code (LTO), which only that very compiler can link", "build it with -ffat-lto-objects or without LTO")
 		}
-		l := m.named(static[1])
+		if m.claims.PIC && a.PIC != native.PICFull {
+			return refuse(fmt.Sprintf("it was said to be position independent and fits no shared object (%s)", a.PICReason), "build it with -fPIC, or leave the claim out")
+		}
+		l := m.named(static)
 		if l.Static != nil {
 			if same, err := m.same(place, l.Static.Path); err != nil || same {
 				return err
 			}
 			return refuse("it and "+l.Static.Path+" are two static libraries of one name", "keep one of them")
 		}
-		l.Static = &StaticLibrary{Path: place, PIC: string(a.PIC), Reason: a.PICReason, CXX: a.CXX}
+		l.Static = &StaticLibrary{Path: place, PIC: string(a.PIC), Reason: a.PICReason, CXX: a.CXX, CXXFlavour: string(a.CXXFlavour),
+			Floors: a.Floors, DefaultLibs: a.DefaultLibs, Mismatch: a.Mismatch}
 		m.archives[l.Name] = a
-		return m.sameMachine(place, a.Machine, "")
-	case shared != nil && kind == native.TypeShared:
+		return nil
+	case shared != "" && kind == native.TypeShared:
 		s, err := native.ReadShared(r, size)
 		if err != nil {
 			return refuse(err.Error(), "")
 		}
-		if err := m.sameMachine(place, s.Machine, s.Libc); err != nil {
+		for _, name := range slices.Concat(s.Needed, s.Weak, s.Reexports, s.RunPath, s.Versions) {
+			if hasControl(name) {
+				return refuse(fmt.Sprintf("it names %q, with a control character", name), "it is damaged, or made to do harm")
+			}
+		}
+		libc := s.Libc
+		if s.Machine.OS == "windows" && !s.CXXExports {
+			// A DLL brings its C run-time library, and functions of C are called alike by all compilers.
+			libc, m.compiler = "", cmp.Or(m.compiler, s.Libc)
+		}
+		if err := m.sameMachine(place, s.Machine, libc); err != nil {
 			return err
 		}
-		if s.SONAME != "" && !ValidLibraryName(s.SONAME) {
+		if s.ABI != "" {
+			if m.abi != "" && m.abi != s.ABI {
+				return refuse(fmt.Sprintf("it is for the calling convention %s, and %s is for %s", s.ABI, m.abiOf, m.abi), "pack one artifact for each platform")
+			}
+			m.abi, m.abiOf = s.ABI, place
+		}
+		switch s.Machine.OS {
+		case "windows":
+			if other, twice := m.dlls[dllName(place)]; twice {
+				if same, err := m.same(place, other.place); err != nil || same {
+					return err
+				}
+				return refuse("it and "+other.place+" are two DLLs of one name", "keep one of them")
+			}
+			m.dlls[dllName(place)] = dll{place, s}
+			return nil
+		case "darwin":
+			if err := installName(place, s.SONAME); err != nil {
+				return err
+			}
+		}
+		if s.Machine.OS != "darwin" && s.SONAME != "" && !ValidLibraryName(s.SONAME) {
 			return refuse(fmt.Sprintf("its SONAME is %q, by which no run-time linker finds it in another place", s.SONAME), "link it with -Wl,-soname and a plain file name")
 		}
-		l := m.named(shared[1])
+		l := m.named(shared)
 		if l.Shared != nil {
 			same, err := m.same(place, m.sharedFile[l.Name])
 			if err != nil {
 				return err
 			}
 			if !same {
-				return refuse(fmt.Sprintf("it (SONAME %q) and %s (SONAME %q) are two shared libraries of one name", s.SONAME, l.Shared.Path, l.Shared.SONAME), "keep one of them")
+				return refuse(fmt.Sprintf("it (SONAME %q) and %s (SONAME %q) are two shared libraries of one name", s.SONAME, l.Shared.Path, cmp.Or(l.Shared.SONAME, l.Shared.InstallName)), "keep one of them")
 			}
-			if base == s.SONAME {
+			if base == l.Shared.RunName() {
 				l.Shared.Path = place
 			}
 			return nil
 		}
 		m.sharedFile[l.Name] = place
-		l.Shared = &SharedLibrary{Path: place, SONAME: s.SONAME, Needed: s.Needed, RunPath: s.RunPath, Floors: s.Floors, Versions: s.Versions, BuildID: s.BuildID}
+		l.Shared = sharedLibrary(place, s)
 		dir := path.Dir(place)
-		if named := path.Join(dir, s.SONAME); s.SONAME != "" {
-			if target, _, ok := m.resolve(named); ok && target == place {
-				l.Shared.Path = named
-			}
+		named := path.Join(dir, l.Shared.RunName())
+		if target, _, ok := m.resolve(named); ok && target == place {
+			l.Shared.Path = named
 		}
-		if link := path.Join(dir, "lib"+l.Name+".so"); m.tree[link].Link != "" || link == place {
+		link := path.Join(dir, "lib"+l.Name+".so")
+		if s.Machine.OS == "darwin" {
+			link = path.Join(dir, "lib"+l.Name+".dylib")
+		}
+		if m.tree[link].Link != "" || link == place {
 			l.Shared.Link = link
 		}
 		return nil
 	case kind == native.TypeText:
-		return nil // a linker script in place of a library names files of the machine it was made on
+		m.texts = append(m.texts, place) // a linker script in place of a library names files of the machine it was made on
+		return nil
 	default:
 		return refuse(fmt.Sprintf("it is called like a library but holds something else (%s)", kind), "leave it out")
 	}
 }
 
+// sharedLibrary puts facts into the words of a description.
+func sharedLibrary(place string, s *native.Shared) *SharedLibrary {
+	l := &SharedLibrary{Path: place, Needed: s.Needed, Weak: s.Weak, Reexports: s.Reexports, RunPath: s.RunPath, Floors: s.Floors, Versions: s.Versions,
+		BuildID: s.BuildID, Exports: s.Exports, ExportsHash: s.ExportsHash, CXXFlavour: string(s.CXXFlavour), CRT: s.CRT}
+	switch s.Machine.OS {
+	case "darwin":
+		l.InstallName = s.SONAME
+	case "windows": // it is called as its file is
+	default:
+		l.SONAME = s.SONAME
+	}
+	return l
+}
+
+// sameMachine notes what a file is for; all must agree. libc is whose C library, or on Windows whose compilers, it needs
+// its users to have, "" where any will do.
 func (m *measuring) sameMachine(place string, machine native.Machine, libc string) error {
 	contradiction := func(a, of, b string) error {
 		return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + place, Why: fmt.Sprintf("it is for %s, and %s is for %s", b, of, a),
@@ -273,9 +359,6 @@ func (m *measuring) sameMachine(place string, machine native.Machine, libc strin
 	}
 	if machine == (native.Machine{}) {
 		return nil // an archive without objects, as glibc's libdl.a, is for every machine
-	}
-	if machine == (native.Machine{}) {
-		return nil // an archive with nothing in it, as glibc's libpthread.a, fits every machine
 	}
 	if m.machineOf == "" {
 		m.machine, m.machineOf = machine, place
@@ -307,7 +390,7 @@ func (m *measuring) platform(p *Package, claims Claims) error {
 		}
 		return nil
 	}
-	t := Triple{Arch: m.machine.Arch, Vendor: "unknown", OS: m.machine.OS, Env: m.libc}
+	t := Triple{Arch: m.machine.Arch, Vendor: vendorOf(m.machine.OS), OS: m.machine.OS, Env: m.libc + m.abi}
 	if _, err := ParseTriple(t.String()); err != nil {
 		return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + m.machineOf, Why: fmt.Sprintf("it is for %s-%s, a platform that is not supported", t.Arch, cmp.Or(t.OS, "unknown")), Err: err}
 	}
@@ -319,9 +402,13 @@ func (m *measuring) platform(p *Package, claims Claims) error {
 		p.Target = claimed.String()
 		return nil
 	}
-	if t.OS == "linux" && t.Env == "" {
+	switch {
+	case m.libc != "":
+	case t.OS == "linux":
 		// An archive alone does not say which C library its headers were; glibc is what nearly all are built with.
-		t.Env = "gnu"
+		t.Env = "gnu" + m.abi
+	case t.OS == "windows":
+		t.Env = cmp.Or(m.compiler, "msvc")
 	}
 	p.Target = t.String()
 	return nil
@@ -332,12 +419,21 @@ func (m *measuring) requires(p *Package, claims Claims) {
 	bySONAME := map[string]string{}
 	for _, name := range slices.Backward(m.order) {
 		if l := m.libraries[name]; l.Shared != nil {
-			bySONAME[cmp.Or(l.Shared.SONAME, path.Base(l.Shared.Path))] = name
+			bySONAME[m.runName(l.Shared.RunName())] = name
 		}
 	}
 	definedBy := map[string]string{}
 	for _, name := range m.order {
 		if a := m.archives[name]; a != nil {
+			for _, symbol := range a.Defined {
+				if _, taken := definedBy[symbol]; !taken {
+					definedBy[symbol] = name
+				}
+			}
+		}
+	}
+	for _, name := range m.order {
+		if a := m.interfaces[name]; a != nil {
 			for _, symbol := range a.Defined {
 				if _, taken := definedBy[symbol]; !taken {
 					definedBy[symbol] = name
@@ -352,20 +448,26 @@ func (m *measuring) requires(p *Package, claims Claims) {
 	}
 	for _, name := range m.order {
 		l := m.libraries[name]
-		if l.Shared != nil {
-			for _, soname := range l.Shared.Needed {
-				if sibling, ok := bySONAME[soname]; ok {
+		needs := func(list []string, must bool) {
+			for _, needed := range list {
+				if sibling, ok := bySONAME[m.runName(needed)]; ok {
 					if sibling != name {
 						add(&l.Requires, sibling)
 					}
-				} else if flag, ok := platformLibrary(soname); ok {
+				} else if flag, framework, ok := platformLibrary(m.machine.OS, needed); ok {
 					add(&p.SystemLibraries, flag)
-				} else {
-					add(&p.Missing, soname)
+					add(&p.Frameworks, framework)
+				} else if must {
+					add(&p.Missing, needed)
 				}
 			}
 		}
+		if l.Shared != nil {
+			needs(l.Shared.Needed, true)
+			needs(l.Shared.Weak, false)
+		}
 		if a := m.archives[name]; a != nil {
+			needs(a.DLLs, true)
 			for _, symbol := range a.Undefined {
 				if other, ok := definedBy[symbol]; ok && other != name {
 					add(&l.Requires, other)
@@ -377,6 +479,20 @@ func (m *measuring) requires(p *Package, claims Claims) {
 	for _, name := range slices.Sorted(slices.Values(m.order)) {
 		p.Libraries = append(p.Libraries, *m.libraries[name])
 	}
+}
+
+// runName is what the names by which a library is needed and the one by which it is found have in common.
+func (m *measuring) runName(needed string) string {
+	switch m.machine.OS {
+	case "darwin":
+		if file, ok := strings.CutPrefix(needed, "@loader_path/"); ok {
+			return file
+		}
+		return strings.TrimPrefix(needed, "@rpath/")
+	case "windows":
+		return strings.ToLower(needed)
+	}
+	return needed
 }
 
 // pkgConfig reads name, version and the private libraries of static linking from the .pc files.
@@ -400,19 +516,20 @@ func (m *measuring) pkgConfig(p *Package) error {
 			return &diagnostic.Error{Kind: diagnostic.Refused, What: "library description " + place, Why: err.Error(), Do: "correct it, or leave it out", Err: err}
 		}
 		p.PkgConfig = append(p.PkgConfig, place)
-		for _, flag := range append(pc.Libs, pc.LibsPrivate...) {
+		flags := append(pc.Libs, pc.LibsPrivate...)
+		for i, flag := range flags {
 			name, ok := strings.CutPrefix(flag, "-l")
 			if flag == "-pthread" {
 				name, ok = "pthread", true
 			}
+			if flag == "-framework" && i+1 < len(flags) && ValidLibraryName(flags[i+1]) && !slices.Contains(p.Frameworks, flags[i+1]) {
+				p.Frameworks = append(p.Frameworks, flags[i+1])
+			}
 			if _, ours := m.libraries[name]; !ok || ours || slices.Contains(p.SystemLibraries, name) {
 				continue
 			}
-			for _, known := range platformLibraries {
-				if known != "" && known == name {
-					p.SystemLibraries = append(p.SystemLibraries, name)
-					break
-				}
+			if systemLibrary(m.machine.OS, name) {
+				p.SystemLibraries = append(p.SystemLibraries, name)
 			}
 		}
 		if !slices.Contains(versions, pc.Version) {
@@ -426,5 +543,6 @@ func (m *measuring) pkgConfig(p *Package) error {
 		p.Version = versions[0]
 	}
 	slices.Sort(p.SystemLibraries)
+	slices.Sort(p.Frameworks)
 	return nil
 }

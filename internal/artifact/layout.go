@@ -199,8 +199,9 @@ func CreateLayout(dest string) (*LayoutWriter, error) {
 		return nil, err
 	}
 	parent := filepath.Dir(dest)
-	if err := os.MkdirAll(parent, 0o777); err != nil {
-		return nil, err
+	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
+		// Not made: a slip of the pen in a path would leave a tree of folders.
+		return nil, &diagnostic.Error{Kind: diagnostic.NotFound, What: "layout " + dest, Why: "there is no folder " + parent, Do: "make it first, or correct the path", Err: err}
 	}
 	staging, err := os.MkdirTemp(parent, "."+filepath.Base(dest)+".*.partial")
 	if err != nil {

@@ -375,7 +375,10 @@ func TestLayoutAppearsAtCommitAndWhole(t *testing.T) {
 	for _, name := range []string{"layout.tar", "layout"} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			dest := filepath.Join(dir, "new", name)
+			if _, err := CreateLayout(filepath.Join(dir, "new", name)); diagnostic.KindOf(err) != diagnostic.NotFound {
+				t.Errorf("in a folder that is not there: %v", err)
+			}
+			dest := filepath.Join(dir, name)
 			for round := range 2 { // the second replaces the first
 				blob := fmt.Sprintf("blob %d", round)
 				w, err := CreateLayout(dest)

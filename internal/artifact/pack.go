@@ -6,12 +6,15 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 )
@@ -24,7 +27,8 @@ const (
 	Gzip Compression = "gzip" // what the ocipkg project reads
 )
 
-// A BlobWriter keeps blobs by digest. WriteBlob calls write once and keeps what it wrote.
+// A BlobWriter keeps blobs by digest. WriteBlob calls write once and keeps what it wrote; it may be called several
+// times at once.
 type BlobWriter interface {
 	WriteBlob(write func(io.Writer) error) (v1.Hash, int64, error)
 }
@@ -34,14 +38,19 @@ type Packed struct {
 	Manifest Descriptor // of the manifest blob
 	Package  *Package
 	LeftOut  []string // files of the folder that no component takes, for the author to see
+	Texts    []string // files that are called like libraries and hold text, such as linker scripts: they link nothing
 }
 
-// Pack makes an artifact of an install prefix (see Arrange). What it writes depends on the names and bytes of the
-// files and on the claims alone.
+// Pack makes an artifact of an install prefix (see Arrange) or of Files. What it writes depends on the names and bytes
+// of the files and on the claims alone.
 func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter) (*Packed, error) {
-	tree, leftOut, err := Arrange(prefix)
+	tree, leftOut, err := claims.Selection.arrange(prefix)
 	if err != nil {
 		return nil, err
+	}
+	if _, ok := prefix.(fileSet); ok && len(leftOut) > 0 {
+		return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "pack " + leftOut[0], Why: "it is called neither like a header nor like a library, a .pc file or a licence",
+			Do: "leave it out, rename it, or say what it is with --header or --library"}
 	}
 	for place, e := range tree {
 		if path.Ext(place) == ".pc" && e.Link == "" {
@@ -52,10 +61,13 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 			tree[place] = Entry{Data: relocatable(data)}
 		}
 	}
-	for _, s := range slices.Concat([]string{claims.Name, claims.Version, claims.License}, claims.Defines, claims.Linkopts) {
+	for _, s := range slices.Concat([]string{claims.Name, claims.Version, claims.License}, claims.Defines, claims.Linkopts, claims.Includes) {
 		if hasControl(s) {
 			return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "pack", Why: fmt.Sprintf("%q holds a control character", s)}
 		}
+	}
+	if err := claims.check(); err != nil {
+		return nil, err
 	}
 	claims.RefuseMissing = true
 	pkg, err := Describe(prefix, tree, claims)
@@ -66,8 +78,14 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 		return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "pack", Why: "the library has no name: there is not exactly one .pc file to take it from", Do: "give it with --name"}
 	}
 	if len(pkg.Libraries) == 0 && len(pkg.Includes) == 0 {
-		return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + pkg.Name, Why: "the folder holds neither headers nor libraries",
-			Do: "give an install prefix, with include/ and lib/, as `make install DESTDIR=` or `cmake --install` leave it"}
+		do := "give an install prefix, with include/ and lib/, as `make install DESTDIR=` or `cmake --install` leave it"
+		if deeper := prefixBelow(leftOut); deeper != "" {
+			do = fmt.Sprintf("the folder %s in it looks like an install prefix: pack that one", deeper)
+		}
+		return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + pkg.Name, Why: "the folder holds neither headers nor libraries", Do: do}
+	}
+	if err := settle(pkg, tree, claims); err != nil {
+		return nil, err
 	}
 	completeLinks(tree, pkg)
 
@@ -80,7 +98,7 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 		if !ok {
 			return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + place, Why: "its links lead in a circle", Do: "leave them out"}
 		}
-		name := componentOf(real)
+		name := componentOf(real, pkg)
 		if component[name] == nil {
 			component[name] = Tree{}
 		}
@@ -90,36 +108,29 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 	if compression == Gzip {
 		mediaType = TypeLayerGzip
 	}
-	for _, name := range []string{ComponentHeaders, ComponentStatic, ComponentShared} {
-		part := component[name]
-		if part == nil {
-			continue
-		}
-		var unpacked int64
-		hash, size, err := blobs.WriteBlob(func(w io.Writer) error {
-			var err error
-			unpacked, err = writeLayer(w, compression, prefix, part)
+	names := slices.DeleteFunc([]string{ComponentHeaders, ComponentStatic, ComponentShared}, func(name string) bool { return component[name] == nil })
+	manifest.Layers, pkg.Components = make([]Descriptor, len(names)), make([]Component, len(names))
+	var group errgroup.Group
+	for i, name := range names {
+		group.Go(func() error {
+			var unpacked int64
+			hash, size, err := blobs.WriteBlob(func(w io.Writer) error {
+				var err error
+				unpacked, err = writeLayer(w, compression, prefix, component[name])
+				return err
+			})
+			manifest.Layers[i] = Descriptor{MediaType: mediaType, Digest: hash, Size: size}
+			pkg.Components[i] = Component{Name: name, Layer: hash.String(), Unpacked: unpacked}
 			return err
 		})
-		if err != nil {
-			return nil, err
-		}
-		manifest.Layers = append(manifest.Layers, Descriptor{MediaType: mediaType, Digest: hash, Size: size})
-		pkg.Components = append(pkg.Components, Component{Name: name, Layer: hash.String(), Unpacked: unpacked})
-		config.Layers[hash.String()] = part.paths()
 	}
-	write := func(mediaType string, v any) (Descriptor, error) {
-		data, err := marshal(v)
-		if err != nil {
-			return Descriptor{}, err
-		}
-		hash, size, err := blobs.WriteBlob(func(w io.Writer) error { _, err := w.Write(data); return err })
-		return Descriptor{MediaType: mediaType, Digest: hash, Size: size}, err
-	}
-	if manifest.Config, err = write(TypeConfig, config); err != nil {
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	desc, err := write(TypeManifest, manifest)
+	for _, c := range pkg.Components {
+		config.Layers[c.Layer] = component[c.Name].paths()
+	}
+	desc, err := writeDocuments(blobs, manifest, config)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +138,40 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 		platform := t.Platform()
 		desc.Platform = &platform
 	}
-	return &Packed{Manifest: desc, Package: pkg, LeftOut: leftOut}, nil
+	return &Packed{Manifest: desc, Package: pkg, LeftOut: leftOut, Texts: pkg.texts}, nil
+}
+
+// versionText is what a version may look like: a word that means itself in tags, file names and shells.
+var versionText = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~:-]*$`)
+
+// check refuses words that would be no name, no version or no licence to whoever reads them. What is not said is fine.
+func (c Claims) check() error {
+	wrong := func(what, value, why, do string) error {
+		return &diagnostic.Error{Kind: diagnostic.Usage, What: fmt.Sprintf("%s %q", what, value), Why: why, Do: do}
+	}
+	switch {
+	case c.Name != "" && !ValidLibraryName(c.Name):
+		return wrong("name", c.Name, "it cannot be a library's name", "write it with letters, digits and _ . + - only")
+	case c.Version != "" && !versionText.MatchString(c.Version):
+		return wrong("version", c.Version, "it cannot be a version", "write it as one word, such as 1.3.1")
+	case c.License != "" && !validLicense(c.License):
+		return wrong("licence", c.License, "it is not an SPDX expression", "write it like Zlib, or \"MIT OR Apache-2.0\"; LicenseRef-NAME stands for a licence that SPDX does not know")
+	}
+	return nil
+}
+
+// prefixBelow finds an install prefix in a folder that is none itself: with DESTDIR, and in packages of distributions, it
+// lies in usr or usr/local.
+func prefixBelow(leftOut []string) string {
+	for _, p := range leftOut {
+		for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+			rest := strings.TrimPrefix(p, dir+"/")
+			if strings.Contains(rest, "/") && (strings.HasPrefix(rest, "include/") || strings.HasPrefix(rest, "lib")) && arrangePath(rest) != "" {
+				return dir
+			}
+		}
+	}
+	return ""
 }
 
 // completeLinks adds what consumers look for: a link called as the SONAME, and at the root one for every static
@@ -135,22 +179,24 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 func completeLinks(tree Tree, pkg *Package) {
 	for i := range pkg.Libraries {
 		l := &pkg.Libraries[i]
-		if s := l.Shared; s != nil && s.SONAME != "" && path.Base(s.Path) != s.SONAME {
-			named := path.Join(path.Dir(s.Path), s.SONAME)
+		if s := l.Shared; s != nil && path.Base(s.Path) != s.RunName() {
+			named := path.Join(path.Dir(s.Path), s.RunName())
 			if _, taken := tree[named]; !taken {
 				tree[named] = Entry{Link: path.Base(s.Path)}
 				s.Path = named
 			}
 		}
-		if s := l.Static; s != nil {
+		if s := l.Static; s != nil && path.Ext(s.Path) == ".a" {
 			tree[path.Base(s.Path)] = Entry{Link: s.Path}
 		}
 	}
 }
 
-func componentOf(place string) string {
+func componentOf(place string, pkg *Package) string {
 	base := path.Base(place)
 	switch {
+	case slices.ContainsFunc(pkg.Libraries, func(l Library) bool { return l.Shared != nil && l.Shared.Interface == place }):
+		return ComponentShared
 	case staticName.MatchString(base):
 		return ComponentStatic
 	case path.Dir(place) == "lib" && sharedName.MatchString(base):
@@ -162,24 +208,9 @@ func componentOf(place string) string {
 // writeLayer writes a tree as one compressed tar: sorted, parents before children, no times and no owners. It
 // returns the size of the tar in bytes.
 func writeLayer(w io.Writer, compression Compression, fsys fs.FS, tree Tree) (int64, error) {
-	var compressor io.WriteCloser
-	switch compression {
-	case Gzip:
-		// One member and no name or time in its header: readers in the field stop at the first member's end.
-		z, err := gzip.NewWriterLevel(w, gzip.BestCompression)
-		if err != nil {
-			return 0, err
-		}
-		z.OS = 255
-		z.ModTime = time.Unix(0, 0) // klauspost writes the zero Time as a time
-		compressor = z
-	default:
-		// The next level makes layers 8 % smaller in 2.5 times the time. No checksum of zstd's own: every byte is behind a digest.
-		z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
-		if err != nil {
-			return 0, err
-		}
-		compressor = z
+	compressor, err := newCompressor(w, compression)
+	if err != nil {
+		return 0, err
 	}
 	count := &countingWriter{w: compressor}
 	t := tar.NewWriter(count)
@@ -196,6 +227,23 @@ func writeLayer(w io.Writer, compression Compression, fsys fs.FS, tree Tree) (in
 		return 0, err
 	}
 	return count.n, compressor.Close()
+}
+
+// newCompressor is the one setting of each compressor: what it writes is part of the format, as digests are.
+func newCompressor(w io.Writer, compression Compression) (io.WriteCloser, error) {
+	if compression != Gzip {
+		// The next level makes layers 8 % smaller in 2.5 times the time. No checksum of zstd's own: every byte is behind a digest.
+		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+	}
+	// One member and no name or time in its header: readers in the field stop at the first member's end.
+	// Higher levels take 2 to 17 times as long for 2 % less.
+	z, err := gzip.NewWriterLevel(w, 6)
+	if err != nil {
+		return nil, err
+	}
+	z.OS = 255
+	z.ModTime = time.Unix(0, 0) // klauspost writes the zero Time as a time
+	return z, nil
 }
 
 func writeParents(t *tar.Writer, made map[string]bool, dir string) error {

@@ -35,30 +35,82 @@ func (t Tree) paths() []string {
 // multiarch is the folder that Debian and its kin put between lib/ or include/ and the files.
 var multiarch = regexp.MustCompile(`^(x86_64|aarch64|i386|i686|arm|armv7l|riscv64|powerpc64le|s390x)-linux-(gnu|musl)(eabi(hf)?)?$`)
 
+// What libraries are called; one of the groups is what follows -l. A name says neither which system a file is for nor,
+// of a .lib, whether it is a static library or leads to a DLL: bytes say that.
 var (
-	staticName = regexp.MustCompile(`^lib(.+)\.a$`)
-	sharedName = regexp.MustCompile(`^lib(.+?)\.so(\.[0-9A-Za-z_.]+)?$`)
+	staticName = regexp.MustCompile(`^lib(.+?)(?:\.dll)?\.a$|^(.+?)(?:\.dll)?\.lib$`)
+	sharedName = regexp.MustCompile(`^lib(.+?)\.so(?:\.[0-9A-Za-z_.]+)?$|^lib(.+?)(?:\.[0-9]+)*\.dylib$|^(.+)\.dll$`)
 )
 
-// Arrange reads an install prefix (include/, lib/, lib64/, lib/<multiarch>/, lib/pkgconfig/, share/licenses/,
-// share/doc/<package>/copyright) or a flat folder of headers and libraries, and gives the tree of an artifact:
-// include/, lib/, lib/pkgconfig/, share/licenses/. leftOut names the files that are neither, for the author to see.
+// Arrange reads an install prefix (include/, lib/, lib64/, lib/<multiarch>/, lib/pkgconfig/, and licences where `make
+// install`, Debian, vcpkg and Conan put them) or a flat folder of headers and libraries, and gives the tree of an
+// artifact: include/, lib/, lib/pkgconfig/, share/licenses/. leftOut names the files that are neither, for the author to
+// see.
 //
 // Absolute links, links out of the folder, dangling links, two files for one place and names that Unpack would not
 // take are errors of kind Refused.
 func Arrange(prefix fs.FS) (tree Tree, leftOut []string, err error) {
+	return Selection{}.arrange(prefix)
+}
+
+// arrange is Arrange where the author says of some files what they are. A word that finds nothing is an error of kind
+// Usage.
+func (s Selection) arrange(prefix fs.FS) (tree Tree, leftOut []string, err error) {
+	places, err := s.places()
+	if err != nil {
+		return nil, nil, err
+	}
 	tree = Tree{}
 	from := map[string]string{}   // place in the tree -> source, to name both in a clash
 	folded := map[string]string{} // place as a case-blind file system reads it -> place
 	links := map[string]string{}  // source of a link -> the place that it leads to
+	refusal := func(p, why, do string) error {
+		return &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + p, Why: why, Do: do}
+	}
+	put := func(p, place string, entry Entry) error {
+		if why := badName(place); why != "" {
+			return refusal(p, why, "rename it, or leave it out")
+		}
+		if other, clash := folded[fold(place)]; clash && other != place {
+			return refusal(p, "it and "+from[other]+" are one file where capital letters do not count", "rename one of them, or leave one out")
+		}
+		if other, clash := from[place]; clash {
+			same, err := sameEntry(prefix, tree[place], entry)
+			if err != nil {
+				return err
+			}
+			if !same {
+				return refusal(p, "it and "+other+" would both become "+place, "keep one of them")
+			}
+			return nil
+		}
+		from[place], tree[place], folded[fold(place)] = p, entry, place
+		return nil
+	}
+	// A folder of two names becomes one folder and a link for each file of it: no label leads through a link to a folder.
+	mirror := func(p, folder string) error {
+		return fs.WalkDir(prefix, folder, func(q string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			alias := p + strings.TrimPrefix(q, folder)
+			if info, err := fs.Stat(prefix, q); err == nil && info.IsDir() {
+				return refusal(alias, "it is a link to a folder in a folder that has another name by a link", "put the folder itself here")
+			}
+			place, target := places.of(alias), places.of(q)
+			if place == "" || target == "" || place == target {
+				return nil
+			}
+			links[alias] = target
+			return put(alias, place, Entry{Link: relative(path.Dir(place), target)})
+		})
+	}
 	err = fs.WalkDir(prefix, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		refuse := func(why, do string) error {
-			return &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + p, Why: why, Do: do}
-		}
-		place := arrangePath(p)
+		refuse := func(why, do string) error { return refusal(p, why, do) }
+		place := places.of(p)
 		if place == "" {
 			leftOut = append(leftOut, p)
 			return nil
@@ -88,9 +140,12 @@ func Arrange(prefix fs.FS) (tree Tree, leftOut []string, err error) {
 				return refuse("it is a link to "+target+", which is not there", "add the file (a -dev package holds the link, the run-time package the library), or remove the link")
 			}
 			if info.IsDir() {
-				return refuse("it is a link to a folder, "+target, "put the folder itself here")
+				if resolved == "." || strings.HasPrefix(p, resolved+"/") {
+					return refuse("it is a link to the folder that it lies in", "leave it out")
+				}
+				return mirror(p, resolved)
 			}
-			linkPlace := arrangePath(resolved)
+			linkPlace := places.of(resolved)
 			if linkPlace == "" {
 				return refuse("it is a link to "+target+", which is not part of the library", "put the file itself here")
 			}
@@ -103,26 +158,12 @@ func Arrange(prefix fs.FS) (tree Tree, leftOut []string, err error) {
 		default:
 			return refuse(fmt.Sprintf("it is neither a file nor a link (%v)", d.Type()), "leave it out")
 		}
-		if why := badName(place); why != "" {
-			return refuse(why, "rename it, or leave it out")
-		}
-		if other, clash := folded[fold(place)]; clash && other != place {
-			return refuse("it and "+from[other]+" are one file where capital letters do not count", "rename one of them, or leave one out")
-		}
-		if other, clash := from[place]; clash {
-			same, err := sameEntry(prefix, tree[place], entry)
-			if err != nil {
-				return err
-			}
-			if !same {
-				return refuse("it and "+other+" would both become "+place, "keep one of them")
-			}
-			return nil
-		}
-		from[place], tree[place], folded[fold(place)] = p, entry, place
-		return nil
+		return put(p, place, entry)
 	})
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := places.unused(); err != nil {
 		return nil, nil, err
 	}
 	for _, p := range slices.Sorted(maps.Keys(links)) {
@@ -159,12 +200,16 @@ func arrangePath(p string) string {
 		return "lib/" + base
 	case len(part) == 1 && IsHeader(base):
 		return "include/" + base
-	case len(part) == 1 && (strings.HasPrefix(base, "LICENSE") || strings.HasPrefix(base, "COPYING")):
+	case len(part) == 1 && path.Ext(base) == ".pc":
+		return "lib/pkgconfig/" + base
+	case len(part) == 1 && isLicense(base):
 		return "share/licenses/" + base
 	case part[0] == "include" && len(part) > 2 && multiarch.MatchString(part[1]):
 		return "include/" + strings.Join(part[2:], "/")
 	case part[0] == "include" && len(part) > 1:
 		return p
+	case part[0] == "bin" && len(part) == 2 && path.Ext(base) == ".dll":
+		return "lib/" + base
 	case part[0] == "lib" || part[0] == "lib64":
 		rest := part[1:]
 		if len(rest) > 1 && multiarch.MatchString(rest[0]) {
@@ -180,16 +225,33 @@ func arrangePath(p string) string {
 		return "lib/pkgconfig/" + base
 	case part[0] == "share" && len(part) > 2 && part[1] == "licenses":
 		return p
-	case part[0] == "share" && len(part) == 4 && part[1] == "doc" && base == "copyright":
-		return "share/licenses/" + part[2] + "/copyright"
+	case part[0] == "share" && len(part) == 4 && part[1] == "doc" && isLicense(base):
+		return "share/licenses/" + part[2] + "/" + base
+	case part[0] == "share" && len(part) == 3 && base == "copyright": // of vcpkg
+		return "share/licenses/" + part[1] + "/copyright"
+	case part[0] == "licenses" && len(part) > 1: // of Conan
+		return "share/" + p
 	}
 	return ""
+}
+
+func isLicense(base string) bool {
+	return base == "copyright" || strings.HasPrefix(base, "LICENSE") || strings.HasPrefix(base, "LICENCE") || strings.HasPrefix(base, "COPYING")
 }
 
 // IsHeader tells by its name whether a file in a flat folder is a header. Below include/ everything is one: C++ has
 // headers without an ending.
 func IsHeader(name string) bool {
 	return slices.Contains([]string{".h", ".hh", ".hpp", ".hxx", ".inc", ".inl", ".ipp", ".tcc"}, path.Ext(name))
+}
+
+// libraryOf is the name of a library whose file is called base, "" where the pattern does not fit.
+func libraryOf(pattern *regexp.Regexp, base string) string {
+	m := pattern.FindStringSubmatch(base)
+	if m == nil {
+		return ""
+	}
+	return strings.Join(m[1:], "")
 }
 
 // relative is the link text by which a link in folder dir reaches target; both are clean paths below one root.

@@ -67,16 +67,24 @@ func TestArrange(t *testing.T) {
 		{"install prefix", map[string]string{"include/z/z.h": "", "lib/libz.a": "", "lib/libz.so": "-> libz.so.1", "lib/libz.so.1": "-> libz.so.1.3", "lib/libz.so.1.3": "", "lib/pkgconfig/z.pc": "", "share/licenses/z/LICENSE": "", "share/man/man3/z.3": "", "bin/z": ""},
 			[]string{"include/z/z.h", "lib/libz.a", "lib/libz.so -> libz.so.1", "lib/libz.so.1 -> libz.so.1.3", "lib/libz.so.1.3", "lib/pkgconfig/z.pc", "share/licenses/z/LICENSE"},
 			[]string{"bin/z", "share/man/man3/z.3"}},
+		{"Windows", map[string]string{"include/z.h": "", "bin/z.dll": "", "bin/z.exe": "", "lib/z.lib": "", "lib/libz.dll.a": "", "lib/z.pdb": ""},
+			[]string{"include/z.h", "lib/libz.dll.a", "lib/z.dll <- bin/z.dll", "lib/z.lib"}, []string{"bin/z.exe", "lib/z.pdb"}},
+		{"macOS", map[string]string{"lib/libz.dylib": "-> libz.1.dylib", "lib/libz.1.dylib": "", "lib/libz.tbd": ""}, []string{"lib/libz.1.dylib", "lib/libz.dylib -> libz.1.dylib"}, []string{"lib/libz.tbd"}},
 		{"multiarch", map[string]string{"include/z.h": "", "include/x86_64-linux-gnu/zconf.h": "", "lib/x86_64-linux-gnu/libz.a": "", "lib/x86_64-linux-gnu/libz.so": "-> libz.so.1", "lib/x86_64-linux-gnu/libz.so.1": "", "lib/x86_64-linux-gnu/pkgconfig/z.pc": "", "share/doc/zlib1g/copyright": ""},
 			[]string{"include/z.h", "include/zconf.h <- include/x86_64-linux-gnu/zconf.h", "lib/libz.a <- lib/x86_64-linux-gnu/libz.a", "lib/libz.so -> libz.so.1", "lib/libz.so.1 <- lib/x86_64-linux-gnu/libz.so.1", "lib/pkgconfig/z.pc <- lib/x86_64-linux-gnu/pkgconfig/z.pc", "share/licenses/zlib1g/copyright <- share/doc/zlib1g/copyright"}, nil},
 		{"one header in both, alike", map[string]string{"include/z.h": "x", "include/x86_64-linux-gnu/z.h": "x"}, []string{"include/z.h <- include/x86_64-linux-gnu/z.h"}, nil},
 		{"lib64", map[string]string{"lib64/libz.a": "", "lib64/pkgconfig/z.pc": "", "lib64/cmake/z.cmake": ""}, []string{"lib/libz.a <- lib64/libz.a", "lib/pkgconfig/z.pc <- lib64/pkgconfig/z.pc"}, []string{"lib64/cmake/z.cmake"}},
+		{"headers by a link to a folder", map[string]string{"include/png": "-> png16", "include/png16/png.h": "", "include/png16/sub/a.h": "", "include/png16/b.h": "-> png.h"},
+			[]string{"include/png/b.h -> ../png16/b.h", "include/png/png.h -> ../png16/png.h", "include/png/sub/a.h -> ../../png16/sub/a.h", "include/png16/b.h -> png.h", "include/png16/png.h", "include/png16/sub/a.h"}, nil},
 		{"lib64 by a link to a folder", map[string]string{"lib/libz.a": "", "lib64": "-> lib"}, []string{"lib/libz.a"}, []string{"lib64"}},
 		{"link from one folder to the other", map[string]string{"lib/libz.so": "-> ../lib64/libz.so.1", "lib64/libz.so.1": ""}, []string{"lib/libz.so -> libz.so.1", "lib/libz.so.1 <- lib64/libz.so.1"}, nil},
 		{"link to the file of its own place", map[string]string{"lib/libz.a": "-> ../lib64/libz.a", "lib64/libz.a": ""}, []string{"lib/libz.a <- lib64/libz.a"}, nil},
 		{"link from the multiarch header", map[string]string{"include/x86_64-linux-gnu/z.h": "-> ../z.h", "include/z.h": ""}, []string{"include/z.h"}, nil},
 		{"flat", map[string]string{"z.h": "", "z.hpp": "", "libz.a": "", "libz.so": "", "LICENSE.txt": "", "COPYING": "", "README": "", "main.c": ""},
 			[]string{"include/z.h <- z.h", "include/z.hpp <- z.hpp", "lib/libz.a <- libz.a", "lib/libz.so <- libz.so", "share/licenses/COPYING <- COPYING", "share/licenses/LICENSE.txt <- LICENSE.txt"}, []string{"README", "main.c"}},
+		{"flat, with a .pc file", map[string]string{"z.h": "", "z.pc": ""}, []string{"include/z.h <- z.h", "lib/pkgconfig/z.pc <- z.pc"}, nil},
+		{"licences of other packagers", map[string]string{"z.h": "", "share/z/copyright": "", "share/z/usage": "", "licenses/z/LICENSE": "", "share/doc/y/LICENSE.md": "", "share/doc/y/README": ""},
+			[]string{"include/z.h <- z.h", "share/licenses/y/LICENSE.md <- share/doc/y/LICENSE.md", "share/licenses/z/LICENSE <- licenses/z/LICENSE", "share/licenses/z/copyright <- share/z/copyright"}, []string{"share/doc/y/README", "share/z/usage"}},
 		{"header without ending", map[string]string{"include/QtCore": "", "include/sub/link": "-> ../QtCore"}, []string{"include/QtCore", "include/sub/link -> ../QtCore"}, nil},
 		{"a file called include", map[string]string{"include": "", "z.h": ""}, []string{"include/z.h <- z.h"}, []string{"include"}},
 		{"dangling, but no part of it", map[string]string{"z.h": "", "share/man/z.3": "-> /nowhere"}, []string{"include/z.h <- z.h"}, []string{"share/man/z.3"}},
@@ -107,7 +115,8 @@ func TestArrangeRefuses(t *testing.T) {
 		{"link out", map[string]string{"lib/libz.so": "-> ../../usr/lib/libz.so.1"}, "lib/libz.so", "outside"},
 		{"dangling link", map[string]string{"lib/libz.so": "-> libz.so.1"}, "lib/libz.so", "not there"},
 		{"link to itself", map[string]string{"lib/libz.so": "-> libz.so"}, "lib/libz.so", "not there"},
-		{"link to a folder", map[string]string{"include/z": "-> zlib", "include/zlib/z.h": ""}, "include/z", "folder"},
+		{"link to a folder above", map[string]string{"include/z": "-> ..", "include/z.h": ""}, "include/z", "folder that it lies in"},
+		{"link to a folder with one in it", map[string]string{"include/z": "-> zlib", "include/zlib/y": "-> ../y", "include/y/y.h": ""}, "include/z/y", "another name by a link"},
 		{"link to what is left out", map[string]string{"lib/libz.so": "-> ../opt/libz.so", "opt/libz.so": ""}, "lib/libz.so", "not part"},
 		{"link by way of a link to a folder", map[string]string{"lib/libz.so": "-> ../lib64/libz.so.1", "lib64": "-> opt", "opt/libz.so.1": ""}, "lib/libz.so", "by way of"},
 		{"link to its own place by way of a link to a folder", map[string]string{"lib/libz.a": "-> ../lib64/libz.a", "lib64": "-> opt", "opt/libz.a": ""}, "lib/libz.a", "by way of"},
@@ -131,6 +140,25 @@ func TestArrangeRefuses(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+func TestLibraryNames(t *testing.T) {
+	for file, want := range map[string]string{
+		"libz.a": "static z", "libz.dll.a": "static z", "z.lib": "static z", "libpng16.lib": "static libpng16", "z.dll.lib": "static z", "lib.a": "",
+		"libz.so": "shared z", "libz.so.1.3": "shared z", "libz.dylib": "shared z", "libz.1.dylib": "shared z", "libz.1.2.13.dylib": "shared z",
+		"libfoo-2.0.dylib": "shared foo-2", "z.dylib": "", "zlib1.dll": "shared zlib1", "libz-1.dll": "shared libz-1", "libz.so_": "", "z.exe": "",
+	} {
+		got := ""
+		if name := libraryOf(staticName, file); name != "" {
+			got = "static " + name
+		}
+		if name := libraryOf(sharedName, file); name != "" {
+			got += "shared " + name
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", file, got, want)
+		}
+	}
 }
 
 // withPipe shows every file as a named pipe, which not every system can make.

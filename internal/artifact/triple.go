@@ -39,9 +39,13 @@ func ParseTriple(s string) (Triple, error) {
 			Do: "write it as arch-vendor-os-env, for example x86_64-unknown-linux-gnu or aarch64-apple-darwin"}
 	}
 	part := strings.Split(s, "-")
-	if len(part) == 3 && (part[1] == "linux" || part[1] == "windows") {
+	switch {
+	case len(part) == 3 && (part[1] == "linux" || part[1] == "windows"):
 		// x86_64-linux-gnu, Debian's multiarch spelling.
-		part = []string{part[0], "unknown", part[1], part[2]}
+		part = []string{part[0], vendorOf(part[1]), part[1], part[2]}
+	case len(part) == 3 && part[2] == "mingw32":
+		// x86_64-w64-mingw32, GNU's spelling of what LLVM and Rust call x86_64-pc-windows-gnu.
+		part = []string{part[0], vendorOf("windows"), "windows", "gnu"}
 	}
 	if len(part) < 3 || len(part) > 4 {
 		return fail("a target triple has three or four parts")
@@ -69,6 +73,17 @@ func ParseTriple(s string) (Triple, error) {
 	return t, nil
 }
 
+// vendorOf is the part of a triple that says nothing and is yet spelt differently for each system.
+func vendorOf(os string) string {
+	switch os {
+	case "darwin":
+		return "apple"
+	case "windows":
+		return "pc"
+	}
+	return "unknown"
+}
+
 // String spells the triple.
 func (t Triple) String() string {
 	s := t.Arch + "-" + t.Vendor + "-" + t.OS
@@ -88,7 +103,7 @@ func (t Triple) Platform() v1.Platform {
 
 // HostTriple is the platform this program runs on. The C library is taken to be glibc on Linux and MSVC's on Windows.
 func HostTriple() Triple {
-	t := Triple{Arch: runtime.GOARCH, Vendor: "unknown", OS: runtime.GOOS}
+	t := Triple{Arch: runtime.GOARCH, Vendor: vendorOf(runtime.GOOS), OS: runtime.GOOS}
 	for arch, p := range knownArch {
 		if p.Architecture == runtime.GOARCH {
 			t.Arch = arch
@@ -98,9 +113,7 @@ func HostTriple() Triple {
 	case "linux":
 		t.Env = "gnu"
 	case "windows":
-		t.Vendor, t.Env = "pc", "msvc"
-	case "darwin":
-		t.Vendor = "apple"
+		t.Env = "msvc"
 	}
 	return t
 }
@@ -117,7 +130,7 @@ func (t Triple) Fits(want Triple) bool {
 }
 
 // libcOf splits the last part of a triple into the C library and the calling convention of 32-bit Arm ("gnueabihf" is
-// glibc with hard floats), which bytes do not tell.
+// glibc with hard floats), of which archives tell neither.
 func libcOf(env string) (libc, abi string) {
 	libc, abi, found := strings.Cut(env, "eabi")
 	if found {

@@ -13,6 +13,9 @@ func TestParseTriple(t *testing.T) {
 		"x86_64-linux-gnu":               "x86_64-unknown-linux-gnu",
 		"aarch64-apple-darwin":           "aarch64-apple-darwin",
 		"x86_64-pc-windows-msvc":         "x86_64-pc-windows-msvc",
+		"x86_64-windows-gnu":             "x86_64-pc-windows-gnu",
+		"x86_64-w64-mingw32":             "x86_64-pc-windows-gnu",
+		"i686-w64-mingw32":               "i686-pc-windows-gnu",
 		"armv7-unknown-linux-gnueabihf":  "armv7-unknown-linux-gnueabihf",
 		"riscv64-unknown-linux-musl":     "riscv64-unknown-linux-musl",
 		"powerpc64le-unknown-linux-gnu":  "powerpc64le-unknown-linux-gnu",
@@ -50,7 +53,7 @@ func TestFits(t *testing.T) {
 		{"x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl", false},
 		{"x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", false},
 		{"x86_64-unknown-linux-gnu", "x86_64-pc-windows-gnu", false},
-		{"armv7-unknown-linux-gnu", "armv7-unknown-linux-gnueabihf", true}, // bytes do not tell the calling convention
+		{"armv7-unknown-linux-gnu", "armv7-unknown-linux-gnueabihf", true}, // archives do not tell the calling convention
 		{"armv7-unknown-linux-gnueabi", "armv7-unknown-linux-gnueabihf", false},
 		{"armv7-unknown-linux-musleabihf", "armv7-unknown-linux-gnueabihf", false},
 		{"aarch64-apple-darwin", "aarch64-apple-darwin", true},

@@ -9,7 +9,6 @@
 package ccplan
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"path"
@@ -83,7 +82,7 @@ var constraints = map[string]string{
 func New(in Input) Plan {
 	p := planner{Input: in, libraries: map[string]artifact.Library{}, made: map[string][]Target{}, labels: map[mode]map[string]string{}, taken: map[string]bool{in.Name: true}, fixed: map[string]string{}}
 	if t, err := artifact.ParseTriple(in.Package.Target); err == nil {
-		p.linux = t.OS == "linux"
+		p.target = t
 		p.compatible = []string{"@platforms//cpu:" + constraints[t.Arch], "@platforms//os:" + constraints[t.OS]}
 	}
 	for _, name := range []string{"headers", "static", "shared", "files", "pkgconfig", "license"} {
@@ -111,7 +110,7 @@ func New(in Input) Plan {
 type planner struct {
 	Input
 	plan       Plan
-	linux      bool
+	target     artifact.Triple
 	compatible []string          // constraint values of the library's platform; targets that depend on one that has them share them
 	taken      map[string]bool   // names of targets and files
 	fixed      map[string]string // "headers", "static", … to the name of that target
@@ -190,7 +189,9 @@ func (p *planner) headers() {
 		includes = append(includes, strings.ReplaceAll(dir, "$", "$$"))
 	}
 	p.add(Library, p.fixed["headers"], "The headers alone.",
-		Attr{"hdrs", hdrs}, Attr{"defines", words(p.Package.Defines)}, Attr{"includes", includes}, Attr{"target_compatible_with", p.compatible})
+		Attr{"hdrs", hdrs}, Attr{"defines", words(p.Package.Defines)},
+		// Without it, rules_cc on Bazel 9 passes includes with -I, and the warnings in a library's headers become the consumer's.
+		Attr{"features", []string{"system_include_paths"}}, Attr{"includes", includes}, Attr{"target_compatible_with", p.compatible})
 }
 
 // How a library is imported; the value is the end of the target's name.
@@ -240,7 +241,14 @@ func (p *planner) forms(as mode) map[string]form {
 func (p *planner) linking() {
 	var systemLibs []string
 	for _, l := range p.Package.SystemLibraries {
-		systemLibs = append(systemLibs, word("-l"+l))
+		if p.target.OS == "windows" && p.target.Env == "msvc" {
+			systemLibs = append(systemLibs, word("-DEFAULTLIB:"+l+".lib")) // Microsoft's linker knows no -l
+		} else {
+			systemLibs = append(systemLibs, word("-l"+l))
+		}
+	}
+	for _, f := range p.Package.Frameworks {
+		systemLibs = append(systemLibs, word("-Wl,-framework,"+f))
 	}
 	headers := ":" + p.fixed["headers"]
 	together := func(name, doc string, as mode, forms map[string]form, libraries []string) {
@@ -322,12 +330,14 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 	}
 	kind := Import
 	if f.shared {
-		attrs = append(attrs, Attr{"shared_library", l.Shared.Path})
+		attrs = append(attrs, Attr{"shared_library", l.Shared.Path}, Attr{"interface_library", l.Shared.Interface})
 		if why := p.notForImport(l); why != "" {
 			kind = Prebuilt
-			attrs = append(attrs, Attr{"soname", l.Shared.SONAME})
+			if l.Shared.SONAME != "" || l.Shared.InstallName != "" {
+				attrs = append(attrs, Attr{"soname", l.Shared.RunName()})
+			}
 			doc = strings.TrimSpace(doc + " " + why)
-			if p.linux && len(p.siblings[name]) > 0 && !slices.ContainsFunc(l.Shared.RunPath, isOrigin) {
+			if p.target.OS == "linux" && len(p.siblings[name]) > 0 && !slices.ContainsFunc(l.Shared.RunPath, isOrigin) {
 				// The run-time linker looks for what this library needs along the library's own RUNPATH, which it has
 				// not got, and never along a program's RUNPATH; along a program's RPATH it does look. Without this the
 				// program works only as long as it happens to name the sibling itself, which --as-needed ends.
@@ -352,7 +362,18 @@ func isOrigin(dir string) bool {
 	return dir == "$ORIGIN" || dir == "${ORIGIN}"
 }
 
-func soname(s *artifact.SharedLibrary) string { return cmp.Or(s.SONAME, path.Base(s.Path)) }
+// runName gives the names by which a library is needed, and the one by which it is found, one spelling.
+func (p *planner) runName(name string) string {
+	switch p.target.OS {
+	case "windows":
+		return strings.ToLower(name) // as its loader compares them
+	case "darwin":
+		for _, anchor := range []string{"@rpath/", "@loader_path/"} {
+			name = strings.TrimPrefix(name, anchor)
+		}
+	}
+	return name
+}
 
 // findSiblings finds which libraries of the tree each shared library NEEDs.
 func (p *planner) findSiblings() {
@@ -360,7 +381,8 @@ func (p *planner) findSiblings() {
 	bySONAME := map[string][]string{}
 	for _, name := range p.order {
 		if s := p.libraries[name].Shared; s != nil {
-			bySONAME[soname(s)] = append(bySONAME[soname(s)], name)
+			found := p.runName(s.RunName())
+			bySONAME[found] = append(bySONAME[found], name)
 		}
 	}
 	for _, name := range p.order {
@@ -369,7 +391,7 @@ func (p *planner) findSiblings() {
 			continue
 		}
 		for _, wanted := range s.Needed {
-			for _, sibling := range bySONAME[wanted] {
+			for _, sibling := range bySONAME[p.runName(wanted)] {
 				if sibling != name {
 					p.siblings[name] = append(p.siblings[name], sibling)
 					p.needed[sibling] = true
@@ -465,7 +487,8 @@ func (p *planner) again(forms map[string]form, libraries []string) (linkopts, ar
 		}
 	}
 	for _, n := range slices.Sorted(maps.Keys(circles)) {
-		if !p.linux || len(circles[n]) < 2 {
+		gnu := p.target.OS == "linux" || p.target.OS == "windows" && p.target.Env == "gnu"
+		if !gnu || len(circles[n]) < 2 {
 			continue
 		}
 		linkopts = append(linkopts, "-Wl,--start-group")
@@ -482,10 +505,16 @@ func (p *planner) again(forms map[string]form, libraries []string) (linkopts, ar
 // notForImport says why cc_import would be wrong at run time, "" where it is right. cc_import gives each library a
 // folder of its own and finds it there under its file's name.
 func (p *planner) notForImport(l artifact.Library) string {
-	base := path.Base(l.Shared.Path)
+	base, found := path.Base(l.Shared.Path), l.Shared.RunName()
 	switch {
-	case l.Shared.SONAME != "" && l.Shared.SONAME != base:
-		return fmt.Sprintf("The run-time linker looks for %s, and the file is called %s.", l.Shared.SONAME, base)
+	case p.target.OS == "windows":
+		// All DLLs are put into the program's own folder, where they find each other.
+		if strings.HasSuffix(l.Shared.Interface, ".dll.a") {
+			return "cc_import takes no import library that is called .dll.a."
+		}
+		return ""
+	case found != base:
+		return fmt.Sprintf("The run-time linker looks for %s, and the file is called %s.", found, base)
 	case len(p.siblings[l.Name]) > 0 || p.needed[l.Name]:
 		return "It and its siblings find each other at run time only when they lie in one folder."
 	}

@@ -62,6 +62,9 @@ func input(name string, p *artifact.Package, others ...string) Input {
 		}
 		if l.Shared != nil {
 			files = append(files, l.Shared.Path)
+			if l.Shared.Interface != "" {
+				files = append(files, l.Shared.Interface)
+			}
 		}
 	}
 	files = append(files, p.PkgConfig...)
@@ -86,6 +89,30 @@ var (
 	withRunPath = func(l artifact.Library, dirs ...string) artifact.Library {
 		l.Shared.RunPath = dirs
 		return l
+	}
+	// dll is a DLL with an import library, for which other DLLs have to be there.
+	dll = func(name, path, leads string, needed ...string) artifact.Library {
+		l := artifact.Library{Name: name, Shared: &artifact.SharedLibrary{Path: path, Interface: leads, Needed: append(needed, "KERNEL32.dll")}}
+		for _, n := range needed {
+			l.Requires = append(l.Requires, strings.TrimSuffix(strings.ToLower(n), ".dll"))
+		}
+		return l
+	}
+	dylib = func(name, path, installName string, needed ...string) artifact.Library {
+		l := artifact.Library{Name: name, Shared: &artifact.SharedLibrary{Path: path, InstallName: installName, Needed: append(needed, "/usr/lib/libSystem.B.dylib")}}
+		for _, n := range needed {
+			l.Requires = append(l.Requires, strings.TrimSuffix(strings.TrimPrefix(n, "@rpath/lib"), ".dylib"))
+		}
+		return l
+	}
+	withStatic = func(l artifact.Library, path string) artifact.Library {
+		l.Static = static(path, "pic")
+		return l
+	}
+	forTarget = func(target string, libraries ...artifact.Library) *artifact.Package {
+		p := pkg(libraries...)
+		p.Target = target
+		return p
 	}
 	withSystem = func(p *artifact.Package) { p.SystemLibraries = []string{"m"} }
 )
@@ -112,6 +139,16 @@ var cases = map[string]Input{
 	"called_as_our_targets":            input("static", pkg(library("headers"), library("static"), library("files"), library("z"), library("z_static"), library("z_import"))),
 	"flat_and_foreign": input("f", changed(pkg(artifact.Library{Name: "f", Static: static("libf.a", "pic"), Shared: shared("libf.so", "")}), func(p *artifact.Package) { p.Includes = []string{"."} }),
 		"README", "f", "f.h", "f.hpp", "f_import", "files", "index.html", "license", "sub/deep.h"),
+	"windows_msvc": input("ab", changed(forTarget("x86_64-pc-windows-msvc", dll("a", "lib/a.dll", "lib/a.lib", "B.dll"), dll("b", "lib/b.dll", "lib/b.lib"), artifact.Library{Name: "as", Static: static("lib/as.lib", "pic")}), func(p *artifact.Package) {
+		p.SystemLibraries = []string{"ws2_32"}
+	}), "include/a.h"),
+	"windows_mingw": input("z", changed(forTarget("x86_64-pc-windows-gnu", withStatic(dll("z", "lib/libz-1.dll", "lib/libz.dll.a"), "lib/libz.a")), func(p *artifact.Package) {
+		p.SystemLibraries = []string{"ws2_32"}
+	})),
+	"macos": input("z", changed(forTarget("aarch64-apple-darwin", withStatic(dylib("z", "lib/libz.1.dylib", "@rpath/libz.1.dylib"), "lib/libz.a")), func(p *artifact.Package) {
+		p.SystemLibraries, p.Frameworks = []string{"iconv"}, []string{"CoreFoundation"}
+	})),
+	"macos_siblings": input("ab", forTarget("aarch64-apple-darwin", dylib("a", "lib/liba.dylib", "@rpath/liba.1.dylib", "@rpath/libb.dylib"), dylib("b", "lib/libb.dylib", "@rpath/libb.dylib"))),
 	"words_for_the_shell": input("h", changed(pkg(onlyStatic("s", "pic")), func(p *artifact.Package) {
 		p.Defines, p.Linkopts, p.Includes = []string{`GREETING="it's $5"`, "PLAIN=1"}, []string{"-Wl,-rpath,$ORIGIN/x y"}, []string{"include", "include/$sub"}
 	}), "include/$sub/a.h"),
@@ -191,7 +228,7 @@ func sound(t *testing.T, in Input, p Plan) {
 		t.Errorf("no target :%s", in.Name)
 	}
 	for _, target := range p.Targets {
-		for _, name := range []string{"srcs", "hdrs", "static_library", "shared_library", "additional_linker_inputs"} {
+		for _, name := range []string{"srcs", "hdrs", "static_library", "shared_library", "interface_library", "additional_linker_inputs"} {
 			files := target.attr(name)
 			for i, f := range files {
 				if !slices.Contains(p.Files, f) || slices.Index(files, f) != i {

@@ -186,6 +186,15 @@ func consistent(p *artifact.Package, name string, files []string) error {
 			if s.SONAME != "" && !artifact.ValidLibraryName(s.SONAME) {
 				return refuse("it names the library %q with the SONAME %q", s.Path, s.SONAME)
 			}
+			if s.InstallName != "" && !artifact.ValidLibraryName(path.Base(s.InstallName)) {
+				return refuse("it names the library %q with the install name %q", s.Path, s.InstallName)
+			}
+			if i := s.Interface; i != "" && (!has(i) || path.Ext(i) != ".lib" && !strings.HasSuffix(i, ".dll.a")) {
+				return refuse("it names %q as an import library", i)
+			}
+			if s.Interface == "" && strings.EqualFold(path.Ext(s.Path), ".dll") {
+				return refuse("it names %q without an import library, by which alone one links with a DLL", s.Path)
+			}
 		}
 		if l.Static != nil && l.Static.Path == name || l.Shared != nil && l.Shared.Path == name {
 			return &diagnostic.Error{Kind: diagnostic.Usage, Why: fmt.Sprintf("a file of the library is called %s too, and one label cannot name both", name), Do: "give the repository another name"}
@@ -194,7 +203,7 @@ func consistent(p *artifact.Package, name string, files []string) error {
 	if len(p.Libraries) > 0 && p.Target == "" {
 		return refuse("it names libraries and no platform that they are for")
 	}
-	for _, l := range p.SystemLibraries {
+	for _, l := range slices.Concat(p.SystemLibraries, p.Frameworks) {
 		if !artifact.ValidLibraryName(l) {
 			return refuse("it names a system library %q", l)
 		}

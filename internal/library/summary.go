@@ -139,12 +139,25 @@ func (l *Library) Summary() string {
 	}
 	for _, lib := range p.Libraries {
 		if s := lib.Static; s != nil {
-			line("static", "%s (%s)", s.Path, s.PIC)
+			facts := []string{s.PIC}
+			if s.CXXFlavour != "" {
+				facts = append(facts, "C++ of "+s.CXXFlavour)
+			}
+			line("static", "%s (%s)", s.Path, strings.Join(facts, ", "))
 		}
 		if s := lib.Shared; s != nil {
 			var facts []string
 			if s.SONAME != "" {
 				facts = append(facts, "SONAME "+s.SONAME)
+			}
+			if s.InstallName != "" {
+				facts = append(facts, "install name "+s.InstallName)
+			}
+			if s.Interface != "" {
+				facts = append(facts, "by way of "+s.Interface)
+			}
+			if s.CXXFlavour != "" {
+				facts = append(facts, "C++ of "+s.CXXFlavour)
 			}
 			for _, family := range slices.Sorted(maps.Keys(s.Floors)) {
 				facts = append(facts, fmt.Sprintf("%s %s or later", family, s.Floors[family]))

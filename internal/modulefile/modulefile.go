@@ -31,7 +31,8 @@ type Library struct {
 	Image string
 	Line  int // from 1
 
-	start, end int // of the string's token in the file, in bytes
+	start, end int   // of the string's token in the file, in bytes
+	wrong      error // why the image cannot be read or changed
 }
 
 // File is a MODULE.bazel file.
@@ -41,8 +42,8 @@ type File struct {
 	Libraries []Library // in the order of the file
 }
 
-// Parse reads a MODULE.bazel file; path is for messages alone. A file that does not parse, and a declaration whose
-// image is not a plain string, are errors of kind Usage that name the line.
+// Parse reads a MODULE.bazel file; path is for messages alone. A file that does not parse is an error of kind Usage that
+// names the line; a declaration whose image is not a plain string is one where it is to be pinned.
 func Parse(path string, data []byte) (*File, error) {
 	tree, err := build.ParseModule(path, data)
 	if err != nil {
@@ -64,11 +65,7 @@ func Parse(path string, data []byte) (*File, error) {
 		if !ok || !declares(call, rules, extensions) {
 			continue
 		}
-		l, err := f.library(call)
-		if err != nil {
-			return nil, err
-		}
-		f.Libraries = append(f.Libraries, l)
+		f.Libraries = append(f.Libraries, f.library(call))
 	}
 	return f, nil
 }
@@ -108,7 +105,7 @@ func declares(call *build.CallExpr, rules, extensions map[string]bool) bool {
 	return false
 }
 
-func (f *File) library(call *build.CallExpr) (Library, error) {
+func (f *File) library(call *build.CallExpr) Library {
 	start, _ := call.Span()
 	l := Library{Line: start.Line}
 	wrong := func(line int, why string) error {
@@ -132,15 +129,16 @@ func (f *File) library(call *build.CallExpr) (Library, error) {
 		case "image":
 			from, to := assign.RHS.Span()
 			if !isString {
-				return l, wrong(from.Line, "the image is not a plain string, so it cannot be changed in place")
+				l.wrong = wrong(from.Line, "the image is not a plain string, so it cannot be changed in place")
+				continue
 			}
 			l.Image, l.start, l.end = text.Value, from.Byte, to.Byte
 		}
 	}
-	if l.end == 0 {
-		return l, wrong(l.Line, fmt.Sprintf("the library %q has no image", l.Name))
+	if l.end == 0 && l.wrong == nil {
+		l.wrong = wrong(l.Line, fmt.Sprintf("the library %q has no image", l.Name))
 	}
-	return l, nil
+	return l
 }
 
 // Replace returns the file's bytes with the images of some libraries replaced; images is keyed by the index of a

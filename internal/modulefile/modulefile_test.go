@@ -1,10 +1,16 @@
 package modulefile
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/registry"
 )
 
 const sample = `"""Odd   formatting stays."""
@@ -56,7 +62,10 @@ func TestParseErrorsNameTheLine(t *testing.T) {
 		{"absent", head + "\nr(name = \"a\")\n", `MODULE.bazel:3: the library "a" has no image`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := Parse("MODULE.bazel", []byte(c.text))
+			f, err := Parse("MODULE.bazel", []byte(c.text))
+			if err == nil {
+				_, err = f.Pin(t.Context(), nobody{}, nil, false)
+			}
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("error %v does not say %q", err, c.want)
 			}
@@ -64,6 +73,72 @@ func TestParseErrorsNameTheLine(t *testing.T) {
 				t.Errorf("kind = %d", diagnostic.KindOf(err))
 			}
 		})
+	}
+}
+
+// nobody is a registry that is not asked.
+type nobody struct{}
+
+func (nobody) Resolve(context.Context, registry.Reference) (v1.Descriptor, error) {
+	return v1.Descriptor{}, errors.New("somebody was asked")
+}
+
+// answers is what a registry says of references without a digest.
+type answers map[string]v1.Hash
+
+func (a answers) Resolve(_ context.Context, ref registry.Reference) (v1.Descriptor, error) {
+	digest, ok := a[ref.String()]
+	if !ok {
+		return v1.Descriptor{}, &diagnostic.Error{Kind: diagnostic.NotFound, Why: "no such tag"}
+	}
+	return v1.Descriptor{Digest: digest}, nil
+}
+
+func TestPin(t *testing.T) {
+	hash := func(digit string) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: strings.Repeat(digit, 64)} }
+	text := fmt.Sprintf(`r = use_repo_rule("@rules_ocipkg//rules:defs.bzl", "ocipkg_library")
+r(image = BASE + ":1", name = "computed")
+r(name = "tag", image = "ghcr.io/acme/tag:1")
+r(name = "moved", image = "ghcr.io/acme/moved:1@%[1]s")
+r(name = "kept", image = "ghcr.io/acme/kept:1@%[1]s")
+r(name = "digest", image = "ghcr.io/acme/digest@%[1]s")
+r(name = "gone", image = "ghcr.io/acme/gone:1")
+`, hash("1"))
+	f, err := Parse("MODULE.bazel", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := answers{"ghcr.io/acme/tag:1": hash("2"), "ghcr.io/acme/moved:1": hash("3"), "ghcr.io/acme/kept:1": hash("1")}
+	const tag, moved, all = "ghcr.io/acme/tag:1@sha256:2222", "ghcr.io/acme/moved:1@sha256:3333", "tag moved kept digest"
+	for _, c := range []struct {
+		names  string
+		update bool
+		want   map[int]string // the start of each
+		says   string
+	}{
+		{all, false, map[int]string{1: tag}, ""},
+		{all, true, map[int]string{1: tag, 2: moved}, ""},
+		{"kept digest", true, nil, ""},
+		{"", false, nil, "MODULE.bazel:2: the image is not a plain string"},
+		{"computed", false, nil, "MODULE.bazel:2: the image is not a plain string"},
+		{"tag gone", false, nil, "MODULE.bazel:7: pin gone: no such tag"}, // whole or not at all
+		{"tag other", false, nil, "pin other: MODULE.bazel declares no library of that name"},
+	} {
+		got, err := f.Pin(t.Context(), known, strings.Fields(c.names), c.update)
+		if c.says != "" {
+			if err == nil || !strings.Contains(err.Error(), c.says) || got != nil {
+				t.Errorf("pin %s: %v, %v", c.names, got, err)
+			}
+			continue
+		}
+		if err != nil || len(got) != len(c.want) {
+			t.Errorf("pin %s, update %v: %v, %v", c.names, c.update, got, err)
+		}
+		for i, want := range c.want {
+			if !strings.HasPrefix(got[i], want) {
+				t.Errorf("pin %s, update %v: library %d is %s, want %s…", c.names, c.update, i, got[i], want)
+			}
+		}
 	}
 }
 
@@ -79,7 +154,10 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("nothing replaced changed %q to %q", data, got)
 		}
 		images := map[int]string{}
-		for i := range file.Libraries {
+		for i, l := range file.Libraries {
+			if l.wrong != nil {
+				continue
+			}
 			images[i] = "ghcr.io/acme/zlib:1@sha256:0"
 		}
 		again, err := Parse("MODULE.bazel", file.Replace(images))

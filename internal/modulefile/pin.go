@@ -29,6 +29,9 @@ func (f *File) Pin(ctx context.Context, resolver Resolver, names []string, updat
 		if len(names) > 0 && !slices.Contains(names, l.Name) {
 			continue
 		}
+		if l.wrong != nil {
+			return nil, l.wrong
+		}
 		ref, err := registry.ParseReference(l.Image)
 		if err != nil {
 			return nil, diagnostic.Wrap(err, "%s:%d", f.path, l.Line)

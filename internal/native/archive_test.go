@@ -119,7 +119,7 @@ func TestReadArchiveRefuses(t *testing.T) {
 	}{
 		{"empty", nil, "not an ar archive"},
 		{"text", []byte("INPUT ( libm-2.36.a )\n"), "text file"},
-		{"shared library", library{arch: amd64}.assemble(), "an ELF shared library"},
+		{"shared library", library{arch: amd64}.assemble(), "a shared library"},
 		{"thin", []byte(magicThinArchive), "thin archive"},
 		{"size beyond the end", sized("9999999999"), "member a.o: its 9999999999 bytes go beyond the end"},
 		{"size is no number", sized("-1"), "is no number"},
@@ -130,7 +130,8 @@ func TestReadArchiveRefuses(t *testing.T) {
 		{"long name without end", []byte(magicArchive + arHeader("//", 2) + "ab" + arHeader("/0", 0)), "no end"},
 		{"BSD name longer than the member", []byte(magicArchive + arHeader("#1/9", 3) + "abc\n"), "length \"9\" of its name"},
 		{"two machines", arGNU(arFile{"a.o", object{arch: amd64}.assemble()}, arFile{"b.o", object{arch: arm64}.assemble()}), "member b.o: an object for linux aarch64, where a.o is for linux x86_64"},
-		{"nothing an ELF linker reads", arGNU(arFile{"a.o", []byte("\xcf\xfa\xed\xfe\x07\x00\x00\x01")}), "none of its 1 members"},
+		{"nothing a linker reads", arGNU(arFile{"a.o", []byte("\x00\x00\x01\x00")}), "none of its 1 members"},
+		{"Mach-O cut short", arGNU(arFile{"a.o", []byte("\xcf\xfa\xed\xfe\x07\x00\x00\x01")}), "member a.o: Mach-O header: 28 bytes"},
 		{"ELF cut short", arGNU(arFile{"inflate.o", broken[:len(broken)-10]}), "member inflate.o: section headers: "},
 		{"relocation of no symbol", arGNU(arFile{"inflate.o", amd.assemble()}), "member inflate.o: section .rel.text: a relocation against symbol 7 of 2"},
 	} {

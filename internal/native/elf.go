@@ -13,21 +13,15 @@ import (
 	"strings"
 )
 
-// elfFile reads one ELF file piece by piece, so that a library of a gigabyte, most of it debugging information, costs
-// only the tables that are asked for.
+// elfFile is one ELF file.
 type elfFile struct {
-	r    io.ReaderAt
-	size int64
-	// budget is how many bytes may still be read or scanned. A well-formed file has each of its tables read about once
-	// and names whose tails are shared at the worst a few times over; 8 times the size is far from both, and keeps a
-	// file whose tables all claim to be the whole file from being read once for each of them.
-	budget int64
-
+	input
 	order binary.ByteOrder
 	is64  bool
 	typ   elf.Type
 	mach  elf.Machine
 	osabi elf.OSABI
+	flags uint32
 
 	phoff, shoff         uint64
 	phentsize, shentsize uint64
@@ -50,8 +44,7 @@ type section struct {
 }
 
 func openELF(r io.ReaderAt, size int64) (*elfFile, error) {
-	size = max(size, 0)
-	f := &elfFile{r: r, size: size, budget: 8*min(size, 1<<58) + 1<<16}
+	f := &elfFile{input: newInput(r, size)}
 	ident, err := f.read(0, elf.EI_NIDENT)
 	if err != nil {
 		return nil, fmt.Errorf("ELF header: %w", err)
@@ -81,6 +74,7 @@ func openELF(r io.ReaderAt, size int64) (*elfFile, error) {
 	}
 	f.typ = elf.Type(f.order.Uint16(h[16:]))
 	f.mach = elf.Machine(f.order.Uint16(h[18:]))
+	f.flags = f.order.Uint32(h[f.sized(36, 48):])
 	f.phoff = f.word(h[f.sized(28, 32):])
 	f.shoff = f.word(h[f.sized(32, 40):])
 	counts := h[f.sized(42, 54):]
@@ -106,43 +100,6 @@ func (f *elfFile) word(b []byte) uint64 {
 		return f.order.Uint64(b)
 	}
 	return uint64(f.order.Uint32(b))
-}
-
-func (f *elfFile) charge(n uint64) error {
-	if n > uint64(f.budget) {
-		return errors.New("its tables overlap so much that reading them would take many times its size")
-	}
-	f.budget -= int64(n)
-	return nil
-}
-
-// read returns n bytes at off; it allocates nothing for a claim that goes beyond the end.
-func (f *elfFile) read(off, n uint64) ([]byte, error) {
-	if n > uint64(f.size) || off > uint64(f.size)-n {
-		return nil, fmt.Errorf("%d bytes at offset %d go beyond the end of the file (%d bytes)", n, off, f.size)
-	}
-	if err := f.charge(n); err != nil {
-		return nil, err
-	}
-	b := make([]byte, n)
-	if got, err := f.r.ReadAt(b, int64(off)); got < len(b) {
-		if err == nil || errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
-	}
-	return b, nil
-}
-
-// table reads count entries of stride bytes each, of which at least want are used.
-func (f *elfFile) table(off, count, stride, want uint64) ([]byte, error) {
-	if stride < want {
-		return nil, fmt.Errorf("entries of %d bytes, %d are needed", stride, want)
-	}
-	if count > uint64(f.size)/stride {
-		return nil, fmt.Errorf("%d entries of %d bytes go beyond the end of the file (%d bytes)", count, stride, f.size)
-	}
-	return f.read(off, count*stride)
 }
 
 func (f *elfFile) segments() ([]segment, error) {
@@ -243,31 +200,6 @@ func (f *elfFile) contents(s section) ([]byte, error) {
 	return f.read(s.off, s.size)
 }
 
-// stringTable hands out substrings of one table, so that a thousand symbols sharing one long name cost one copy of it.
-type stringTable struct {
-	f *elfFile
-	s string
-}
-
-func (f *elfFile) stringTable(off, size uint64) (stringTable, error) {
-	b, err := f.read(off, size)
-	return stringTable{f, string(b)}, err
-}
-
-func (t stringTable) at(off uint64) (string, error) {
-	if off == 0 {
-		return "", nil // also where there is no table at all
-	}
-	if off >= uint64(len(t.s)) {
-		return "", fmt.Errorf("a name at offset %d of a string table of %d bytes", off, len(t.s))
-	}
-	name, _, ok := strings.Cut(t.s[off:], "\x00")
-	if !ok {
-		return "", fmt.Errorf("the name at offset %d has no end", off)
-	}
-	return name, t.f.charge(uint64(len(name)) + 1)
-}
-
 // symbolTable decodes a symbol table entry by entry, so that the local symbols of a large object cost nothing.
 type symbolTable struct {
 	f     *elfFile
@@ -353,6 +285,22 @@ func (f *elfFile) machine() Machine {
 	return Machine{OS: osNames[f.osabi], Arch: name}
 }
 
+// armABI tells how floating-point arguments are passed on 32-bit Arm, which linkers note in libraries of the fifth EABI
+// ("ELF for the Arm Architecture", 5.2.1).
+func (f *elfFile) armABI() string {
+	const version, version5, soft, hard = 0xff000000, 0x05000000, 0x200, 0x400
+	if f.mach != elf.EM_ARM || f.flags&version != version5 {
+		return ""
+	}
+	switch f.flags & (soft | hard) {
+	case soft:
+		return "eabi"
+	case hard:
+		return "eabihf"
+	}
+	return ""
+}
+
 // dynamic is what ld.so sees of a file: its segments and the dynamic table. Section headers are not consulted, for
 // ld.so does not either, and sstrip takes them away.
 type dynamic struct {
@@ -362,6 +310,7 @@ type dynamic struct {
 	needed   []uint64              // offsets in the string table
 	names    stringTable
 	hasTable bool
+	versions map[uint16]string // the symbol versions that it defines, by index, but for the base version
 }
 
 func (f *elfFile) dynamic() (*dynamic, error) {
@@ -436,15 +385,13 @@ func (d *dynamic) executable() bool {
 	return interpreted && !soname
 }
 
-// ReadShared reads an ELF shared library of size bytes. Anything else is an error that says what it is instead, as is
-// a table that contradicts the file's size or structure.
-func ReadShared(r io.ReaderAt, size int64) (*Shared, error) {
+func readELFShared(r io.ReaderAt, size int64) (*Shared, error) {
 	f, err := openELF(r, size)
 	if err != nil {
-		return nil, fmt.Errorf("%w (%w)", notA("an ELF shared library", r, size), err)
+		return nil, fmt.Errorf("%w (%w)", notA("a shared library", r, size), err)
 	}
 	if f.typ != elf.ET_DYN {
-		return nil, notA("an ELF shared library", r, size)
+		return nil, notA("a shared library", r, size)
 	}
 	d, err := f.dynamic()
 	if err != nil {
@@ -454,9 +401,9 @@ func ReadShared(r io.ReaderAt, size int64) (*Shared, error) {
 		return nil, errors.New("an ELF shared library without a dynamic table (a file of separate debugging information?)")
 	}
 	if d.executable() {
-		return nil, notA("an ELF shared library", r, size)
+		return nil, notA("a shared library", r, size)
 	}
-	s := &Shared{Machine: f.machine(), Floors: map[string]string{}}
+	s := &Shared{Machine: f.machine(), ABI: f.armABI(), Floors: map[string]string{}}
 	if s.SONAME, err = d.name(elf.DT_SONAME); err != nil {
 		return nil, err
 	}
@@ -491,9 +438,10 @@ func ReadShared(r io.ReaderAt, size int64) (*Shared, error) {
 			}
 		}
 	}
-	if s.Versions, err = d.versionDefinitions(); err != nil {
+	if err := d.versionDefinitions(); err != nil {
 		return nil, fmt.Errorf("version definitions: %w", err)
 	}
+	s.Versions = slices.Compact(slices.Sorted(maps.Values(d.versions)))
 	notes, err := d.notes()
 	if err != nil {
 		return nil, fmt.Errorf("notes: %w", err)
@@ -502,7 +450,7 @@ func ReadShared(r io.ReaderAt, size int64) (*Shared, error) {
 	if s.Machine.OS == "linux" && !notes.android {
 		s.Libc = libcOf(s, needs)
 	}
-	if s.Exports, err = d.exports(); err != nil {
+	if err := d.symbols(s); err != nil {
 		return nil, fmt.Errorf("dynamic symbols: %w", err)
 	}
 	return s, nil
@@ -535,6 +483,9 @@ type versionNeed struct {
 const (
 	versionBase = 0x1 // VER_FLG_BASE: the version that names the file itself
 	versionWeak = 0x2 // VER_FLG_WEAK: ld.so does not insist on it
+
+	versionIndex  = 0x7fff // of a word of DT_VERSYM
+	versionHidden = 0x8000 // not the default version of its symbol
 )
 
 // versionNeeds walks DT_VERNEED (gABI's Linux extension, "Symbol Versioning", in the LSB): a list of files, each with
@@ -569,10 +520,11 @@ func (d *dynamic) versionNeeds() ([]versionNeed, error) {
 	return needs, err
 }
 
-// versionDefinitions walks DT_VERDEF; of each version only the first name is its own, the others are its parents'.
-func (d *dynamic) versionDefinitions() ([]string, error) {
-	var names []string
-	err := d.versionList(elf.DT_VERDEF, elf.DT_VERDEFNUM, 20, func(e []byte, off uint64) (uint64, error) {
+// versionDefinitions walks DT_VERDEF and notes each version by its index; of its names only the first is its own, the
+// others are its parents'.
+func (d *dynamic) versionDefinitions() error {
+	d.versions = map[uint16]string{}
+	return d.versionList(elf.DT_VERDEF, elf.DT_VERDEFNUM, 20, func(e []byte, off uint64) (uint64, error) {
 		order := d.f.order
 		next := uint64(order.Uint32(e[16:]))
 		if order.Uint16(e[2:])&versionBase != 0 {
@@ -586,11 +538,9 @@ func (d *dynamic) versionDefinitions() ([]string, error) {
 		if err != nil {
 			return 0, err
 		}
-		names = append(names, name)
+		d.versions[order.Uint16(e[4:])&versionIndex] = name
 		return next, nil
 	})
-	slices.Sort(names)
-	return slices.Compact(names), err
 }
 
 // versionList follows one chain of entries of n bytes; each returns how far the next is, 0 for the last.
@@ -682,34 +632,78 @@ func (d *dynamic) notes() (noteFacts, error) {
 
 func roundUp(n, align uint64) uint64 { return (n + align - 1) / align * align }
 
-// exports counts the defined symbols of the dynamic symbol table. How long that table is only the hash tables say;
-// where there is neither (MIPS has one of its own), the section header does.
-func (d *dynamic) exports() (int, error) {
+// symbols reads the dynamic symbol table: what the library exports, and what the names say of C++. How long that table
+// is only the hash tables say; where there is neither (MIPS has one of its own), the section header does.
+func (d *dynamic) symbols(s *Shared) error {
+	var cxx cxxEvidence
+	for _, name := range s.Needed {
+		cxx.needs(name)
+	}
+	defer func() { s.CXXFlavour = cxx.flavour() }()
 	addr, ok := d.value[elf.DT_SYMTAB]
 	if !ok {
-		return 0, nil
+		return nil
 	}
 	off, err := d.offset(addr)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	count, err := d.symbolCount()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	entry := d.f.sized(16, 24)
 	b, err := d.f.table(off, count, entry, entry)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	n := 0
-	t := symbolTable{f: d.f, b: b}
-	for i := range t.len() {
-		if s := t.at(i); s.global() && s.defined() {
-			n++
+	var versions []byte // of each symbol, a half-word
+	if addr, ok := d.value[elf.DT_VERSYM]; ok && len(d.versions) > 0 {
+		off, err := d.offset(addr)
+		if err != nil {
+			return fmt.Errorf("versions: %w", err)
+		}
+		if versions, err = d.f.table(off, count, 2, 2); err != nil {
+			return fmt.Errorf("versions: %w", err)
 		}
 	}
-	return n, nil
+	var exports []export
+	t := symbolTable{f: d.f, b: b}
+	for i := range t.len() {
+		symbol := t.at(i)
+		if !symbol.global() {
+			continue
+		}
+		name, err := d.names.at(symbol.name)
+		if err != nil {
+			return err
+		}
+		cxx.see(name)
+		if !symbol.defined() {
+			continue
+		}
+		e := export{name: name}
+		if versions != nil {
+			v := d.f.order.Uint16(versions[2*i:])
+			if version := d.versions[v&versionIndex]; version != "" {
+				at := "@@"
+				if v&versionHidden != 0 {
+					at = "@"
+				}
+				if version == name && symbol.shndx == elf.SHN_ABS {
+					continue // GNU ld's symbol for the version itself
+				}
+				e.version = at + version
+				if err := d.f.charge(uint64(len(e.version))); err != nil {
+					return err
+				}
+			}
+		}
+		s.CXXExports = s.CXXExports || isCXX(name)
+		exports = append(exports, e)
+	}
+	s.Exports, s.ExportsHash = hashExports(exports)
+	return nil
 }
 
 func (d *dynamic) symbolCount() (uint64, error) {

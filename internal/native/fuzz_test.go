@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ocipkg/rules_ocipkg/internal/native/nativetest"
 )
 
 // bounded fails if f allocates more than the package promises: a small multiple of the input.
@@ -32,6 +34,11 @@ func seeds(f *testing.F) {
 	f.Add(arGNU(arFile{"a_name_that_is_longer_than_sixteen.o", object{arch: amd64, symbols: []objectSymbol{{name: "g", bind: elf.STB_GLOBAL}}, relocs: []reloc{{2, 1}}}.assemble()}))
 	f.Add(arBSD(arFile{"a.o", object{arch: arm64}.assemble()}))
 	f.Add([]byte("GROUP ( libc.so.6 )\n"))
+	for _, name := range nativetest.Names() {
+		if data := nativetest.File(name); len(data) <= 17<<10 {
+			f.Add(data)
+		}
+	}
 }
 
 func FuzzSniff(f *testing.F) {
@@ -43,7 +50,7 @@ func FuzzSniff(f *testing.F) {
 				t.Errorf("nothing failed to be read: %v", err)
 			}
 			switch kind {
-			case TypeShared, TypeArchive, TypeObject, TypeExecutable, TypeText, TypeUnknown:
+			case TypeShared, TypeArchive, TypeObject, TypeExecutable, TypeBundle, TypeUniversal, TypeText, TypeUnknown:
 			default:
 				t.Errorf("type %q", kind)
 			}
@@ -91,6 +98,19 @@ func FuzzReadArchive(f *testing.F) {
 	})
 }
 
+func FuzzParseDirectives(f *testing.F) {
+	f.Add([]byte(` /DEFAULTLIB:"LIBCMT" /FAILIFMISMATCH:"_MSC_VER=1900" -export:"z" -aligncomm:"c",2`))
+	f.Add([]byte("\xef\xbb\xbf/defaultlib:a b\" \"c\x00\x00"))
+	f.Fuzz(func(t *testing.T, section []byte) {
+		bounded(t, len(section), func() {
+			d := parseDirectives(section)
+			if len(d.defaultLibs)+len(d.mismatch) > len(section)/10 {
+				t.Errorf("more options than there is room for: %+v", d)
+			}
+		})
+	})
+}
+
 func FuzzParsePkgConfig(f *testing.F) {
 	f.Add("prefix=/usr\nlibdir=${prefix}/lib\nName: x\nRequires: a >= 1, b\nLibs: \"-L${libdir}\" -lx \\\n -ly\nCflags: -DX='1 2' # c\n")
 	f.Add("a=$${b}\nb=${a}${a}\nLibs: \\# \\\"\n")
@@ -110,10 +130,14 @@ func TestDamagedFiles(t *testing.T) {
 	hashed := lib
 	hashed.gnuHash = true
 	obj := object{arch: i386, symbols: []objectSymbol{{name: "g", bind: elf.STB_GLOBAL}}, relocs: []reloc{{uint32(elf.R_386_GOT32X), 1}, {uint32(elf.R_386_PC32), 1}}}
-	for _, whole := range [][]byte{
+	files := [][]byte{
 		lib.assemble(), hashed.assemble(),
 		arGNU(arFile{"a_name_that_is_longer_than_sixteen.o", obj.assemble()}), arBSD(arFile{"a.o", obj.assemble()}),
-	} {
+	}
+	for _, name := range []string{"macho-libz.1-x86_64.dylib", "macho-x86_64.a", "macho-universal.dylib", "pe-mingw-libshout.dll", "pe-mingw-libz.dll.a", "pe-msvc-z.dll", "pe-msvc-z.lib", "pe-msvc-zs.lib"} {
+		files = append(files, nativetest.File(name))
+	}
+	for _, whole := range files {
 		read := func(data []byte) {
 			bounded(t, len(data), func() {
 				r, size := bytes.NewReader(data), int64(len(data))
@@ -123,6 +147,9 @@ func TestDamagedFiles(t *testing.T) {
 			})
 		}
 		for n := range whole {
+			if whole[n] == 0 && n > 4096 || len(whole) > 16<<10 && n > 256 {
+				continue // padding, or far behind the header that this file is here for
+			}
 			read(whole[:n])
 			for _, value := range []byte{0, 1, 0x7f, 0x80, 0xff} {
 				damaged := bytes.Clone(whole)

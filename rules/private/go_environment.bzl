@@ -35,6 +35,7 @@ _UNSET = [
     "GOOS",
     "GOPPC64",
     "GORISCV64",
+    "GOTMPDIR",
     "GOWASM",
 ]
 

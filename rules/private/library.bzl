@@ -41,10 +41,9 @@ def fetch_arguments(name, image, target, prefixes):
 def _ocipkg_library_impl(rctx):
     image = rctx.attr.image
 
-    # What the tool reads from the environment and what changes its result has to be known to Bazel. Names and switches
-    # only: Bazel writes the values it is asked for to a file, so credentials go from the environment to the tool alone.
+    # What in the environment changes the tool's result has to be known to Bazel. Switches only: Bazel writes the values
+    # that it is asked for to a file, so credentials go from the environment to the tool alone.
     rctx.getenv("OCIPKG_REQUIRE_DIGEST")
-    rctx.getenv("OCIPKG_STORE")
 
     name = rctx.original_name
     rctx.report_progress("Fetching " + image)

@@ -15,14 +15,17 @@ def _prebuilt_library_impl(ctx):
     shared = ctx.file.shared_library
 
     # One folder for all libraries of a repository, and in it each under its SONAME: so that the run-time linker finds
-    # them from the program by one RPATH entry, and from each other by $ORIGIN.
+    # them from the program by one RPATH entry, and from each other by $ORIGIN. DLLs are copied into the program's folder
+    # as they are.
+    symlink = (ctx.label.repo_name or "_main") + "/" + (ctx.attr.soname or shared.basename)
     library = cc_common.create_library_to_link(
         actions = ctx.actions,
         feature_configuration = feature_configuration,
         cc_toolchain = cc_toolchain,
         static_library = ctx.file.static_library,
         dynamic_library = shared,
-        dynamic_library_symlink_path = (ctx.label.repo_name or "_main") + "/" + (ctx.attr.soname or shared.basename),
+        dynamic_library_symlink_path = "" if ctx.file.interface_library else symlink,
+        interface_library = ctx.file.interface_library,
     )
     linking_context = cc_common.create_linking_context(
         linker_inputs = depset([cc_common.create_linker_input(
@@ -46,6 +49,10 @@ prebuilt_library = rule(
         "deps": attr.label_list(
             doc = "Libraries that it needs.",
             providers = [CcInfo],
+        ),
+        "interface_library": attr.label(
+            allow_single_file = [".lib", ".dll.a"],
+            doc = "The import library of a DLL.",
         ),
         "linkopts": attr.string_list(
             doc = "Linker flags for whatever links it.",

@@ -68,7 +68,7 @@ def _write_build_file(rctx):
     rctx.file("BUILD.bazel", content, executable = False)
 
 def _watch_tree(rctx, path):
-    if hasattr(rctx, "watch_tree") and path.exists:
+    if path.exists:
         rctx.watch_tree(path)
 
 def _usable_cache(rctx):
@@ -97,9 +97,8 @@ def _compile(rctx):
     sources = rctx.path(Label("//:go.mod")).dirname
 
     go_mod = rctx.read(sources.get_child("go.mod"))
-    if hasattr(rctx, "watch"):
-        rctx.watch(sources.get_child("go.mod"))
-        rctx.watch(sources.get_child("go.sum"))
+    rctx.watch(sources.get_child("go.mod"))
+    rctx.watch(sources.get_child("go.sum"))
     for tree in ["fetcher", "internal"]:
         _watch_tree(rctx, sources.get_child(tree))
 
@@ -114,6 +113,9 @@ def _compile(rctx):
         )
 
     cache = _usable_cache(rctx)
+    if cache == str(rctx.path(".cache")):
+        # buildifier: disable=print
+        print("ocipkg is compiled for this workspace alone, which takes a minute: the environment names no folder for caches that can be written. Pass --repo_env=HOME, or set XDG_CACHE_HOME.")
     env = build_environment(str(goroot), toolchain, cache, _user_settings(rctx, go, str(goroot)))
     rctx.report_progress(
         "Compiling ocipkg with " + sdk if toolchain == "local" else "Downloading {} to compile ocipkg ({} is too old)".format(toolchain, sdk),
@@ -149,8 +151,7 @@ def _tool_repository_impl(rctx):
         binary = rctx.path(prebuilt)
         if not binary.exists or binary.is_dir:
             _fail("OCIPKG_TOOL names {}, which is not a file.".format(prebuilt), "set it to an absolute path, or unset it to have the tool compiled.")
-        if hasattr(rctx, "watch"):
-            rctx.watch(binary)
+        rctx.watch(binary)
         rctx.symlink(binary, _file_name(rctx))
         _write_build_file(rctx)
         return None

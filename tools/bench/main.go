@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command bench measures ocipkg against other tools on one machine, in one run, and prints one table of ratios. It is
 // run by `make bench`; docs/performance.md holds a result and says how to read it.
 //

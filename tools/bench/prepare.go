@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -157,7 +159,7 @@ func (b *bench) publish() error {
 		if err := b.pack(compression, img.archive).run(); err != nil {
 			return err
 		}
-		pushed := b.ours("push", "--quiet", img.archive, b.host+"/bench/"+compression+":1").with("OCIPKG_STORE=" + filepath.Join(b.turnsDir, "publish"))
+		pushed := b.ours("push", "--quiet", "--no-upstream-tags", img.archive, b.host+"/bench/"+compression+":1").with("OCIPKG_STORE=" + filepath.Join(b.turnsDir, "publish"))
 		if err := pushed.run(); err != nil {
 			return err
 		}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -6,16 +8,19 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/ocipkg/rules_ocipkg/internal/artifact"
 )
 
-// proxy stands before a registry, counts the bytes of blobs that it passes on, and breaks one connection where it is told.
+// proxy stands before a registry, counts the bytes of layers that it passes on, and breaks one connection where it is told.
 type proxy struct {
-	host      string
-	listener  net.Listener
-	blobBytes atomic.Int64
+	host       string
+	listener   net.Listener
+	layerBytes atomic.Int64
 
 	mu     sync.Mutex
 	cut    string // digest of the blob whose connection breaks once
@@ -23,7 +28,7 @@ type proxy struct {
 	wasCut bool
 }
 
-func newProxy(target string) (*proxy, error) {
+func newProxy(target string, layers []artifact.Descriptor) (*proxy, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -31,7 +36,8 @@ func newProxy(target string) (*proxy, error) {
 	p := &proxy{host: listener.Addr().String(), listener: listener}
 	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: target})
 	forward.ModifyResponse = func(resp *http.Response) error {
-		if resp.Request.Method == http.MethodGet && strings.Contains(resp.Request.URL.Path, "/blobs/") {
+		isLayer := func(l artifact.Descriptor) bool { return strings.HasSuffix(resp.Request.URL.Path, l.Digest.String()) }
+		if resp.Request.Method == http.MethodGet && slices.ContainsFunc(layers, isLayer) {
 			resp.Body = &counted{ReadCloser: resp.Body, p: p, left: p.limit(resp.Request.URL.Path)}
 		}
 		return nil
@@ -70,6 +76,6 @@ func (c *counted) Read(b []byte) (int, error) {
 	if c.left > 0 {
 		c.left -= int64(n)
 	}
-	c.p.blobBytes.Add(int64(n))
+	c.p.layerBytes.Add(int64(n))
 	return n, err
 }

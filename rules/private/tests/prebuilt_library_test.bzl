@@ -1,0 +1,56 @@
+"""Tests of prebuilt_library.bzl: what the linker and the run-time linker are given."""
+
+load("@bazel_skylib//lib:unittest.bzl", "analysistest", "asserts")
+load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
+load("//rules/private:prebuilt_library.bzl", "prebuilt_library")
+
+def _library(env):
+    linker_inputs = analysistest.target_under_test(env)[CcInfo].linking_context.linker_inputs.to_list()
+    asserts.equals(env, 1, len(linker_inputs))
+    return linker_inputs[0].libraries[0]
+
+def _dll_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    library = _library(env)
+    asserts.equals(env, "libz.dll.a", library.interface_library.basename)
+    asserts.equals(env, "libz-1.dll", library.dynamic_library.basename)
+    return analysistest.end(env)
+
+_dll_test = analysistest.make(_dll_test_impl)
+
+def _soname_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    library = _library(env)
+    asserts.equals(env, None, library.interface_library)
+    asserts.true(env, library.dynamic_library.path.endswith("/_main/libz.so.1"), library.dynamic_library.path)
+    return analysistest.end(env)
+
+_soname_test = analysistest.make(_soname_test_impl)
+
+def prebuilt_library_test_suite(name):
+    """Makes the tests.
+
+    Args:
+      name: name of the suite.
+    """
+    native.genrule(
+        name = name + "_files",
+        outs = ["libz.dll.a", "libz-1.dll", "libz.so"],
+        cmd = "touch $(OUTS)",
+        tags = ["manual"],
+    )
+    prebuilt_library(
+        name = name + "_dll",
+        interface_library = "libz.dll.a",
+        shared_library = "libz-1.dll",
+        tags = ["manual"],
+    )
+    prebuilt_library(
+        name = name + "_soname",
+        shared_library = "libz.so",
+        soname = "libz.so.1",
+        tags = ["manual"],
+    )
+    _dll_test(name = name + "_dll_test", target_under_test = ":" + name + "_dll")
+    _soname_test(name = name + "_soname_test", target_under_test = ":" + name + "_soname")
+    native.test_suite(name = name, tests = [":" + name + "_dll_test", ":" + name + "_soname_test"])
