@@ -49,7 +49,7 @@ var faultList = []struct {
 	{"G", "one blob pushed by many at once", []string{"TestPushG_ConcurrentPushOfOneBlob"}, ""},
 	{"G", "manifests before their index, nothing twice", []string{"TestPushG_IndexPushOrder", "TestPush"}, ""},
 	{"G", "referrers without the API", []string{"TestPushG_ReferrersTag"}, ""},
-	{"G", "the conformance suite, and these with real registries", nil, "internal/registry/interop"},
+	{"G", "the conformance suite, and these with real registries", nil, "internal/registry/conformance"},
 }
 
 // A place that is no longer there makes the list a lie.
