@@ -8,73 +8,81 @@ DISTRIBUTION := github.com/distribution/distribution/v3/cmd/registry@v3.1.2
 # Of the version in go.mod, so that the formatter and what renders BUILD files agree.
 BUILDIFIER = github.com/bazelbuild/buildtools/buildifier@$(shell go list -m -f '{{.Version}}' github.com/bazelbuild/buildtools)
 
-BAZEL := $(CURDIR)/tools/bazelw
-# Where there is no C compiler, the race detector finds one where Bazel runs.
-IN_ENV := $(if $(shell command -v cc),,$(BAZEL) --in-env)
+GOTESTSUM := gotest.tools/gotestsum@v1.13.0
+
+# All paths are relative: the one of this directory may have spaces, which make takes for the end of a name.
+BAZEL := tools/bazelw
+# The race detector needs a C compiler, and tests of the store need strace. Where one of them is missing, the tests run
+# where Bazel does; but for strace alone, nobody is asked to have more than apt.
+IN_ENV := $(if $(shell command -v cc),$(if $(shell command -v strace),,$(if $(shell command -v apt-get),$(BAZEL) --in-env)),$(BAZEL) --in-env)
+
+# Where `make serve` listens.
+ADDRESS := localhost:5000
 
 STARLARK = $(shell git ls-files -co --exclude-standard '*.bazel' '*.bzl')
 
 export TMPDIR := $(CURDIR)/.out/tmp
 # Tests choose their own stores; what a developer has set must not reach them.
-unexport OCIPKG_STORE OCIPKG_TOOL OCIPKG_REQUIRE_DIGEST OCIPKG_INSECURE_REGISTRIES
+unexport OCIPKG_STORE OCIPKG_TOOL OCIPKG_REQUIRE_DIGEST OCIPKG_INSECURE_REGISTRIES OCIPKG_CONFIG OCIPKG_MIRRORS OCIPKG_CA_FILE OCIPKG_DEBUG_AUTH
 
 .PHONY: build demo serve test lint unit registries bazel e2e bench interop fix clean
 
-build: | $(TMPDIR)
+build: | .out/tmp
 	go build -o .out/ocipkg ./fetcher
 
-demo: | $(TMPDIR)
+demo: | .out/tmp
 	@tools/demo
 
-# The registry that the workspaces under examples/ expect, with their libraries in it.
+# The registry that the workspaces under examples/ expect, with their libraries in it. exec, so that make's signals reach it.
 serve: build
-	@rm -f .out/address; .out/ocipkg serve --dir .out/registry --address-file .out/address & registry=$$!; trap "kill $$registry" EXIT; \
-	while [ ! -s .out/address ]; do kill -0 $$registry || exit 1; sleep 0.1; done; \
-	tools/publish-examples .out/ocipkg .out/prefixes "$$(cat .out/address)" && wait $$registry
+	@exec tools/serve "$(ADDRESS)"
 
 test: lint unit bazel e2e
 
-lint: | $(TMPDIR)
+lint: | .out/tmp
 	@test -z "$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))" || { gofmt -d $$(git ls-files -co --exclude-standard '*.go'); exit 1; }
 	go vet ./...
+	GOOS=darwin go vet ./...
+	GOOS=windows go vet ./...
 	go run $(STATICCHECK) ./...
 	go run $(BUILDIFIER) -mode=check -lint=warn $(STARLARK)
 
-unit: registries | $(TMPDIR)
-	$(IN_ENV) go test -race ./...
+# It ends with a list of what was skipped, and why.
+unit: registries | .out/tmp
+	$(IN_ENV) go run $(GOTESTSUM) --format=pkgname -- -race ./...
 
 # Programs that tests of internal/registry/conformance run. What cannot be had is skipped by them, which is said here because go
 # test does not say it.
 registries: .out/bin/conformance .out/bin/registry .out/prefixes/docker-registry
 
-.out/bin/conformance: Makefile | $(TMPDIR)
+.out/bin/conformance: Makefile | .out/tmp
 	@GOBIN=$(CURDIR)/.out/bin go install $(CONFORMANCE) && touch $@ || echo "SKIPPED: the OCI conformance suite cannot be had"
 
-.out/bin/registry: Makefile | $(TMPDIR)
+.out/bin/registry: Makefile | .out/tmp
 	@GOBIN=$(CURDIR)/.out/bin go install $(DISTRIBUTION) && touch $@ || echo "SKIPPED: tests with distribution, which cannot be had"
 
-.out/prefixes/docker-registry: | $(TMPDIR)
+.out/prefixes/docker-registry: | .out/tmp
 	@tools/debian-prefix $@ docker-registry || echo "SKIPPED: tests with Debian's docker-registry, which cannot be had"
 
 # The repository as a workspace of its own, and its BUILD files as Gazelle would write them.
-bazel: | $(TMPDIR)
+bazel: | .out/tmp
 	$(BAZEL) build //...
 	$(BAZEL) test //...
 	$(BAZEL) run //:gazelle -- -mode=diff
 
 # Real Bazel in real workspaces, against real registries.
-e2e: | $(TMPDIR)
+e2e: | .out/tmp
 	OCIPKG_E2E=1 go test -count=1 -timeout=30m ./e2e
 
 # Against oras, curl, tar and zstd, in one run: see docs/performance.md. Takes minutes, and wants the machine for itself.
-bench: | $(TMPDIR)
+bench: | .out/tmp
 	go run ./tools/bench
 
 # The ocipkg project's own command and crate, compiled by cargo, against ours. Not part of test: it needs crates.
-interop: | $(TMPDIR)
+interop: | .out/tmp
 	OCIPKG_INTEROP=1 go test -count=1 -timeout=90m -v ./e2e/interop
 
-fix: | $(TMPDIR)
+fix: | .out/tmp
 	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
 	go mod tidy
 	go run $(BUILDIFIER) -mode=fix -lint=fix $(STARLARK)
@@ -83,5 +91,5 @@ fix: | $(TMPDIR)
 clean:
 	rm -rf .out
 
-$(TMPDIR):
+.out/tmp:
 	@mkdir -p $@

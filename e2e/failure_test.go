@@ -11,21 +11,36 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
 )
 
-// TestFailures: whatever is wrong with an image, the rule says what, why and what to do, and nothing is left: neither in
-// the external repository nor in the store.
+// TestFailures: whatever is wrong with an image, command and rule say what, why and what to do; the command's exit status
+// says of which kind it is; and nothing is left, neither where the library was to be nor in the store. What a rule that
+// failed has left in its external repository cannot be seen, because Bazel deletes it.
 func TestFailures(t *testing.T) {
 	s := theSuite
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
-	// Each image has bytes of its own, so that none is in the store on account of another.
-	push := func(name string, flags ...string) string {
+	prefix := strings.TrimSuffix(s.packed(t, "single"), ".tar")
+	// Each image has a shared library of its own, so that none is in the store on account of another.
+	push := func(name string) string {
 		t.Helper()
-		return strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "single", append(flags, "--version", name)...), server.Host+"/"+name+":1"))
+		library, err := os.OpenFile(filepath.Join(prefix, "lib", "libfoo.so.1.2.3"), os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := library.WriteString(name); err != nil {
+			t.Fatal(err)
+		}
+		if err := library.Close(); err != nil {
+			t.Fatal(err)
+		}
+		archive := prefix + "-" + name + ".tar"
+		s.must(t, s.out, s.ocipkg, "pack", prefix, "--name", "single", "--version", name, "-o", archive)
+		return strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", archive, server.Host+"/"+name+":1"))
 	}
-	lookup := func(image string) (layer string) {
+	layers := func(image string) []string {
 		t.Helper()
 		var described struct {
 			Manifest struct {
@@ -35,16 +50,24 @@ func TestFailures(t *testing.T) {
 		if err := json.Unmarshal([]byte(s.must(t, s.out, s.ocipkg, "inspect", "--json", image)), &described); err != nil {
 			t.Fatal(err)
 		}
-		return described.Manifest.Layers[len(described.Manifest.Layers)-1].Digest
+		var digests []string
+		for _, layer := range described.Manifest.Layers {
+			digests = append(digests, layer.Digest)
+		}
+		return digests
 	}
-	spoil := func(image string, act registrytest.Act) {
+	last := func(image string) string {
 		t.Helper()
-		server.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/" + lookup(image), Act: act})
+		all := layers(image)
+		return all[len(all)-1]
+	}
+	spoil := func(layer string, act registrytest.Act) {
+		server.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/" + layer, Act: act})
 	}
 
-	truncated := push("truncated", "--define", "TRUNCATED")
-	altered := push("altered", "--define", "ALTERED")
-	foreign := pushForeign(t, server)
+	truncated := push("truncated")
+	altered := push("altered")
+	foreign, foreignLayer := pushForeign(t, server)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -55,40 +78,50 @@ func TestFailures(t *testing.T) {
 	right := push("right")
 	arm := pushArm(t, s, server.Host+"/arm:1")
 
+	_, armDigest, _ := strings.Cut(arm, "@")
+	truncatedLayer, alteredLayer := last(truncated), last(altered)
+	if truncatedLayer == alteredLayer {
+		t.Fatal("two images have one layer: what one leaves in the store, the other finds")
+	}
 	for _, c := range []struct {
-		name  string
-		image string
-		spoil func()
-		says  []string // what, why, what to do
+		name    string
+		image   string
+		spoil   func()
+		kind    diagnostic.Kind
+		says    []string // what, why, what to do
+		refused []string // layers that must not be in the store afterwards
 	}{
-		{name: "absent", image: server.Host + "/absent:1", says: []string{"pull " + server.Host + "/absent:1", "404"}},
-		{name: "down", image: down + "/zlib:1", says: []string{"pull " + down + "/zlib:1", down + " refuses connections"}},
-		{name: "digest", image: right[:len(right)-8] + "00000000", says: []string{"pull " + server.Host + "/right:1@sha256:", "404"}},
-		{name: "swapped", image: strings.Replace(right, "/right:1", "/other:1", 1), spoil: func() {
+		{name: "absent", image: server.Host + "/absent:1", kind: diagnostic.NotFound,
+			says: []string{"pull " + server.Host + "/absent:1", "404 Not Found", "check the name, the tag and the digest"}},
+		{name: "down", image: down + "/zlib:1", kind: diagnostic.Unreachable,
+			says: []string{"pull " + down + "/zlib:1", down + " refuses connections", "check that the registry is running, and its port"}},
+		{name: "digest", image: right[:len(right)-8] + "00000000", kind: diagnostic.NotFound,
+			says: []string{"pull " + server.Host + "/right:1@sha256:", "404 Not Found", "check the name, the tag and the digest"}},
+		{name: "swapped", image: strings.Replace(right, "/right:1", "/other:1", 1), kind: diagnostic.Corrupt, spoil: func() {
 			// A registry that answers with another manifest than the one of the digest.
 			server.Inject(registrytest.Fault{Path: "/v2/other/manifests/", Act: func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 				r.URL.Path = "/v2/arm/manifests/1"
 				next.ServeHTTP(w, r)
 			}})
-		}, says: []string{"pull " + server.Host + "/other:1", "sha256:"}},
-		{name: "truncated", image: truncated, spoil: func() { spoil(truncated, registrytest.Cut(100)) }, says: []string{"layer 3 of 3"}},
-		{name: "altered", image: altered, spoil: func() { spoil(altered, registrytest.Flip(50)) }, says: []string{"layer 3 of 3"}},
-		{name: "page", image: server.Host + "/page:1", says: []string{"pull " + server.Host + "/page:1", "text/html"}},
-		{name: "foreign", image: foreign, says: []string{"pull " + foreign, "not an ocipkg artifact", "ocipkg pack"}},
-		{name: "arm", image: arm, says: []string{"the library is for aarch64-unknown-linux-gnu", `target = "aarch64-unknown-linux-gnu"`}},
-		{name: "spelling", image: "ghcr.io/Acme/zlib", says: []string{"ghcr.io/Acme/zlib"}},
+		}, says: []string{"pull " + server.Host + "/other:1@sha256:", "answered with other content, whose digest is " + armDigest, "do not use it: the registry or a proxy between alters what it hands out"}},
+		{name: "truncated", image: truncated, kind: diagnostic.Unreachable, spoil: func() { spoil(truncatedLayer, registrytest.Cut(100)) },
+			says: []string{"pull " + truncated, "layer 3 of 3 (" + truncatedLayer + ")", "the connection to " + server.Host + " broke: unexpected EOF", "run it again; check the network connection"}, refused: []string{truncatedLayer}},
+		{name: "altered", image: altered, kind: diagnostic.Corrupt, spoil: func() { spoil(alteredLayer, registrytest.Flip(50)) },
+			says: []string{"pull " + altered, "layer 3 of 3 (" + alteredLayer + ")", server.Host + " sent other bytes, whose digest is sha256:", "the registry or a proxy between alters what it hands out"}, refused: []string{alteredLayer}},
+		{name: "page", image: server.Host + "/page:1", kind: diagnostic.Unreachable,
+			says: []string{"pull " + server.Host + "/page:1", "answered with text/html instead of a manifest", "check HTTPS_PROXY and NO_PROXY"}},
+		{name: "foreign", image: foreign, kind: diagnostic.Unsupported,
+			says: []string{"pull " + foreign, "not an ocipkg artifact", "ocipkg pack"}, refused: []string{foreignLayer}},
+		{name: "arm", image: arm, kind: diagnostic.Mismatch,
+			says: []string{"the library is for aarch64-unknown-linux-gnu", "was asked for", `target = "aarch64-unknown-linux-gnu"`}, refused: layers(arm)},
+		{name: "spelling", image: "ghcr.io/Acme/zlib", kind: diagnostic.Usage,
+			says: []string{"ghcr.io/Acme/zlib", `the repository "Acme/zlib" has upper-case letters, which no registry accepts`, `did you mean "acme/zlib"`}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			if c.spoil != nil {
-				c.spoil()
-			}
-			images := map[string]string{c.name: c.image}
-			w := s.declare(t, "failures", images)
-			trees, partial := s.trees(t)
-			r := w.exec(t, nil, "build", "@"+c.name)
-			if r.code == 0 {
-				t.Fatal("it was built")
-			}
+		if c.spoil != nil {
+			c.spoil()
+		}
+		check := func(t *testing.T, r result) {
+			t.Helper()
 			for _, text := range c.says {
 				if !strings.Contains(r.stderr, text) {
 					t.Errorf("it does not say %q:\n%s", text, r.stderr)
@@ -97,19 +130,40 @@ func TestFailures(t *testing.T) {
 			if strings.Contains(r.stderr, "panic") || strings.Contains(r.stderr, "goroutine") {
 				t.Errorf("a stack trace:\n%s", r.stderr)
 			}
-			left := filepath.Join(strings.TrimSpace(w.bazel(t, "info", "output_base")), "external", "_main~_repo_rules~"+c.name)
-			if f := files(t, left); len(f) > 0 {
-				t.Errorf("left in the external repository: %v", f)
+			trees, partial := s.trees(t)
+			if len(partial) > 0 {
+				t.Errorf("left half-done in the store: %v", partial)
 			}
-			treesAfter, partialAfter := s.trees(t)
-			if len(partialAfter) > len(partial) {
-				t.Errorf("left half-done in the store: %v", partialAfter)
-			}
-			for _, tree := range treesAfter {
-				if !slices.Contains(trees, tree) && (c.name == "foreign" || c.name == "arm") {
-					t.Errorf("a refused library is in the store: %s", tree)
+			for _, layer := range c.refused {
+				if slices.Contains(trees, strings.TrimPrefix(layer, "sha256:")) {
+					t.Errorf("a refused layer is in the store: %s", layer)
 				}
 			}
+		}
+		t.Run(c.name+"/pull", func(t *testing.T) {
+			output := filepath.Join(t.TempDir(), "output")
+			r := s.exec(t, s.out, nil, s.ocipkg, "pull", c.image, "--output", output)
+			if r.code != int(c.kind) {
+				t.Errorf("exit status %d, want %d", r.code, c.kind)
+			}
+			if r.stdout != "" {
+				t.Errorf("it printed a result: %s", r.stdout)
+			}
+			if left, err := os.ReadDir(filepath.Dir(output)); err != nil || len(left) > 0 {
+				t.Errorf("left beside the output: %v, %v", left, err)
+			}
+			check(t, r)
+		})
+		t.Run(c.name+"/rule", func(t *testing.T) {
+			w := s.declare(t, "failures", map[string]string{c.name: c.image})
+			r := w.exec(t, nil, "build", "@"+c.name)
+			if r.code == 0 {
+				t.Fatal("it was built")
+			}
+			if named := fmt.Sprintf("ocipkg_library(name = %q)", c.name); !strings.Contains(r.stderr, named) {
+				t.Errorf("it does not name the line in MODULE.bazel, %s:\n%s", named, r.stderr)
+			}
+			check(t, r)
 		})
 	}
 
@@ -158,14 +212,15 @@ func pushArm(t *testing.T, s *suite, image string) string {
 }
 
 // pushForeign publishes what registries hold too: another kind of artifact.
-func pushForeign(t *testing.T, server *registrytest.Server) string {
+func pushForeign(t *testing.T, server *registrytest.Server) (image, layer string) {
 	t.Helper()
 	config := []byte(`{"name":"chart"}`)
+	layer = upload(t, server.Host, "chart", config)
 	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",`+
 		`"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json","digest":"%[1]s","size":%[2]d},`+
-		`"layers":[{"mediaType":"application/vnd.cncf.helm.chart.content.v1.tar+gzip","digest":"%[1]s","size":%[2]d}]}`, upload(t, server.Host, "chart", config), len(config))
+		`"layers":[{"mediaType":"application/vnd.cncf.helm.chart.content.v1.tar+gzip","digest":"%[1]s","size":%[2]d}]}`, layer, len(config))
 	put(t, server.URL+"/v2/chart/manifests/1", "application/vnd.oci.image.manifest.v1+json", []byte(manifest))
-	return server.Host + "/chart:1"
+	return server.Host + "/chart:1", layer
 }
 
 // TestCommandFailures: what the command refuses by itself, with the exit codes that its help promises.

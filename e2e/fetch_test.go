@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/ocipkg/rules_ocipkg/internal/registry/credentials"
 	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
 )
 
@@ -115,6 +118,123 @@ func TestTool(t *testing.T) {
 	}
 }
 
+// TestToolCompilesOnce: the second workspace on a machine compiles nothing of the tool anew, and neither does one whose
+// user has set Go up for work of their own, for which the tool comes out the same.
+func TestToolCompilesOnce(t *testing.T) {
+	s := theSuite
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "single"), server.Host+"/single:1"))
+
+	// A cache that nobody else writes to. It is kept from one run of the tests to the next, as a user's is.
+	cache := filepath.Join(s.out, "cache")
+	compiled := func() []string { return files(t, filepath.Join(cache, "ocipkg", "go-build")) }
+	w := s.declare(t, "once", map[string]string{"single": pinned})
+	build := func(env ...string) (tool []byte) {
+		t.Helper()
+		// Without what Bazel keeps of a workspace, it is one that it has never seen.
+		w.bazel(t, "clean", "--expunge")
+		if r := w.exec(t, env, "build", "--repo_env=XDG_CACHE_HOME="+cache, "@single"); r.code != 0 {
+			t.Fatalf("with %v: exit status %d\n%s", env, r.code, r.stderr)
+		}
+		tools, err := filepath.Glob(filepath.Join(strings.TrimSpace(w.bazel(t, "info", "output_base")), "external", "*rules_ocipkg_tool", "ocipkg"))
+		if err != nil || len(tools) != 1 {
+			t.Fatalf("the tool is %v, %v", tools, err)
+		}
+		tool, err = os.ReadFile(tools[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tool
+	}
+	first := build()
+	before := compiled()
+	if len(before) == 0 {
+		t.Fatalf("nothing is in %s: this test tells nothing", cache)
+	}
+	for _, env := range [][]string{
+		nil,
+		{"GOFLAGS=-race -tags=other -mod=vendor", "GOOS=plan9", "GOARCH=arm", "GOAMD64=v4", "GOWORK=/nonexistent/go.work", "GO111MODULE=off", "CGO_ENABLED=1", "GOEXPERIMENT=nosuch"},
+	} {
+		if again := build(env...); !bytes.Equal(first, again) {
+			t.Errorf("with %v, the tool is another", env)
+		}
+		if after := compiled(); !slices.Equal(before, after) {
+			t.Errorf("with %v, %d files became %d in the cache of what is compiled", env, len(before), len(after))
+		}
+	}
+}
+
+// TestEnvironment: what a developer has set for work of their own does not reach what is tested here.
+func TestEnvironment(t *testing.T) {
+	t.Setenv("OCIPKG_STORE", "/nonexistent")
+	t.Setenv("OCIPKG_TOOL", "/nonexistent")
+	t.Setenv("OCIPKG_AIRGAP_BIND", "/usr")
+	r := theSuite.exec(t, theSuite.out, []string{"OCIPKG_REQUIRE_DIGEST=1"}, "env")
+	for setting, want := range map[string]bool{
+		"OCIPKG_STORE=": false, "OCIPKG_TOOL=": false, "OCIPKG_AIRGAP_BIND=/usr\n": true, "OCIPKG_REQUIRE_DIGEST=1\n": true,
+	} {
+		if strings.Contains(r.stdout, setting) != want {
+			t.Errorf("%q is there: %v, want %v", setting, !want, want)
+		}
+	}
+}
+
+// TestPrivateRegistry: credentials in a variable are enough for Bazel, and are in none of the files that it writes about a
+// repository; nor are they on the tool's command line, where Bazel would print them.
+func TestPrivateRegistry(t *testing.T) {
+	const password = "hunter22-secret"
+	s := theSuite
+	server, mirror := registrytest.New(t.TempDir()), registrytest.New(t.TempDir())
+	defer server.Close()
+	defer mirror.Close()
+	archive := s.packed(t, "single", "--version", "private")
+	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", archive, server.Host+"/acme/single:1"))
+	server.RequireBearer("bob", password)
+	variable := credentials.Variable(server.Host)
+
+	w := s.declare(t, "private", map[string]string{"single": pinned})
+	r := w.exec(t, nil, "build", "@single")
+	for _, words := range []string{"none were found", "ocipkg login " + server.Host, variable + "=NAME:PASSWORD"} {
+		if r.code == 0 || !strings.Contains(r.stderr, words) {
+			t.Errorf("without credentials: exit status %d, and %q is not in:\n%s", r.code, words, r.stderr)
+		}
+	}
+	r = w.exec(t, []string{variable + "=bob:" + password, "OCIPKG_DEBUG_AUTH=1"}, "build", "--verbose_failures", "@single")
+	if r.code != 0 || !strings.Contains(r.stderr, variable+": used") || strings.Contains(r.stdout+r.stderr, password) {
+		t.Fatalf("with credentials: exit status %d\n%s", r.code, r.stderr)
+	}
+	base := strings.TrimSpace(w.bazel(t, "info", "output_base"))
+	looked := 0
+	for _, pattern := range []string{"external/*.marker", "external/*single*/*", "*.log", "command.log"} {
+		names, err := filepath.Glob(filepath.Join(base, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				continue // a folder
+			}
+			looked++
+			if strings.Contains(string(data), password) {
+				t.Errorf("%s has the password in it", name)
+			}
+		}
+	}
+	if looked == 0 {
+		t.Errorf("no files below %s", base)
+	}
+
+	// A mirror in a variable does as well, without the registry.
+	other := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "single", "--version", "mirrored"), mirror.Host+"/copy/single:1"))
+	_, digest, _ := strings.Cut(other, "@")
+	w = s.declare(t, "mirrored", map[string]string{"single": "registry.invalid/acme/single:1@" + digest})
+	if r := w.exec(t, []string{"OCIPKG_MIRRORS=registry.invalid/acme=" + mirror.Host + "/copy"}, "build", "@single"); r.code != 0 {
+		t.Errorf("with a mirror: exit status %d\n%s", r.code, r.stderr)
+	}
+}
+
 // TestExtension: the module extension declares libraries too.
 func TestExtension(t *testing.T) {
 	s := theSuite
@@ -126,4 +246,6 @@ func TestExtension(t *testing.T) {
 	if targets := w.bazel(t, "query", "@single//:all"); !strings.Contains(targets, "@single//:shared") {
 		t.Errorf("its targets: %s", targets)
 	}
+	w.nextMajors(t)
+	w.bazel(t, "build", "--config=next", "@single")
 }

@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"debug/elf"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -31,10 +33,9 @@ func TestMatrix(t *testing.T) {
 
 	w := s.workspace(t, "e2e/testdata/matrix", "matrix", address)
 	w.pin(t)
-	// A test whose result a disk cache has is not even linked; here the programs are looked at.
-	const all = "--remote_download_outputs=all"
-	w.bazel(t, "test", "--spawn_strategy=sandboxed", all, "//...")
-	t.Run("run", func(t *testing.T) { w.checkBinaries(t) })
+	w.build(t)
+	w.test(t)
+	t.Run("run", func(t *testing.T) { w.checkBinaries(t, right) })
 
 	t.Run("linkstatic chooses", func(t *testing.T) {
 		for target, shared := range map[string]bool{
@@ -43,82 +44,208 @@ func TestMatrix(t *testing.T) {
 			"archives_dynamic": false, "origin_static": true, "single_static": false, "single_dynamic": true,
 		} {
 			needed, _ := w.dynamic(t, filepath.Join("bazel-bin", target))
-			if has := strings.Contains(strings.Join(needed, " "), "libfoo.so.1"); has != shared {
+			if has := slices.Contains(needed, "libfoo.so.1"); has != shared {
 				t.Errorf("%s: linked with libfoo.so.1 is %v, want %v (NEEDED %v)", target, has, shared, needed)
 			}
 		}
+		// A library of the workspace takes in the static one, where there is a choice.
+		f, err := elf.Open(filepath.Join(w.dir, "bazel-bin", "libpair_middle_shared.so"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		symbols, err := f.DynamicSymbols()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(symbols, func(s elf.Symbol) bool { return s.Name == "foo_value" && s.Section != elf.SHN_UNDEF }) {
+			t.Error("libpair_middle_shared.so does not define foo_value")
+		}
 	})
 
+	// The controls: what this matrix tests does go wrong where it is done wrong.
 	t.Run("by hand", func(t *testing.T) {
-		// The control: what this matrix tests does go wrong where it is done wrong.
-		r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", "by_hand"))
-		if r.code == 0 || !strings.Contains(r.stderr, "libfoo.so.1: cannot open shared object file") {
-			t.Errorf("a cc_import of lib/libfoo.so ran (exit status %d, %s); then this test tells nothing", r.code, r.stderr)
+		for _, program := range []string{"by_hand", "by_hand_version"} {
+			r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", program))
+			if r.code == 0 || !strings.Contains(r.stderr, "libfoo.so.1: cannot open shared object file") {
+				t.Errorf("%s ran (exit status %d, %s); then this test tells nothing", program, r.code, r.stderr)
+			}
+		}
+		r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", "by_hand_deps"))
+		if r.code != 0 {
+			t.Errorf("by_hand_deps: exit status %d, %s; it was to run only here, not as needed", r.code, r.stderr)
+		}
+		r = w.exec(t, nil, "build", "//:by_hand_alone")
+		if r.code == 0 || !strings.Contains(r.stderr, "undefined reference to `foo_value'") {
+			t.Errorf("a libbar that is not told of libfoo was linked (exit status %d):\n%s", r.code, r.stderr)
 		}
 	})
 
 	t.Run("as needed", func(t *testing.T) {
 		// Many toolchains leave out of a program what it does not use itself: then libfoo is libbar's affair alone.
-		w.bazel(t, "test", "--spawn_strategy=sandboxed", all, "--repo_env=BAZEL_LINKOPTS=-Wl,--as-needed", "--build_tag_filters=-go", "--test_tag_filters=-go", "//...")
-		needed, paths := w.dynamic(t, "bazel-bin/pair_dynamic")
-		if got := strings.Join(needed, " "); strings.Contains(got, "libfoo") || !strings.Contains(got, "libbar.so.1") {
-			t.Errorf("pair_dynamic needs %s: it is not linked as needed, so that this test tells nothing", got)
+		notNeeded := func(program string) {
+			t.Helper()
+			needed, paths := w.dynamic(t, program)
+			if slices.Contains(needed, "libfoo.so.1") || !slices.Contains(needed, "libbar.so.1") {
+				t.Errorf("%s needs %v: it is not linked as needed, so that this test tells nothing", program, needed)
+			}
+			if len(paths) == 0 {
+				t.Errorf("%s has neither RPATH nor RUNPATH", program)
+			}
 		}
-		if len(paths) == 0 {
-			t.Error("pair_dynamic has neither RPATH nor RUNPATH")
+		// The Go programs that are linked so have run above, with all others.
+		notNeeded("bazel-bin/origin_go_as_needed_/origin_go_as_needed")
+		notNeeded("bazel-bin/flat_go_as_needed_/flat_go_as_needed")
+
+		flags := []string{"--repo_env=BAZEL_LINKOPTS=-Wl,--as-needed", "--build_tag_filters=-go", "--test_tag_filters=-go"}
+		w.build(t, flags...)
+		w.test(t, flags...)
+		notNeeded("bazel-bin/pair_dynamic")
+		w.checkBinaries(t, right+` except attr(tags, "go", //...)`, flags[0])
+		// By hand, each library lies in a folder of its own, and RUNPATH is not for the libraries of a library.
+		r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", "by_hand_deps"))
+		if r.code == 0 || !strings.Contains(r.stderr, "libfoo.so.1: cannot open shared object file") {
+			t.Errorf("by_hand_deps ran (exit status %d, %s); then this test tells nothing", r.code, r.stderr)
 		}
-		w.checkBinaries(t, "--repo_env=BAZEL_LINKOPTS=-Wl,--as-needed")
 	})
+}
+
+// right are the programs that have to run, among those of the matrix.
+const right = `kind("(cc|go)_(binary|test) rule", //...) except attr(tags, "wrong", //...)`
+
+// build builds the workspace, so that all of it lies in bazel-bin: of what is tested and comes from a cache, nothing does.
+func (w *workspace) build(t *testing.T, flags ...string) {
+	t.Helper()
+	w.bazel(t, "build", append(flags, "--spawn_strategy=sandboxed", "//...")...)
+}
+
+// test has every test of the workspace run, now and in the sandbox.
+func (w *workspace) test(t *testing.T, flags ...string) {
+	t.Helper()
+	output := w.bazel(t, "test", append(flags, "--spawn_strategy=sandboxed", "--nocache_test_results", "//...")...)
+	m := regexp.MustCompile(`Executed (\d+) out of (\d+) tests?: `).FindStringSubmatch(output)
+	if m == nil || m[1] != m[2] || m[1] == "0" {
+		t.Errorf("not every test was run:\n%s", output)
+	}
 }
 
 // dynamic reads NEEDED, and RPATH or RUNPATH, of a program.
 func (w *workspace) dynamic(t *testing.T, program string) (needed, paths []string) {
 	t.Helper()
-	r := w.inEnv(t, w.dir, "readelf", "-d", "-W", program)
-	if r.code != 0 {
-		t.Fatalf("readelf %s: %s", program, r.stderr)
+	f, err := elf.Open(filepath.Join(w.dir, program))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, m := range regexp.MustCompile(`\((NEEDED|RPATH|RUNPATH)\).*\[(.*)\]`).FindAllStringSubmatch(r.stdout, -1) {
-		if m[1] == "NEEDED" {
-			needed = append(needed, m[2])
-		} else {
-			paths = append(paths, strings.Split(m[2], ":")...)
+	defer f.Close()
+	for _, tag := range []elf.DynTag{elf.DT_NEEDED, elf.DT_RPATH, elf.DT_RUNPATH} {
+		values, err := f.DynString(tag)
+		if err != nil {
+			t.Fatalf("%s: %v", program, err)
+		}
+		for _, value := range values {
+			if tag == elf.DT_NEEDED {
+				needed = append(needed, value)
+			} else {
+				paths = append(paths, strings.Split(value, ":")...)
+			}
 		}
 	}
 	return needed, paths
 }
 
-// checkBinaries runs every program of the workspace from bazel-bin and from its runfiles, and checks that it finds all
-// its libraries, and finds them relative to itself.
-func (w *workspace) checkBinaries(t *testing.T, flags ...string) {
+// runAll runs programs, given as a folder to be in and a path from there each, and writes for the n-th of them n.ldd,
+// n.out and n.status. All in one, because to enter the environment takes longer than most programs.
+const runAll = `n=0
+while [ $# -gt 0 ]; do
+    cd "$1" && ldd "$2" >"$OUT/$n.ldd" 2>&1
+    "$2" >"$OUT/$n.out" 2>&1; echo $? >"$OUT/$n.status"
+    n=$((n + 1)); shift 2
+done`
+
+// checkBinaries runs the programs of the workspace that a query names, from bazel-bin and from their runfiles, and checks
+// that each finds its libraries, where it has to: what the workspace or a library of it has a file for must come from
+// there, and by a path relative to the program, though the system may have a library of the same name. It returns what
+// each program printed, by its path below bazel-bin.
+func (w *workspace) checkBinaries(t *testing.T, query string, flags ...string) map[string]string {
 	t.Helper()
-	built := w.bazel(t, "cquery", append(flags, "--output=files", `kind("(cc|go)_(binary|test) rule", //...) except attr(name, "by_hand", //...)`)...)
-	programs := strings.Fields(built)
+	programs := strings.Fields(w.bazel(t, "cquery", append(flags, "--output=files", query)...))
 	if len(programs) == 0 {
 		t.Fatal("the workspace has no programs")
 	}
+	ours := w.sharedLibraries(t, flags...)
+	places := []string{w.dir, strings.TrimSpace(w.bazel(t, "info", "output_base"))}
+	var runs, names []string
 	for _, program := range programs {
-		if _, err := os.Stat(filepath.Join(w.dir, program)); err != nil {
-			continue // of a rule that was left out of the build
-		}
 		_, paths := w.dynamic(t, program)
 		for _, p := range paths {
 			if !strings.HasPrefix(p, "$ORIGIN") {
 				t.Errorf("%s looks for libraries in %q, a place of this machine", program, p)
 			}
 		}
-		if r := w.inEnv(t, w.dir, "ldd", program); strings.Contains(r.stdout+r.stderr, "not found") {
-			t.Errorf("%s does not find all its libraries:\n%s", program, r.stdout)
-		}
-		if r := w.inEnv(t, w.dir, filepath.Join(w.dir, program)); r.code != 0 {
-			t.Errorf("%s: exit status %d\n%s%s", program, r.code, r.stdout, r.stderr)
-		}
 		runfiles := filepath.Join(w.dir, program+".runfiles", "_main")
 		inside := strings.TrimPrefix(program, strings.Join(strings.SplitAfterN(program, "/", 4)[:3], ""))
-		if r := w.inEnv(t, runfiles, filepath.Join(runfiles, inside)); r.code != 0 {
-			t.Errorf("%s from its runfiles: exit status %d\n%s%s", program, r.code, r.stdout, r.stderr)
+		runs = append(runs, w.dir, filepath.Join(w.dir, program), runfiles, filepath.Join(runfiles, inside))
+		names = append(names, inside)
+	}
+	out := t.TempDir()
+	if r := w.inEnv(t, w.dir, append([]string{"env", "OUT=" + out, "sh", "-c", runAll, "sh"}, runs...)...); r.code != 0 {
+		t.Fatalf("exit status %d: %s", r.code, r.stderr)
+	}
+	read := func(n int, what string) string {
+		data, err := os.ReadFile(filepath.Join(out, fmt.Sprintf("%d.%s", n, what)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	printed := map[string]string{}
+	for n := range len(runs) / 2 {
+		program := runs[2*n+1]
+		printed[names[n/2]] += read(n, "out")
+		if status := strings.TrimSpace(read(n, "status")); status != "0" {
+			t.Errorf("%s: exit status %s\n%s", program, status, read(n, "out"))
+		}
+		ldd := read(n, "ldd")
+		for _, m := range regexp.MustCompile(`(?m)^\s+(\S+) => (.*?)(?: \(0x[0-9a-f]+\))?$`).FindAllStringSubmatch(ldd, -1) {
+			library, at := m[1], m[2]
+			if at == "not found" {
+				t.Errorf("%s does not find %s:\n%s", program, library, ldd)
+			} else if ours[library] && !slices.ContainsFunc(places, func(place string) bool { return strings.HasPrefix(at, place+"/") }) {
+				t.Errorf("%s takes %s from %s, not from the library it was given", program, library, at)
+			}
+		}
+		needed, _ := w.dynamic(t, programs[n/2])
+		for _, library := range needed {
+			if !strings.Contains(ldd, library) {
+				t.Errorf("%s needs %s, of which ldd says nothing:\n%s", program, library, ldd)
+			}
 		}
 	}
+	return printed
+}
+
+// sharedLibraries returns the names that the run-time linker can know the workspace's own and prebuilt libraries by.
+func (w *workspace) sharedLibraries(t *testing.T, flags ...string) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	isShared := regexp.MustCompile(`\.so(\.|$)`)
+	add := func(path string) {
+		if name := filepath.Base(path); isShared.MatchString(name) {
+			names[name] = true
+		}
+	}
+	for _, path := range strings.Fields(w.bazel(t, "cquery", append(flags, "--output=files", `kind("source file", deps(//...))`)...)) {
+		add(path)
+	}
+	// What a library is linked by may be called otherwise than its file.
+	bin, err := filepath.EvalSymlinks(filepath.Join(w.dir, "bazel-bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files(t, bin) {
+		add(path)
+	}
+	return names
 }
 
 // pushFlat publishes a folder the way the ocipkg project's `compose` and `push` do: one gzip layer, everything at the

@@ -7,7 +7,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -75,7 +74,7 @@ func newSuite() (*suite, error) {
 		{s.bazel, "--version"}, // makes the private Bazel where there is none, with progress that can be seen
 	} {
 		cmd := exec.Command(command[0], command[1:]...)
-		cmd.Dir, cmd.Stdout, cmd.Stderr = s.repository, os.Stdout, os.Stderr
+		cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.repository, environment(), os.Stdout, os.Stderr
 		if err := cmd.Run(); err != nil {
 			return nil, fmt.Errorf("%v: %w", command, err)
 		}
@@ -87,7 +86,7 @@ func newSuite() (*suite, error) {
 func (s *suite) close() {
 	for _, w := range s.workspaces {
 		cmd := exec.Command(s.bazel, "shutdown")
-		cmd.Dir = w.dir
+		cmd.Dir, cmd.Env = w.dir, environment()
 		if out, err := cmd.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "e2e: shutdown in %s: %v\n%s", w.dir, err, out)
 		}
@@ -102,15 +101,21 @@ type result struct {
 	code           int
 }
 
+// environment is the developer's, without what would change ocipkg's behaviour: a tool, a store, policies and
+// credentials are the tests' own. Which Bazel to use stays theirs to say.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(setting string) bool {
+		name, _, _ := strings.Cut(setting, "=")
+		return strings.HasPrefix(name, "OCIPKG_") && name != "OCIPKG_E2E" && name != "OCIPKG_BAZEL" && !strings.HasPrefix(name, "OCIPKG_AIRGAP")
+	})
+}
+
 // exec runs a command in a folder, with the suite's store and further settings of the environment.
 func (s *suite) exec(t *testing.T, dir string, env []string, command ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+filepath.Join(s.out, "data"))
-	cmd.Env = append(cmd.Env, env...)
+	cmd.Env = slices.Concat(environment(), []string{"XDG_DATA_HOME=" + filepath.Join(s.out, "data")}, env)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -137,26 +142,32 @@ func (s *suite) inEnv(t *testing.T, dir string, command ...string) result {
 }
 
 // process starts a server, waits until its output matches ready, and returns the first group of the match. It is
-// ended with the test.
+// told to end with the test. However long a slow machine takes to start it, it is waited for while it lives.
 func (s *suite) process(t *testing.T, ready string, command ...string) (address string, stop func()) {
 	t.Helper()
 	cmd := exec.Command(command[0], command[1:]...)
 	output := &watched{match: regexp.MustCompile(ready), found: make(chan string, 1)}
 	cmd.Stdout, cmd.Stderr = output, output
-	// Should the tests be killed, the server goes with them.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Env = environment()
+	cmd.WaitDelay = time.Minute // of output that what the server has left behind holds open
+	dieWithUs(cmd)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // of a server that was told to end
+		close(ended)
+	}()
 	stop = sync.OnceFunc(func() {
-		_ = cmd.Process.Signal(os.Interrupt) // it may have ended by itself
-		_ = cmd.Wait()
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+		<-ended
 	})
 	t.Cleanup(stop)
 	select {
 	case address = <-output.found:
 		return address, stop
-	case <-time.After(20 * time.Second):
+	case <-ended:
 		t.Fatalf("%v did not start:\n%s", command, output)
 		return "", nil
 	}

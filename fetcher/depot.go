@@ -59,11 +59,20 @@ func (t *talk) progress(what string) func(done, total int64) {
 	}
 }
 
-func newClient(t *talk) *registry.Client {
-	return registry.NewClient(registry.Options{
+func newClient(t *talk) (*registry.Client, error) {
+	settings, err := registry.LoadSettings()
+	if err != nil {
+		return nil, err
+	}
+	options := registry.Options{
 		UserAgent: "ocipkg/" + version,
+		Settings:  settings,
 		Warn:      func(message string) { t.warnf("%s", message) },
-	})
+	}
+	if debug := os.Getenv("OCIPKG_DEBUG_AUTH"); debug != "" && debug != "0" {
+		options.Trace = func(message string) { fmt.Fprintf(os.Stderr, "ocipkg: debug: %s\n", message) }
+	}
+	return registry.NewClient(options), nil
 }
 
 func newDepot(t *talk, what string) (*library.Depot, error) {
@@ -79,8 +88,12 @@ func newDepot(t *talk, what string) (*library.Depot, error) {
 	if err != nil {
 		return nil, err
 	}
+	client, err := newClient(t)
+	if err != nil {
+		return nil, err
+	}
 	return &library.Depot{
-		Registry: newClient(t),
+		Registry: client,
 		Store:    s,
 		Policy:   policy,
 		Waiting: func(pid int) {

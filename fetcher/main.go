@@ -79,8 +79,9 @@ fetches them from there: verified by digest, with no container runtime.
 
 In Bazel, libraries come through ocipkg_library in MODULE.bazel, which runs "ocipkg fetch".
 
-Credentials are those of docker and podman (docker login, podman login). Fetched libraries are
-kept in $XDG_DATA_HOME/ocipkg, or where OCIPKG_STORE says.
+Credentials are those of docker and podman, of netrc and of OCIPKG_AUTH_<HOST>; "ocipkg login"
+keeps some. OCIPKG_DEBUG_AUTH=1 tells which were used. Mirrors and certificates: docs/registries.md.
+Fetched libraries are kept in $XDG_DATA_HOME/ocipkg, or where OCIPKG_STORE says.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 access denied, 5 registry
 unreachable, 6 corrupt bytes, 7 not an ocipkg artifact, 8 wrong platform, 9 refused by a policy
@@ -90,7 +91,7 @@ or unsafe, 130 interrupted.`,
 		SilenceUsage:  true,
 	}
 	root.PersistentFlags().BoolP("quiet", "q", false, "print results, warnings and errors alone")
-	root.AddCommand(newPack(), newPush(), newPull(), newInspect(), newPin(), newServe(), newFetch())
+	root.AddCommand(newPack(), newPush(), newPull(), newInspect(), newPin(), newServe(), newFetch(), newLogin(), newLogout())
 	return root
 }
 

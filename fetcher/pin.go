@@ -39,7 +39,11 @@ Images that have a digest are left alone; with --update their tags are looked up
 			if len(module.Libraries) == 0 {
 				return &diagnostic.Error{Kind: diagnostic.NotFound, What: "pin " + file, Why: "it declares no libraries", Do: `declare one: ocipkg_library = use_repo_rule("@rules_ocipkg//rules:defs.bzl", "ocipkg_library")`}
 			}
-			images, err := module.Pin(cmd.Context(), newClient(t), args, update)
+			client, err := newClient(t)
+			if err != nil {
+				return err
+			}
+			images, err := module.Pin(cmd.Context(), client, args, update)
 			if err != nil {
 				return err
 			}

@@ -74,7 +74,11 @@ The pinned reference is printed on standard output.`,
 				options.MountFrom = from.Repository
 			}
 			options.Progress = t.progress("push " + ref.String())
-			pushed, err := library.Push(cmd.Context(), newClient(t), layouts, ref, options)
+			client, err := newClient(t)
+			if err != nil {
+				return err
+			}
+			pushed, err := library.Push(cmd.Context(), client, layouts, ref, options)
 			if err != nil {
 				return err
 			}

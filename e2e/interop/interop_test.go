@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package interop runs the ocipkg project's own command and crate, compiled from source by cargo, against this
 // project's command and registry: what each writes, the other reads.
 //

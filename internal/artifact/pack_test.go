@@ -125,9 +125,9 @@ func checkGolden(t *testing.T, name, digest string) {
 // in any folder.
 func TestPackIsReproducible(t *testing.T) {
 	got := map[Compression]string{}
-	for round, umask := range []int{0o022, 0o077, 0o002} {
+	for round, mask := range []int{0o022, 0o077, 0o002} {
 		func() {
-			defer syscall.Umask(syscall.Umask(umask))
+			defer umask(mask)()
 			t.Setenv("TZ", []string{"UTC", "Asia/Tokyo", "America/St_Johns"}[round])
 			zone := time.Local
 			time.Local = time.FixedZone("elsewhere", round*3600+1800)
@@ -277,7 +277,7 @@ func TestPackAndUnpackGiveTheTreeBack(t *testing.T) {
 	for _, name := range []string{"z.tar", "z"} {
 		for _, compression := range []Compression{Zstd, Gzip} {
 			t.Run(name+" "+string(compression), func(t *testing.T) {
-				defer syscall.Umask(syscall.Umask(0o022))
+				defer umask(0o022)()
 				dest := filepath.Join(t.TempDir(), name)
 				packed(t, prefix, Claims{}, compression, dest)
 				l, m, _ := opened(t, dest)

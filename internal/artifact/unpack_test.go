@@ -15,7 +15,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -492,8 +491,7 @@ func TestUnpackSeesWhatOthersSee(t *testing.T) {
 }
 
 func TestUnpackKeeps(t *testing.T) {
-	old := syscall.Umask(0o022)
-	defer syscall.Umask(old)
+	defer umask(0o022)()
 	tool := tar.Header{Typeflag: tar.TypeReg, Name: "bin/tool", Mode: 0o777, Size: 3, Uid: 1000, Gid: 0, ModTime: time.Unix(1<<31, 0)}
 	open := file("d/writable")
 	open.Mode = 0o666
@@ -594,16 +592,7 @@ func TestUnpackManyFoldersAndLinks(t *testing.T) {
 		d := fmt.Sprintf("d%d", i)
 		entries = append(entries, dir(d), file(d+"/f"), link(fmt.Sprintf("l%d", i), strings.Repeat("x/../", 30)+d+"/f"))
 	}
-	var limit, few syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	few = limit
-	few.Cur = 256
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few); err != nil {
-		t.Fatal(err)
-	}
-	defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+	defer fewHandles(t)()
 	inside, _, err := unpackInto(t, bytes.NewReader(gzipped(t, tarOf(t, entries...))), TypeLayerGzip, false, Limits{})
 	if err != nil || len(inside) != 4501 {
 		t.Fatalf("%d entries, %v", len(inside), err)

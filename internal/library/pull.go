@@ -15,6 +15,7 @@ import (
 	"os"
 	"path"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
@@ -95,14 +96,19 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 	for _, i := range missing {
 		group.Go(func() error {
 			layer := l.Manifest.Layers[i]
-			tree, err := d.Store.AddTree(ctx, layer.Digest, d.Waiting, func(dir *os.Root) error {
+			fill := func(dir *os.Root) error {
 				blob, err := d.Registry.Blob(ctx, l.Reference.Repository, descriptor(layer))
 				if err != nil {
 					return err
 				}
 				defer blob.Close()
-				return artifact.Unpack(meter.reader(blob), layer.MediaType, dir, l.foreign, artifact.Limits{Unpacked: unpacked[layer.Digest.String()]})
-			})
+				err = artifact.Unpack(meter.reader(blob), layer.MediaType, dir, l.foreign, artifact.Limits{Unpacked: unpacked[layer.Digest.String()]})
+				return d.Registry.Blame(blob, err)
+			}
+			tree, err := d.Store.AddTree(ctx, layer.Digest, d.Waiting, fill)
+			for errors.Is(err, registry.ErrMirrorLied) { // each time there is a mirror less
+				tree, err = d.Store.AddTree(ctx, layer.Digest, d.Waiting, fill)
+			}
 			l.Trees[i] = tree
 			return diagnostic.Wrap(err, "layer %d of %d (%s)", i+1, len(l.Manifest.Layers), layer.Digest)
 		})
@@ -239,16 +245,24 @@ func (d *Depot) config(ctx context.Context, l *Library) ([]byte, error) {
 	if desc.Size > manifestLimit {
 		return nil, &diagnostic.Error{Kind: diagnostic.Refused, Why: fmt.Sprintf("it has %d bytes; %d are possible", desc.Size, manifestLimit)}
 	}
-	blob, err := d.Registry.Blob(ctx, l.Reference.Repository, descriptor(desc))
-	if err != nil {
-		return nil, err
+	data, err = d.read(ctx, l.Reference.Repository, desc)
+	for errors.Is(err, registry.ErrMirrorLied) { // each time there is a mirror less
+		data, err = d.read(ctx, l.Reference.Repository, desc)
 	}
-	defer blob.Close()
-	if data, err = io.ReadAll(blob); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	_, err = d.Store.PutBlob(data)
 	return data, err
+}
+
+func (d *Depot) read(ctx context.Context, repo name.Repository, desc artifact.Descriptor) ([]byte, error) {
+	blob, err := d.Registry.Blob(ctx, repo, descriptor(desc))
+	if err != nil {
+		return nil, err
+	}
+	defer blob.Close()
+	return io.ReadAll(blob)
 }
 
 // suggest adds to a policy's refusal of an unpinned reference the line that satisfies it, where that can be found out.

@@ -5,10 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,16 +23,17 @@ import (
 // Blob streams a blob. Connections that break or stall are resumed within the stream. The reader never gives more than
 // desc.Size bytes, and answers io.EOF only if exactly that many came and their sha256 is desc.Digest; otherwise the last Read
 // answers a diagnostic. So bytes are to be trusted only after io.EOF (io.ReadFull of desc.Size bytes does not see it).
-// Blob itself returns once the registry has begun to answer. The reader is for one goroutine and must be closed.
+// Mirrors come first, and a stream that one leaves unfinished goes on at the next place; if the whole turns out to be wrong
+// because of one, the error has ErrMirrorLied in its chain. Blob itself returns once the registry has begun to answer. The reader is for one goroutine and must be closed.
 func (c *Client) Blob(ctx context.Context, repo name.Repository, desc v1.Descriptor) (io.ReadCloser, error) {
 	b := &blobReader{
 		client: c,
-		repo:   repo,
 		desc:   desc,
 		what:   fmt.Sprintf("blob %s of %s", desc.Digest, repositoryName(repo)),
 		hash:   sha256.New(),
-		tries:  attempts{policy: c.policy},
+		places: c.places(repo, false),
 	}
+	b.use()
 	if desc.Size < 0 {
 		return nil, &diagnostic.Error{Kind: diagnostic.Corrupt, What: b.what, Why: fmt.Sprintf("its manifest says it has %d bytes", desc.Size), Do: "do not use it; push it again"}
 	}
@@ -49,9 +52,12 @@ type blobReader struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	client *Client
-	repo   name.Repository
 	desc   v1.Descriptor
 	what   string
+
+	repo     name.Repository   // where the blob is being read
+	places   []place           // repo's, and where to go on if that fails
+	mirrored []name.Repository // mirrors from which bytes have been delivered
 
 	body   io.ReadCloser // nil between connections
 	hash   hash.Hash     // of the offset bytes delivered so far
@@ -84,6 +90,9 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		}
 		n, err := b.body.Read(p[:min(int64(len(p)), b.desc.Size-b.offset)])
 		b.hash.Write(p[:n])
+		if n > 0 && b.gained == 0 && b.places[0].mirror && !slices.Contains(b.mirrored, b.repo) {
+			b.mirrored = append(b.mirrored, b.repo)
+		}
 		b.offset += int64(n)
 		b.gained += int64(n)
 		if err != nil {
@@ -116,18 +125,53 @@ func (b *blobReader) drop() {
 	}
 }
 
-func (b *blobReader) fail(err error) error { return b.client.explain(b.what, b.repo, err) }
+func (b *blobReader) fail(err error) error {
+	return b.client.explain(b.what, b.places[len(b.places)-1].repo, err)
+}
 
 func (b *blobReader) verify() error {
 	digest := v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(b.hash.Sum(nil))}
 	if digest == b.desc.Digest {
 		return io.EOF
 	}
-	return b.fail(&diagnostic.Error{
+	return b.fail(b.wrong(&diagnostic.Error{
 		Kind: diagnostic.Corrupt,
 		Why:  fmt.Sprintf("%s sent other bytes, whose digest is %s", hostName(b.repo.Registry), digest),
 		Do:   "run it again; if it stays so, the registry or a proxy between alters what it hands out",
-	})
+	}))
+}
+
+// wrong puts aside the mirrors that may have sent what was found to be wrong.
+func (b *blobReader) wrong(err *diagnostic.Error) error {
+	if len(b.mirrored) == 0 {
+		return err
+	}
+	for _, m := range b.mirrored {
+		b.client.putAside(m, &diagnostic.Error{Kind: diagnostic.Corrupt, Why: fmt.Sprintf("%s sent other bytes than those of the digest", hostName(m.Registry))})
+	}
+	err.Err = ErrMirrorLied
+	return err
+}
+
+// use begins with the first of the places that are left.
+func (b *blobReader) use() {
+	b.repo = b.places[0].repo
+	b.tries = attempts{policy: b.client.policy}
+	if b.places[0].mirror {
+		b.tries.policy = b.client.policy.mirrorPolicy()
+	}
+	b.lost, b.gained, b.noRange, b.whole = nil, 0, false, 0
+}
+
+// next goes on to the next place where the blob may be had, at the byte that has been reached, and reports whether there is one.
+func (b *blobReader) next(err error) bool {
+	if !b.places[0].mirror || b.ctx.Err() != nil || errors.Is(err, ErrMirrorLied) {
+		return false
+	}
+	b.client.putAside(b.repo, err)
+	b.places = b.places[1:]
+	b.use()
+	return true
 }
 
 // connect makes sure there is a body at the present offset, waiting between tries.
@@ -139,7 +183,9 @@ func (b *blobReader) connect() error {
 			}
 			b.gained = 0
 			if err := b.tries.again(b.ctx, b.lost); err != nil {
-				return err
+				if !b.next(err) {
+					return err
+				}
 			}
 		}
 		b.lost = b.open()
@@ -224,11 +270,11 @@ func (b *blobReader) skip(body io.Reader) error {
 		return &cutError{err}
 	}
 	if !bytes.Equal(again.Sum(nil), b.hash.Sum(nil)) {
-		return &diagnostic.Error{
+		return b.wrong(&diagnostic.Error{
 			Kind: diagnostic.Corrupt,
 			Why:  fmt.Sprintf("%s now sends other bytes than it did before the connection broke", hostName(b.repo.Registry)),
 			Do:   "run it again; if it stays so, the registry or a proxy between alters what it hands out",
-		}
+		})
 	}
 	return nil
 }

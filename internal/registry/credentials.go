@@ -2,98 +2,131 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
+	"encoding/base64"
 	"fmt"
 	"net/http"
-	"os/exec"
-	"strings"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// credential is what the keychain said for one repository.
-type credential struct {
-	ready     chan struct{} // closed when the rest is valid
-	auth      authn.Authenticator
+// authenticator is what the keychain said for one repository; go-containerregistry asks it before each log-in.
+type authenticator struct {
+	source    string // for people; "" if it is not known
 	anonymous bool
+	wanted    atomic.Bool // whether the registry has asked for it
+
+	exchanging chan struct{} // held during an exchange of the refresh token
+
+	mu     sync.Mutex
+	config authn.AuthConfig
+}
+
+// newAuthenticator makes one of what a keychain has answered; an empty config is nobody's.
+func (c *Client) newAuthenticator(config authn.AuthConfig, source string) *authenticator {
+	// A registry may repeat them in its errors, also as they stand in the header.
+	c.keepSecret(config.Password, config.Auth, config.IdentityToken, config.RegistryToken)
+	if config.Password != "" {
+		c.keepSecret(base64.StdEncoding.EncodeToString([]byte(config.Username + ":" + config.Password)))
+	}
+	return &authenticator{config: config, source: source, anonymous: config == (authn.AuthConfig{}), exchanging: make(chan struct{}, 1)}
+}
+
+// Authorization is authn.Authenticator's.
+func (a *authenticator) Authorization() (*authn.AuthConfig, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	config := a.config
+	return &config, nil
+}
+
+// rotate takes a new refresh token, whose giving out may have ended the old one.
+func (a *authenticator) rotate(token string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.config.IdentityToken != "" {
+		a.config.IdentityToken = token
+	}
+}
+
+// credentialSlot lets one goroutine ask the keychain while the others wait; an interrupted question is not kept.
+type credentialSlot struct {
+	turn chan struct{}
+	auth *authenticator
 }
 
 // credentials asks the keychain once per repository. Whatever goes wrong there is a warning: most libraries are public, and
 // a laptop's broken helper must not stop them.
-func (c *Client) credentials(ctx context.Context, repo name.Repository) (*credential, error) {
+func (c *Client) credentials(ctx context.Context, repo name.Repository) (*authenticator, error) {
 	c.mu.Lock()
-	cred, asked := c.creds[repo.Name()]
-	if !asked {
-		cred = &credential{ready: make(chan struct{}), auth: authn.Anonymous, anonymous: true}
-		c.creds[repo.Name()] = cred
-		go c.askKeychain(repo, cred)
+	slot, ok := c.creds[repo.Name()]
+	if !ok {
+		slot = &credentialSlot{turn: make(chan struct{}, 1)}
+		c.creds[repo.Name()] = slot
 	}
 	c.mu.Unlock()
 	select {
-	case <-cred.ready:
-		return cred, nil
+	case slot.turn <- struct{}{}:
+		defer func() { <-slot.turn }()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	if slot.auth != nil {
+		return slot.auth, nil
+	}
+	auth, err := c.askKeychain(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	slot.auth = auth // under the client's lock for those who only look
+	c.mu.Unlock()
+	return auth, nil
 }
 
-func (c *Client) askKeychain(repo name.Repository, cred *credential) {
-	defer close(cred.ready)
-	ctx, cancel := context.WithTimeout(context.Background(), c.helperTimeout)
-	defer cancel()
-	type answer struct {
-		config *authn.AuthConfig
-		err    error
-	}
-	answers := make(chan answer, 1)
-	go func() { // a helper cannot be interrupted through the keychain, only left behind
-		auth, err := authn.Resolve(ctx, c.keychain, repo)
-		if err != nil || auth == authn.Anonymous {
-			answers <- answer{err: err}
-			return
+// askKeychain's only error is that of a done context.
+func (c *Client) askKeychain(ctx context.Context, repo name.Repository) (*authenticator, error) {
+	if c.keychain == nil {
+		found, err := c.chain.Find(ctx, repo.RegistryStr(), repo.RepositoryStr())
+		if err != nil {
+			return nil, err
 		}
-		config, err := authn.Authorization(ctx, auth)
-		answers <- answer{config, err}
-	}()
-	host := hostName(repo.Registry)
-	select {
-	case a := <-answers:
-		if a.err != nil {
-			c.warn(fmt.Sprintf("credential helper for %s: %s; going on without credentials", host, helperFailure(a.err)))
-		} else if a.config != nil && *a.config != (authn.AuthConfig{}) {
-			c.keepSecret(a.config.Password, a.config.Auth, a.config.IdentityToken, a.config.RegistryToken)
-			cred.auth, cred.anonymous = authn.FromConfig(*a.config), false
+		if found == nil {
+			return c.newAuthenticator(authn.AuthConfig{}, ""), nil
 		}
-	case <-ctx.Done():
-		c.warn(fmt.Sprintf("credential helper for %s: no answer within %v; going on without credentials", host, c.helperTimeout))
+		config, err := found.Authorization()
+		if err != nil {
+			return nil, err
+		}
+		return c.newAuthenticator(*config, found.Source), nil
 	}
-}
-
-// helperFailure tells why a helper failed without its output, which may be the secret itself: docker's library quotes it
-// after ", out:".
-func helperFailure(err error) string {
-	if missing, ok := errors.AsType[*exec.Error](err); ok {
-		return missing.Error()
+	auth, err := authn.Resolve(ctx, c.keychain, repo)
+	var config *authn.AuthConfig
+	if err == nil && auth != authn.Anonymous {
+		config, err = authn.Authorization(ctx, auth)
 	}
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return "the helper ended with " + exit.ProcessState.String()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
-	if syntax, ok := err.(*json.SyntaxError); ok { // bare: wrapped in a file's name it is the configuration's
-		return "its answer is not JSON: " + syntax.Error()
+	if err != nil {
+		// Not what it says: libraries for helpers quote their output, which may be the secret.
+		c.warn(fmt.Sprintf("credentials for %s: the keychain failed; going on without", hostName(repo.Registry)))
 	}
-	text, _, _ := strings.Cut(plainText(err), "out:")
-	text, _, _ = strings.Cut(text, "\n")
-	return strings.TrimRight(text, " ,-")
+	if err != nil || config == nil {
+		config = &authn.AuthConfig{}
+	}
+	return c.newAuthenticator(*config, ""), nil
 }
 
 func (c *Client) keepSecret(secrets ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, secret := range secrets {
-		if len(secret) >= 4 { // replacing shorter ones would give them away
+		if len(secret) >= 4 && !slices.Contains(c.secrets, secret) { // replacing shorter ones would give them away
 			c.secrets = append(c.secrets, secret)
 		}
 	}
@@ -132,7 +165,7 @@ func (c *Client) session(ctx context.Context, repo name.Repository, scope string
 	if slot.session != nil {
 		return slot.session, nil
 	}
-	cred, err := c.credentials(ctx, repo)
+	auth, err := c.credentials(ctx, repo)
 	if err != nil {
 		return nil, err
 	}
@@ -144,14 +177,9 @@ func (c *Client) session(ctx context.Context, repo name.Repository, scope string
 			return nil, err
 		}
 	}
-	w := &wire{client: c, host: repo.RegistryStr(), failed: map[string]error{}}
-	rt, err := transport.NewWithContext(ctx, repo.Registry, cred.auth, w, []string{repo.Scope(scope)})
+	wrapper, err := c.authenticate(ctx, repo.Registry, auth, []string{repo.Scope(scope)})
 	if err != nil {
-		return nil, w.loginError(err)
-	}
-	wrapper, ok := rt.(*transport.Wrapper)
-	if !ok {
-		return nil, fmt.Errorf("go-containerregistry made a transport of type %T", rt)
+		return nil, err
 	}
 	slot.session = &session{
 		http: &http.Client{
@@ -165,20 +193,29 @@ func (c *Client) session(ctx context.Context, repo name.Repository, scope string
 	return slot.session, nil
 }
 
-// anonymous reports whether repo is being read without credentials, as far as is known.
-func (c *Client) anonymous(repo name.Repository) bool {
+// authenticate asks a registry how it wants to be logged in to and does so.
+func (c *Client) authenticate(ctx context.Context, registry name.Registry, auth *authenticator, scopes []string) (*transport.Wrapper, error) {
+	w := c.newWire(registry.RegistryStr(), auth)
+	rt, err := transport.NewWithContext(ctx, registry, auth, w, scopes)
+	if err != nil {
+		return nil, w.loginError(err)
+	}
+	wrapper, ok := rt.(*transport.Wrapper)
+	if !ok {
+		return nil, fmt.Errorf("go-containerregistry made a transport of type %T", rt)
+	}
+	return wrapper, nil
+}
+
+// asked returns what is known of the credentials with which repo is being read; nothing is known before the first request.
+func (c *Client) asked(repo name.Repository) (source string, anonymous bool) {
 	c.mu.Lock()
-	cred := c.creds[repo.Name()]
-	c.mu.Unlock()
-	if cred == nil {
-		return true
+	defer c.mu.Unlock()
+	slot := c.creds[repo.Name()]
+	if slot == nil || slot.auth == nil {
+		return "", true
 	}
-	select {
-	case <-cred.ready:
-		return cred.anonymous
-	default:
-		return true
-	}
+	return slot.auth.source, slot.auth.anonymous
 }
 
 // get sends one request for a path under /v2/<repository>/ without any retry.

@@ -52,22 +52,6 @@ func (c *Client) Resolve(ctx context.Context, ref Reference) (v1.Descriptor, err
 	return v1.Descriptor{MediaType: types.MediaType(doc.MediaType), Digest: doc.Digest, Size: int64(len(doc.Bytes))}, nil
 }
 
-// Document gets the manifest or index of ref, by digest if it has one, else by tag. It is an OCI image manifest or index or
-// Docker's schema 2 equivalent, at most MaxDocument bytes, and never both a manifest and an index. Kinds of error: NotFound,
-// Denied, Unreachable, Corrupt (wrong digest), Unsupported (another media type), Refused.
-func (c *Client) Document(ctx context.Context, ref Reference) (Document, error) {
-	tries := attempts{policy: c.policy}
-	for {
-		doc, err := c.fetchDocument(ctx, ref)
-		if err == nil {
-			return doc, nil
-		}
-		if err := tries.again(ctx, err); err != nil {
-			return Document{}, c.explain("manifest "+ref.String(), ref.Repository, err)
-		}
-	}
-}
-
 func (c *Client) fetchDocument(ctx context.Context, ref Reference) (Document, error) {
 	resp, err := c.get(ctx, ref.Repository, "/manifests/"+ref.identifier(), http.Header{
 		"Accept":          {strings.Join(documentTypes, ", ")},

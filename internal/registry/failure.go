@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/registry/credentials"
 )
 
 // statusError is an answer with a status that is none of the wanted ones.
@@ -101,19 +102,7 @@ func (c *Client) explain(what string, repo name.Repository, err error) error {
 	}
 	e := &diagnostic.Error{Kind: diagnostic.Failure, What: what, Err: c.quiet(err)}
 	host := hostName(repo.Registry)
-	status, statusOK := errors.AsType[*statusError](err)
-	if !statusOK {
-		if answer, ok := errors.AsType[*transport.Error](err); ok {
-			status, statusOK = &statusError{host: host, status: answer.StatusCode}, true
-			if answer.Request != nil {
-				status.host = answer.Request.URL.Host
-			}
-			if len(answer.Errors) > 0 {
-				status.message = shorten(strings.Trim(string(answer.Errors[0].Code)+": "+answer.Errors[0].Message, ": "))
-			}
-		}
-	}
-	if statusOK {
+	if status := statusOf(err); status != nil {
 		c.explainStatus(e, repo, status)
 	} else {
 		c.explainNetwork(e, host, err)
@@ -122,28 +111,60 @@ func (c *Client) explain(what string, repo name.Repository, err error) error {
 	return e
 }
 
+// statusOf finds the status in an error of ours or of go-containerregistry's, or returns nil.
+func statusOf(err error) *statusError {
+	if status, ok := errors.AsType[*statusError](err); ok {
+		return status
+	}
+	answer, ok := errors.AsType[*transport.Error](err)
+	if !ok {
+		return nil
+	}
+	status := &statusError{status: answer.StatusCode}
+	if answer.Request != nil {
+		status.host = answer.Request.URL.Host
+	}
+	if len(answer.Errors) > 0 {
+		status.message = shorten(strings.Trim(string(answer.Errors[0].Code)+": "+answer.Errors[0].Message, ": "))
+	}
+	return status
+}
+
 func (c *Client) explainStatus(e *diagnostic.Error, repo name.Repository, status *statusError) {
 	host := hostName(repo.Registry)
 	e.Why = status.Error()
 	switch {
 	case status.status == http.StatusUnauthorized || status.status == http.StatusForbidden:
 		e.Kind = diagnostic.Denied
-		login := fmt.Sprintf("log in with `docker login %s` or `podman login %s`", host, host)
+		login := logIn(host)
 		existence := "many registries answer so for a repository that does not exist, too"
+		source, anonymous := c.asked(repo)
+		if source != "" {
+			source = " (" + source + ")"
+		}
 		switch {
-		case c.anonymous(repo):
+		case anonymous:
 			e.Why += fmt.Sprintf("; it wants credentials for %s, and none were found", repo.RepositoryStr())
 			e.Do = login + "; " + existence
 		case status.status == http.StatusUnauthorized:
-			e.Why += "; it does not accept the credentials found for it"
-			e.Do = login + " again; they may have expired"
+			e.Why += fmt.Sprintf("; it does not accept the credentials found for it%s", source)
+			e.Do = "they may have expired: renew them, or " + login
 		default:
-			e.Why += fmt.Sprintf("; the account may not do this in %s", repo.RepositoryStr())
+			e.Why += fmt.Sprintf("; it knows the account%s, which may not do this in %s", source, repo.RepositoryStr())
 			e.Do = "ask for access or " + login + " with another account; " + existence
 		}
 	case status.status == http.StatusNotFound:
 		e.Kind = diagnostic.NotFound
 		e.Do = "check the name, the tag and the digest"
+		_, anonymous := c.asked(repo)
+		switch {
+		case strings.HasPrefix(status.message, "NAME_UNKNOWN") && anonymous:
+			e.Why += fmt.Sprintf("; it has no repository %s, or none for everybody", repo.RepositoryStr())
+			e.Do = "check the name; if it is private, " + logIn(host)
+		case strings.HasPrefix(status.message, "NAME_UNKNOWN"):
+			e.Why += fmt.Sprintf("; it has no repository %s, or none for this account", repo.RepositoryStr())
+			e.Do = "check the name"
+		}
 	case status.retryAfter > c.policy.MaxRetryAfter:
 		e.Kind = diagnostic.Unreachable
 		wait := "longer than this machine can count"
@@ -161,6 +182,15 @@ func (c *Client) explainStatus(e *diagnostic.Error, repo name.Repository, status
 	}
 }
 
+// logIn is the advice to log in to a registry.
+func logIn(host string) string {
+	advice := fmt.Sprintf("log in with `ocipkg login %s`, `docker login %s` or `podman login %s`", host, host, host)
+	if variable := credentials.Variable(host); variable != "" {
+		advice += fmt.Sprintf(", or set %s=NAME:PASSWORD", variable)
+	}
+	return advice
+}
+
 func (c *Client) explainNetwork(e *diagnostic.Error, host string, err error) {
 	e.Kind = diagnostic.Unreachable
 	refused, isRefusal := errors.AsType[*refusal](err)
@@ -176,7 +206,10 @@ func (c *Client) explainNetwork(e *diagnostic.Error, host string, err error) {
 		e.Do = "check the network connection"
 	case isCertificate:
 		e.Why = fmt.Sprintf("the TLS certificate of %s is not trusted: %s", host, plainText(certificate.Err))
-		e.Do = "for a private authority set SSL_CERT_FILE to its certificate; also check this machine's clock"
+		e.Do = fmt.Sprintf("for a private authority set %s to its certificate (or SSL_CERT_FILE, or caFile in the configuration); also check this machine's clock", caVariable)
+	case isAlert(err):
+		e.Why = fmt.Sprintf("%s ends the TLS connection: %s", host, plainText(err))
+		e.Do = "if it wants a client's certificate, name one with certFile and keyFile in the configuration (docs/registries.md)"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		e.Why = fmt.Sprintf("%s refuses connections", host)
 		e.Do = "check that the registry is running, and its port"

@@ -155,6 +155,9 @@ func temporary(err error) bool {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return false
 	}
+	if isAlert(err) {
+		return false
+	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return !dns.IsNotFound
 	}

@@ -22,8 +22,9 @@ type Reference struct {
 
 const (
 	hubAlias   = "docker.io" // how people write it
-	hexLength  = 64          // of a sha256 digest
-	maxNameLen = 255         // of a repository, distribution specification, "Pulling manifests"
+	hubHost    = name.DefaultRegistry
+	hexLength  = 64  // of a sha256 digest
+	maxNameLen = 255 // of a repository, distribution specification, "Pulling manifests"
 )
 
 var (
@@ -45,7 +46,7 @@ func ParseReference(s string) (Reference, error) {
 			Kind: diagnostic.Usage,
 			What: "image reference",
 			Why:  "it has a host after the @, where only a digest may stand",
-			Do:   "leave user names and passwords out, `docker login` keeps them; write host/name:tag@sha256:<64 hex digits>",
+			Do:   "leave user names and passwords out, `ocipkg login` keeps them; write host/name:tag@sha256:<64 hex digits>",
 		}
 	}
 	bad := func(format string, args ...any) (Reference, error) {
@@ -101,8 +102,8 @@ func ParseReference(s string) (Reference, error) {
 	default:
 		host, path = hubAlias, rest
 	}
-	if host == hubAlias || host == name.DefaultRegistry {
-		host = name.DefaultRegistry
+	if host == hubAlias || host == hubHost {
+		host = hubHost
 		if !strings.Contains(path, "/") {
 			path = "library/" + path // Docker's official images
 		}
@@ -223,7 +224,7 @@ func repositoryName(r name.Repository) string {
 }
 
 func hostName(r name.Registry) string {
-	if r.RegistryStr() == name.DefaultRegistry {
+	if r.RegistryStr() == hubHost {
 		return hubAlias
 	}
 	return r.RegistryStr()

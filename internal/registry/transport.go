@@ -23,11 +23,13 @@ const (
 
 // newTransport speaks HTTP/1.1 only: with HTTP/2 all blobs would share one connection and Go's 4 MiB window per stream, and
 // measured it is slower even on loopback. Compression is off, because a blob's bytes are wanted as they are.
-func newTransport(p RetryPolicy, header time.Duration) http.RoundTripper {
+//
+// certificates says what a host needs besides the defaults, nil for nothing.
+func newTransport(p RetryPolicy, header time.Duration, certificates func(host string) (*tls.Config, error)) http.RoundTripper {
 	dialer := &net.Dialer{Timeout: p.ConnectTimeout, KeepAlive: 30 * time.Second}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
-	return &http.Transport{
+	return &transports{certificates: certificates, byHost: map[string]*http.Transport{}, plain: &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			// *.localhost may go without TLS, so it has to be this machine (RFC 6761, 6.3), whatever a resolver says.
@@ -43,7 +45,50 @@ func newTransport(p RetryPolicy, header time.Duration) http.RoundTripper {
 		TLSHandshakeTimeout:   p.ConnectTimeout,
 		ResponseHeaderTimeout: header,
 		ExpectContinueTimeout: time.Second,
+	}}
+}
+
+// transports gives hosts with authorities or certificates of their own a transport of their own, so that what is meant for one
+// registry is shown to, and believed of, no other.
+type transports struct {
+	plain        *http.Transport
+	certificates func(host string) (*tls.Config, error)
+
+	mu     sync.Mutex
+	byHost map[string]*http.Transport
+}
+
+func (t *transports) RoundTrip(req *http.Request) (*http.Response, error) {
+	chosen, err := t.choose(req.URL)
+	if err != nil {
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, err
 	}
+	return chosen.RoundTrip(req)
+}
+
+func (t *transports) choose(u *url.URL) (*http.Transport, error) {
+	if u.Scheme != "https" {
+		return t.plain, nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if chosen, ok := t.byHost[u.Host]; ok {
+		return chosen, nil
+	}
+	config, err := t.certificates(u.Host)
+	if err != nil {
+		return nil, err
+	}
+	chosen := t.plain
+	if config != nil {
+		chosen = t.plain.Clone()
+		chosen.TLSClientConfig = config
+	}
+	t.byHost[u.Host] = chosen
+	return chosen, nil
 }
 
 // wire is the round tripper under everything, our downloads as well as go-containerregistry's ping, token exchange and
@@ -53,9 +98,15 @@ func newTransport(p RetryPolicy, header time.Duration) http.RoundTripper {
 type wire struct {
 	client *Client
 	host   string // of the registry this session is for, host[:port]
+	auth   *authenticator
 
 	mu     sync.Mutex
 	failed map[string]error // the last failure by scheme
+	realms map[string]bool  // token servers the registry has named: origin and path
+}
+
+func (c *Client) newWire(host string, auth *authenticator) *wire {
+	return &wire{client: c, host: host, auth: auth, failed: map[string]error{}, realms: map[string]bool{}}
 }
 
 func (w *wire) RoundTrip(in *http.Request) (*http.Response, error) {
@@ -85,10 +136,19 @@ func (w *wire) loginError(err error) error {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](tlsErr); ok {
 		return &url.Error{Op: "Get", URL: "https://" + w.host + "/v2/", Err: tlsErr}
 	}
+	if isAlert(tlsErr) {
+		return &url.Error{Op: "Get", URL: "https://" + w.host + "/v2/", Err: tlsErr}
+	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](tlsErr); ok && plainErr != nil {
 		return &url.Error{Op: "Get", URL: "http://" + w.host + "/v2/", Err: plainErr}
 	}
 	return err
+}
+
+// isAlert recognises that the other side has ended a TLS handshake with a reason, such as that it wants a client's certificate.
+func isAlert(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error"
 }
 
 func (w *wire) roundTrip(in *http.Request) (*http.Response, error) {
@@ -107,19 +167,36 @@ func (w *wire) roundTrip(in *http.Request) (*http.Response, error) {
 		out.Header.Del("Authorization")
 		out.Header.Del("Cookie")
 	}
-	inner := w.client.download
-	if in.Body != nil && in.Body != http.NoBody {
-		inner = w.client.upload
-		body := in.Body
-		if in.GetBody != nil {
-			// go-containerregistry makes a request again when its token has expired, with the body where the first left it.
-			body.Close()
-			if body, err = in.GetBody(); err != nil {
+	forToken := w.isTokenRequest(in)
+	if out.Body != nil && in.GetBody != nil {
+		// go-containerregistry sends a request again with its new token, and with the body that the first time has used up.
+		in.Body.Close()
+		if out.Body, err = in.GetBody(); err != nil {
+			cancel(nil)
+			return nil, err
+		}
+	}
+	if forToken {
+		cleanTokenRequest(out)
+		if in.Method == http.MethodPost {
+			// One after the other: a server may end a refresh token with its use.
+			select {
+			case w.auth.exchanging <- struct{}{}:
+				defer func() { <-w.auth.exchanging }()
+			case <-in.Context().Done():
+				cancel(nil)
+				return nil, context.Cause(in.Context())
+			}
+			if err := w.newestRefreshToken(out); err != nil {
 				cancel(nil)
 				return nil, err
 			}
 		}
-		guard := newSendGuard(body, w.client.policy, cancel)
+	}
+	inner := w.client.download
+	if out.Body != nil && out.Body != http.NoBody {
+		inner = w.client.upload
+		guard := newSendGuard(out.Body, w.client.policy, cancel)
 		defer guard.stop()
 		out.Body = guard
 	} else if in.Method != http.MethodGet && in.Method != http.MethodHead {
@@ -138,6 +215,21 @@ func (w *wire) roundTrip(in *http.Request) (*http.Response, error) {
 	if retryable(resp.StatusCode) {
 		defer resp.Body.Close()
 		return nil, newStatusError(resp)
+	}
+	switch {
+	case forToken && resp.StatusCode == http.StatusOK:
+		err = w.token(resp)
+	case forToken && resp.StatusCode == http.StatusMethodNotAllowed && in.Method == http.MethodPost:
+		resp.StatusCode = http.StatusNotFound // the other way to say that there is no OAuth2 here, and the only one that is understood
+	case forToken:
+	case resp.StatusCode == http.StatusUnauthorized && moved:
+		resp.Header.Del("Www-Authenticate") // who was redirected to has no say in how to log in
+	case resp.StatusCode == http.StatusUnauthorized:
+		err = w.challenged(resp)
+	}
+	if err != nil {
+		resp.Body.Close()
+		return nil, err
 	}
 	return resp, nil
 }

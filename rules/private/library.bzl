@@ -88,7 +88,7 @@ The repository has these targets:
 * `@zlib//:<library>`: one library of several, such as `@openssl//:crypto`.
 * `@zlib//:files`, `@zlib//:pkgconfig`, `@zlib//:license`: files.
 
-Credentials are those of docker and podman; see `docker login`.
+Credentials are those of docker and podman, among others; see `ocipkg login` and docs/registries.md.
 """,
     implementation = _ocipkg_library_impl,
     attrs = {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
@@ -45,7 +46,8 @@ type Server struct {
 type Request struct {
 	Method string
 	Path   string
-	Proto  string      // such as HTTP/1.1
+	Proto  string // such as HTTP/1.1
+	Query  string
 	Range  string      // the Range header
 	Header http.Header // all of them
 	Status int         // 0 when the connection was cut before any
@@ -63,6 +65,15 @@ func NewTLSWith(dir string, config *tls.Config) *Server {
 	return serve(stored(dir), func(s *httptest.Server) {
 		s.TLS = config
 		s.EnableHTTP2 = true
+		s.StartTLS()
+	})
+}
+
+// NewMutualTLS serves over HTTPS to clients alone that have a certificate of one of these authorities.
+func NewMutualTLS(dir string, clients *x509.CertPool) *Server {
+	return serve(stored(dir), func(s *httptest.Server) {
+		s.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}
+		s.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are what is tested
 		s.StartTLS()
 	})
 }
@@ -112,6 +123,11 @@ func (s *Server) CertPool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(s.server.Certificate())
 	return pool
+}
+
+// CertificatePEM is what CertPool holds, as a file has it. It is for 127.0.0.1, ::1 and example.com.
+func (s *Server) CertificatePEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.server.Certificate().Raw})
 }
 
 // Fault changes the answers to some requests.
@@ -167,7 +183,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.log = append(s.log, Request{
-			Method: r.Method, Path: r.URL.Path, Proto: r.Proto, Range: r.Header.Get("Range"), Header: r.Header,
+			Method: r.Method, Path: r.URL.Path, Proto: r.Proto, Query: r.URL.RawQuery, Range: r.Header.Get("Range"), Header: r.Header,
 			Status: logged.status, Bytes: logged.bytes,
 		})
 	}()
