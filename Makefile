@@ -2,7 +2,7 @@
 # and data folders.
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-# What our registry is judged by, and what our client is tried on (internal/registry/interop).
+# What our registry is judged by, and what our client is tried on (internal/registry/conformance).
 CONFORMANCE := github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
 DISTRIBUTION := github.com/distribution/distribution/v3/cmd/registry@v3.1.2
 # Of the version in go.mod, so that the formatter and what renders BUILD files agree.
@@ -51,7 +51,7 @@ lint: | .out/tmp
 unit: registries | .out/tmp
 	$(IN_ENV) go run $(GOTESTSUM) --format=pkgname -- -race ./...
 
-# Programs that tests of internal/registry/interop run. What cannot be had is skipped by them, which is said here because go
+# Programs that tests of internal/registry/conformance run. What cannot be had is skipped by them, which is said here because go
 # test does not say it.
 registries: .out/bin/conformance .out/bin/registry .out/prefixes/docker-registry
 

@@ -22,6 +22,7 @@ type pushedImage struct {
 func newPush() *cobra.Command {
 	var out output
 	var options library.PushOptions
+	var mountFrom string
 	cmd := &cobra.Command{
 		Use:   "push LAYOUT... [IMAGE]",
 		Short: "Push packed artifacts to a registry",
@@ -36,6 +37,9 @@ what the registry has already is not sent again.
 For each platform a second manifest of the same files, compressed with gzip, is pushed under the
 tag TAG-TRIPLE, such as 1.3.1-x86_64-unknown-linux-gnu: the Rust crate of the ocipkg project
 knows neither indexes nor zstd and reads that one. --no-upstream-tags leaves these out.
+
+Blobs that another repository of the same registry has, such as one for builds that are not
+released, need not be sent: --mount-from names it.
 
 The pinned reference is printed on standard output.`,
 		Example: `  ocipkg push zlib.tar ghcr.io/acme/zlib:1.3.1
@@ -74,6 +78,13 @@ The pinned reference is printed on standard output.`,
 			if err != nil {
 				return err
 			}
+			if mountFrom != "" {
+				from, err := registry.ParseReference(mountFrom)
+				if err != nil {
+					return err
+				}
+				options.MountFrom = from.Repository
+			}
 			options.Progress = t.progress("push " + ref.String())
 			client, err := newClient(t)
 			if err != nil {
@@ -96,6 +107,7 @@ The pinned reference is printed on standard output.`,
 		},
 	}
 	out.add(cmd)
+	cmd.Flags().StringVar(&mountFrom, "mount-from", "", "repository of the same registry that may have the blobs, such as ghcr.io/acme/zlib-ci")
 	cmd.Flags().BoolVar(&options.NoUpstreamTags, "no-upstream-tags", false, "push no gzip manifests for the ocipkg project's crate")
 	return cmd
 }

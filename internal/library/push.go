@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
@@ -19,6 +20,9 @@ import (
 type PushOptions struct {
 	// NoUpstreamTags leaves out the gzip manifests that the ocipkg project's crate reads.
 	NoUpstreamTags bool
+	// MountFrom is a repository that may have the blobs, and then gives them without their being sent; it has to be of ref's
+	// registry. The zero value is none.
+	MountFrom name.Repository
 	// Progress, where not nil, is told of bytes as they are sent: done of total.
 	Progress func(done, total int64)
 }
@@ -54,6 +58,9 @@ func push(ctx context.Context, client *registry.Client, layouts []*artifact.Layo
 	if ref.Pinned() && ref.Digest != named.Digest {
 		return nil, &diagnostic.Error{Kind: diagnostic.Corrupt, Why: fmt.Sprintf("what is to be pushed has the digest %s", named.Digest), Do: "leave the digest out of the reference"}
 	}
+	if from := options.MountFrom; from != (name.Repository{}) && from.RegistryStr() != ref.Repository.RegistryStr() {
+		return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "mount from " + from.Name(), Why: "a registry mounts blobs of its own repositories alone", Do: "name a repository of " + ref.Repository.RegistryStr() + ", or leave --mount-from out"}
+	}
 	pushed := &Pushed{Reference: ref.WithDigest(named.Digest)}
 	for _, a := range artifacts {
 		if t, ok := a.Target(); ok {
@@ -82,7 +89,11 @@ func push(ctx context.Context, client *registry.Client, layouts []*artifact.Layo
 	if len(artifacts) == 1 && named.Digest == artifacts[0].Descriptor.Digest {
 		last = sourceOf(artifacts[0])
 	}
-	return pushed, run(ctx, client, append(uploads, upload{ref, last}), options.Progress)
+	uploads = append(uploads, upload{ref, last})
+	for _, u := range uploads {
+		u.src.from = options.MountFrom
+	}
+	return pushed, run(ctx, client, uploads, options.Progress)
 }
 
 // nameOf is the document that the name will mean: the one that a single layout is about, byte for byte, else an index
@@ -122,8 +133,10 @@ type source struct {
 	layout   *artifact.Layout
 	document registry.Document
 	blobs    []v1.Descriptor
+	from     name.Repository // to mount the blobs from
 }
 
+func (s *source) MountFrom() name.Repository                { return s.from }
 func (s *source) Manifest() registry.Document               { return s.document }
 func (s *source) Blobs() []v1.Descriptor                    { return s.blobs }
 func (s *source) OpenBlob(h v1.Hash) (io.ReadCloser, error) { return s.layout.OpenBlob(h) }

@@ -456,3 +456,29 @@ func TestImageOf(t *testing.T) {
 		})
 	}
 }
+
+// What another repository of the registry has is not sent.
+func TestPushMountsFrom(t *testing.T) {
+	s := registrytest.New(t.TempDir())
+	defer s.Close()
+	s.SeparateRepositories()
+	dir := prefix(t, elf.EM_X86_64)
+	layouts := []*artifact.Layout{packedLayout(t, dir, artifact.Claims{Name: "zlib", Version: "1.3.1"}, artifact.Zstd, "")}
+	if _, err := Push(t.Context(), client(), layouts, reference(t, s.Host+"/acme/ci:1"), PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.Clear()
+	from := reference(t, s.Host+"/acme/ci").Repository
+	if _, err := Push(t.Context(), client(), layouts, reference(t, s.Host+"/acme/zlib:1"), PushOptions{MountFrom: from}); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range s.Requests("") {
+		if r.Method == http.MethodPatch {
+			t.Errorf("%s %s", r.Method, r.Path)
+		}
+	}
+	_, err := Push(t.Context(), client(), layouts, reference(t, "registry.invalid/acme/zlib:1"), PushOptions{MountFrom: from})
+	if diagnostic.KindOf(err) != diagnostic.Usage || !strings.Contains(err.Error(), "--mount-from") {
+		t.Error(err)
+	}
+}

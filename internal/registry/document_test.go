@@ -68,7 +68,6 @@ func TestDocumentFaults(t *testing.T) {
 	type test struct {
 		name   string
 		act    registrytest.Act
-		always bool
 		pinned bool
 		kind   diagnostic.Kind // 0: fine
 		words  string
@@ -80,9 +79,9 @@ func TestDocumentFaults(t *testing.T) {
 		{name: "A5 reset", act: registrytest.Reset(-1)},
 		{name: "A6 slow header", act: registrytest.Stall(-1)},
 		{name: "A6 stalled body", act: registrytest.Stall(30)},
-		{name: "A6 stalls for ever", act: registrytest.Stall(30), always: true, kind: diagnostic.Unreachable, words: "sends fewer than 1024 bytes in 200ms"},
+		{name: "A6 stalls for ever", act: registrytest.Stall(30), kind: diagnostic.Unreachable, words: "sends fewer than 1024 bytes in 200ms"},
 		{name: "A7 503", act: registrytest.Busy(503, "0")},
-		{name: "A7 503 for ever", act: registrytest.Busy(503, ""), always: true, kind: diagnostic.Unreachable, words: "answered 503 Service Unavailable (TOOMANYREQUESTS: slow down)"},
+		{name: "A7 503 for ever", act: registrytest.Busy(503, ""), kind: diagnostic.Unreachable, words: "answered 503 Service Unavailable (TOOMANYREQUESTS: slow down)"},
 		{name: "A9 page", act: registrytest.HTML(), kind: diagnostic.Unreachable, words: "answered with text/html instead of a manifest (a proxy or a login page?)"},
 		{name: "A9 page to a pinned request", act: registrytest.HTML(), pinned: true, kind: diagnostic.Unreachable, words: "login page"},
 		{name: "A9 page that says it is a manifest", act: answer(manifest, "<html>"), kind: diagnostic.Unreachable, words: "instead of a manifest"},
@@ -125,8 +124,8 @@ func TestDocumentFaults(t *testing.T) {
 				ref = ref.WithDigest(want.Digest)
 			}
 			times := 1
-			if c.always {
-				times = 0
+			if c.kind != 0 {
+				times = 0 // on a busy machine one more try may be needed, and must not find all well
 			}
 			s.Inject(registrytest.Fault{Path: manifests, Times: times, Act: c.act})
 			doc, err := newClient(t).Document(t.Context(), ref)

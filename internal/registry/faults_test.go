@@ -43,12 +43,13 @@ var faultList = []struct {
 	{"C10", "foreign URLs", []string{"TestBlobC10_ForeignURLs"}, ""},
 	{"C11", "sha512, unknown algorithms, upper-case hex", []string{"C11 ", "TestParseReferenceErrors"}, ""},
 	{"G", "uploads: in one piece, resumed, answers lost, lost for ever", []string{"TestUploadG_Monolithic", "TestUploadG_HeadUnanswered", "TestUploadG_Resumed", "TestUploadG_CommitUnanswered", "TestUploadG_LostAgainAndAgain", "TestUploadG_DigestDisputed"}, ""},
+	{"G", "a token that expires during a push", []string{"TestUploadG_TokenExpires"}, ""},
 	{"G", "mounts: granted, refused with 202 and otherwise", []string{"TestUploadG_Mount"}, ""},
 	{"G", "an upload that is sent elsewhere", []string{"TestUploadG_LocationElsewhere", "Location elsewhere"}, ""},
 	{"G", "one blob pushed by many at once", []string{"TestPushG_ConcurrentPushOfOneBlob"}, ""},
 	{"G", "manifests before their index, nothing twice", []string{"TestPushG_IndexPushOrder", "TestPush"}, ""},
 	{"G", "referrers without the API", []string{"TestPushG_ReferrersTag"}, ""},
-	{"G", "the conformance suite, and these with real registries", nil, "internal/registry/interop"},
+	{"G", "the conformance suite, and these with real registries", nil, "internal/registry/conformance"},
 }
 
 // A place that is no longer there makes the list a lie.

@@ -41,7 +41,7 @@ type Mounter interface {
 // mountFrom is where blobs of src can be mounted from when they go to repo; the zero value is nowhere.
 func mountFrom(src Source, to name.Repository) name.Repository {
 	if m, ok := src.(Mounter); ok {
-		if from := m.MountFrom(); from.RegistryStr() == to.RegistryStr() && from.RepositoryStr() != to.RepositoryStr() {
+		if from := m.MountFrom(); from != (name.Repository{}) && from.RegistryStr() == to.RegistryStr() && from.RepositoryStr() != to.RepositoryStr() {
 			return from
 		}
 	}

@@ -89,10 +89,10 @@ func (u *upload) begin(ctx context.Context) (there bool, err error) {
 	}
 	// Whatever else it said, for example that a storage service it redirects to knows no HEAD, the next request will tell.
 	target := base.JoinPath("uploads/")
-	if from := u.from.RepositoryStr(); from != "" {
+	if from := u.from; from != (name.Repository{}) {
 		u.from = name.Repository{} // a registry that does not like the question is asked once
 		mount := *target
-		mount.RawQuery = url.Values{"mount": {digest}, "from": {from}}.Encode()
+		mount.RawQuery = url.Values{"mount": {digest}, "from": {from.RepositoryStr()}}.Encode()
 		resp, err := u.do(ctx, http.MethodPost, &mount, nil)
 		if ctx.Err() != nil {
 			return false, err

@@ -34,7 +34,7 @@ func requests(s *registrytest.Server, method, path string) int {
 func wantBlobs(t *testing.T, ref registry.Reference, src *source) {
 	t.Helper()
 	for _, desc := range src.blobs {
-		if got, err := read(t.Context(), newClient(t), ref, desc); err != nil || !bytes.Equal(got, src.bytes[desc.Digest]) {
+		if got, err := read(t.Context(), newClient(t, calm), ref, desc); err != nil || !bytes.Equal(got, src.bytes[desc.Digest]) {
 			t.Errorf("%s: %d bytes, %v", desc.Digest, len(got), err)
 		}
 	}
@@ -45,7 +45,7 @@ func TestUploadG_Monolithic(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	src := image(1, 100*kib)
-	if err := newClient(t).Push(t.Context(), parse(t, s.Host+"/acme/zlib:1"), src, nil); err != nil {
+	if err := newClient(t, calm).Push(t.Context(), parse(t, s.Host+"/acme/zlib:1"), src, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range s.Requests(uploads) {
@@ -66,7 +66,7 @@ func TestUploadG_HeadUnanswered(t *testing.T) {
 		s.Inject(registrytest.Fault{Method: http.MethodHead, Path: blobs, Act: registrytest.Answer(status, "", "", "")})
 		ref := parse(t, s.Host+"/acme/zlib:1")
 		src := image(1, kib)
-		if err := newClient(t).Push(t.Context(), ref, src, nil); err != nil {
+		if err := newClient(t, calm).Push(t.Context(), ref, src, nil); err != nil {
 			t.Errorf("%d: %v", status, err)
 		}
 		wantBlobs(t, ref, src)
@@ -111,8 +111,8 @@ func TestUploadG_Resumed(t *testing.T) {
 				f.Path = uploads
 				s.Inject(f)
 			}
-			_ = newClient(t).Push(t.Context(), ref, config, nil) // its manifest is refused: the layer is missing
-			if err := newClient(t).Push(t.Context(), ref, src, nil); err != nil {
+			_ = newClient(t, calm).Push(t.Context(), ref, config, nil) // its manifest is refused: the layer is missing
+			if err := newClient(t, calm).Push(t.Context(), ref, src, nil); err != nil {
 				t.Fatal(err)
 			}
 			wantBlobs(t, ref, src)
@@ -136,7 +136,7 @@ func TestUploadG_CommitUnanswered(t *testing.T) {
 	s.Inject(registrytest.Fault{Method: http.MethodPut, Path: uploads, Times: 1, Act: registrytest.Unanswered()})
 	ref := parse(t, s.Host+"/acme/zlib:1")
 	src := image(1, 10*kib)
-	if err := newClient(t).Push(t.Context(), ref, src, nil); err != nil {
+	if err := newClient(t, calm).Push(t.Context(), ref, src, nil); err != nil {
 		t.Fatal(err)
 	}
 	wantBlobs(t, ref, src)
@@ -155,7 +155,7 @@ func TestUploadG_DigestDisputed(t *testing.T) {
 	s.Inject(registrytest.Fault{Method: http.MethodPut, Path: manifests, Times: 2, Act: dispute})
 	ref := parse(t, s.Host+"/acme/zlib:1")
 	src := image(1, 10*kib)
-	if err := newClient(t).Push(t.Context(), ref, src, nil); err != nil {
+	if err := newClient(t, calm).Push(t.Context(), ref, src, nil); err != nil {
 		t.Fatal(err)
 	}
 	wantBlobs(t, ref, src)
@@ -163,13 +163,13 @@ func TestUploadG_DigestDisputed(t *testing.T) {
 	s.Clear()
 	wrong := image(2, 10*kib)
 	wrong.bytes[wrong.blobs[1].Digest][5] ^= 1
-	err := newClient(t).Push(t.Context(), ref, wrong, nil)
+	err := newClient(t, calm).Push(t.Context(), ref, wrong, nil)
 	wantError(t, err, diagnostic.Unreachable, "DIGEST_INVALID", "blob sha256:")
 	if n := requests(s, http.MethodPatch, uploads); n != 2 {
 		t.Errorf("%d uploads", n)
 	}
 	s.Inject(registrytest.Fault{Method: http.MethodPut, Path: manifests, Act: dispute})
-	err = newClient(t).Push(t.Context(), ref, image(3, kib), nil)
+	err = newClient(t, calm).Push(t.Context(), ref, image(3, kib), nil)
 	wantError(t, err, diagnostic.Unreachable, "DIGEST_INVALID")
 }
 
@@ -179,7 +179,7 @@ func TestUploadG_LostAgainAndAgain(t *testing.T) {
 	s := newServer(t)
 	s.Inject(registrytest.Fault{Method: http.MethodPut, Path: uploads, Act: registrytest.Answer(404, "", "", `{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}`)})
 	s.Inject(registrytest.Fault{Method: http.MethodPatch, Path: uploads, Act: registrytest.CutUpload(64 * kib)})
-	err := newClient(t).Push(t.Context(), parse(t, s.Host+"/acme/zlib:1"), image(1, 128*kib), nil)
+	err := newClient(t, calm).Push(t.Context(), parse(t, s.Host+"/acme/zlib:1"), image(1, 128*kib), nil)
 	wantError(t, err, diagnostic.Unreachable, "blob sha256:")
 	if n := requests(s, http.MethodPost, uploads); n > 20 {
 		t.Errorf("%d uploads began", n)
@@ -214,7 +214,7 @@ func TestUploadG_Mount(t *testing.T) {
 			s.SeparateRepositories()
 			src := image(1, 10*kib)
 			theirs, mine := parse(t, s.Host+"/acme/zlib:1"), parse(t, s.Host+"/mine/zlib:1")
-			if err := newClient(t).Push(t.Context(), theirs, src, nil); err != nil {
+			if err := newClient(t, calm).Push(t.Context(), theirs, src, nil); err != nil {
 				t.Fatal(err)
 			}
 			s.Clear()
@@ -225,7 +225,7 @@ func TestUploadG_Mount(t *testing.T) {
 			if c.fault != nil {
 				s.Inject(registrytest.Fault{Method: http.MethodPost, Path: uploads, Act: c.fault})
 			}
-			if err := newClient(t).Push(t.Context(), mine, mountable{src, from}, nil); err != nil {
+			if err := newClient(t, calm).Push(t.Context(), mine, mountable{src, from}, nil); err != nil {
 				t.Fatal(err)
 			}
 			wantBlobs(t, mine, src)
@@ -252,7 +252,7 @@ func TestUploadG_Mount(t *testing.T) {
 			}})
 			ref := parse(t, s.Host+"/mine/zlib:1")
 			src := image(1, 10*kib)
-			if err := newClient(t).Push(t.Context(), ref, mountable{src, parse(t, s.Host+"/acme/zlib").Repository}, nil); err != nil {
+			if err := newClient(t, calm).Push(t.Context(), ref, mountable{src, parse(t, s.Host+"/acme/zlib").Repository}, nil); err != nil {
 				t.Fatal(err)
 			}
 			wantBlobs(t, ref, src)
@@ -272,7 +272,7 @@ func TestUploadG_Mount(t *testing.T) {
 			}
 			next.ServeHTTP(w, r)
 		}})
-		if err := newClient(t).Push(t.Context(), ref, mountable{src, parse(t, other.Host+"/acme/zlib").Repository}, nil); err != nil {
+		if err := newClient(t, calm).Push(t.Context(), ref, mountable{src, parse(t, other.Host+"/acme/zlib").Repository}, nil); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -288,7 +288,7 @@ func TestUploadG_Mount(t *testing.T) {
 			ref registry.Reference
 			src registry.Source
 		}{{theirs, src}, {mine, mountable{src, theirs.Repository}}} {
-			if err := newClient(t, login).Push(t.Context(), push.ref, push.src, nil); err != nil {
+			if err := newClient(t, calm, login).Push(t.Context(), push.ref, push.src, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -317,7 +317,7 @@ func TestUploadG_LocationElsewhere(t *testing.T) {
 	} {
 		s.Clear()
 		s.Inject(registrytest.Fault{Method: http.MethodPost, Path: uploads, Act: registrytest.Answer(202, "Location", c.location, "")})
-		err := newClient(t, trusting(s)).Push(t.Context(), parse(t, s.Host+"/acme/zlib:1"), image(1, kib), nil)
+		err := newClient(t, calm, trusting(s)).Push(t.Context(), parse(t, s.Host+"/acme/zlib:1"), image(1, kib), nil)
 		t.Log(name)
 		wantError(t, err, diagnostic.Refused, c.words)
 	}
@@ -333,7 +333,7 @@ func TestPushG_ConcurrentPushOfOneBlob(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 8 {
 		group.Go(func() {
-			if err := newClient(t).Push(t.Context(), parse(t, fmt.Sprintf("%s/acme/zlib:%d", s.Host, i)), src, nil); err != nil {
+			if err := newClient(t, calm).Push(t.Context(), parse(t, fmt.Sprintf("%s/acme/zlib:%d", s.Host, i)), src, nil); err != nil {
 				t.Error(err)
 			}
 		})
@@ -347,7 +347,7 @@ func TestPushG_ConcurrentPushOfOneBlob(t *testing.T) {
 func TestPushG_IndexPushOrder(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	c := newClient(t)
+	c := newClient(t, calm)
 	one, two := image(1, 10*kib), image(2, 20*kib) // of one config
 	ref := parse(t, s.Host+"/acme/zlib:1")
 	var list []string
@@ -394,7 +394,7 @@ func TestPushG_ReferrersTag(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	s.WithoutReferrers()
-	c := newClient(t)
+	c := newClient(t, calm)
 	src := image(1, kib)
 	if err := c.Push(t.Context(), parse(t, s.Host+"/acme/zlib:1"), src, nil); err != nil {
 		t.Fatal(err)
@@ -410,5 +410,41 @@ func TestPushG_ReferrersTag(t *testing.T) {
 	doc, err := c.Document(t.Context(), parse(t, s.Host+"/acme/zlib:sha256-"+src.doc.Digest.Hex))
 	if err != nil || doc.MediaType != string(types.OCIImageIndex) || strings.Count(string(doc.Bytes), `"digest"`) != 2 {
 		t.Errorf("%s, %v", doc.Bytes, err)
+	}
+}
+
+// A token that expires between two requests of a push is had anew, and the body is sent from its first byte.
+func TestUploadG_TokenExpires(t *testing.T) {
+	for _, c := range []struct{ method, path string }{
+		{http.MethodHead, blobs}, {http.MethodPost, uploads}, {http.MethodPatch, uploads}, {http.MethodPut, uploads}, {http.MethodPut, manifests},
+	} {
+		t.Run(c.method+c.path, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			s.RequireBearer("bob", "hunter22-secret")
+			s.Inject(registrytest.Fault{Method: c.method, Path: c.path, Times: 1, Act: func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+				s.ExpireTokens()
+				next.ServeHTTP(w, r)
+			}})
+			ref := parse(t, s.Host+"/acme/zlib:1")
+			src := image(1, 600*kib)
+			login := withKeychain(keychain{config: authConfig("bob", "hunter22-secret")})
+			if err := newClient(t, calm, login).Push(t.Context(), ref, src, nil); err != nil {
+				t.Fatal(err)
+			}
+			for _, desc := range src.blobs {
+				if got, err := read(t.Context(), newClient(t, calm, login), ref, desc); err != nil || !bytes.Equal(got, src.bytes[desc.Digest]) {
+					t.Errorf("%s: %d bytes, %v", desc.Digest, len(got), err)
+				}
+			}
+			for _, r := range s.Requests(uploads) {
+				if r.Method == http.MethodPatch && r.Header.Get("Content-Range") != "" {
+					t.Errorf("the upload broke: %s", r.Header.Get("Content-Range"))
+				}
+			}
+			if n := requests(s, http.MethodPost, uploads); n > 4 {
+				t.Errorf("%d uploads began", n)
+			}
+		})
 	}
 }

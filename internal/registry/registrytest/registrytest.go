@@ -1,7 +1,7 @@
 // Package registrytest serves a real registry (internal/registry/embedded, or one that runs elsewhere) on loopback for tests and
 // lets them break it: every request is logged, and faults are put on paths for as many requests as wanted. The faults are of the
 // wire; what is stored is right, so that a test can also see the client recover. Without faults it is a strict registry, which
-// the OCI conformance suite has judged (internal/registry/interop).
+// the OCI conformance suite has judged (internal/registry/conformance).
 package registrytest
 
 import (

@@ -1,4 +1,4 @@
-package interop
+package conformance
 
 import (
 	"encoding/pem"
