@@ -390,7 +390,8 @@ func TestCopyIsContinued(t *testing.T) {
 	p := publish(t, image)
 	for _, to := range []string{second.Host + "/acme/zlib:1.3.1", filepath.Join(t.TempDir(), "zlib") + "/"} {
 		first.Clear()
-		first.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/", Skip: 4, Act: registrytest.Answer(http.StatusForbidden, "", "", "")})
+		// More than are under way at a time, so that some have arrived.
+		first.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/", Skip: 8, Act: registrytest.Answer(http.StatusForbidden, "", "", "")})
 		if _, err := Copy(t.Context(), testClient(), place(t, image), place(t, to), nil); diagnostic.KindOf(err) != diagnostic.Denied {
 			t.Fatalf("error %v", err)
 		}
