@@ -7,7 +7,6 @@ import (
 	"flag"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -163,12 +162,8 @@ func TestCommands(t *testing.T) {
 	server.Inject(registrytest.Fault{Path: "/v2/private/", Act: registrytest.Answer(http.StatusForbidden, "", "", "")})
 	server.Inject(registrytest.Fault{Path: "/v2/page/", Act: registrytest.HTML()})
 	server.Inject(registrytest.Fault{Path: "/v2/changed/ssl/manifests/", Act: registrytest.Flip(40)})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	down := listener.Addr().String()
-	listener.Close()
+	// Not a port that was free a moment ago: whoever is given it next answers.
+	const down = "127.0.0.1:1"
 	u.write(t, "container/oci-layout", []byte("{}"))
 	u.write(t, "unpinned.bazel", []byte(moduleHead+"ocipkg_library(name = \"ssl\", image = \""+image+"\")\n"))
 	u.write(t, "pinned.bazel", []byte(moduleHead+"ocipkg_library(name = \"ssl\", image = \""+pinned+"\")\n"))
