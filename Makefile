@@ -56,10 +56,10 @@ unit: registries | .out/tmp
 registries: .out/bin/conformance .out/bin/registry .out/prefixes/docker-registry
 
 .out/bin/conformance: Makefile | .out/tmp
-	@GOBIN=$(CURDIR)/.out/bin go install $(CONFORMANCE) && touch $@ || echo "SKIPPED: the OCI conformance suite cannot be had"
+	@GOBIN="$(CURDIR)/.out/bin" go install $(CONFORMANCE) && touch $@ || echo "SKIPPED: the OCI conformance suite cannot be had"
 
 .out/bin/registry: Makefile | .out/tmp
-	@GOBIN=$(CURDIR)/.out/bin go install $(DISTRIBUTION) && touch $@ || echo "SKIPPED: tests with distribution, which cannot be had"
+	@GOBIN="$(CURDIR)/.out/bin" go install $(DISTRIBUTION) && touch $@ || echo "SKIPPED: tests with distribution, which cannot be had"
 
 .out/prefixes/docker-registry: | .out/tmp
 	@tools/debian-prefix $@ docker-registry || echo "SKIPPED: tests with Debian's docker-registry, which cannot be had"

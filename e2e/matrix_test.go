@@ -168,7 +168,8 @@ done`
 // each program printed, by its path below bazel-bin.
 func (w *workspace) checkBinaries(t *testing.T, query string, flags ...string) map[string]string {
 	t.Helper()
-	programs := strings.Fields(w.bazel(t, "cquery", append(flags, "--output=files", query)...))
+	// As what they are asked for: what an action runs is built for the machine that runs it, and need not be in bazel-bin.
+	programs := strings.Fields(w.bazel(t, "cquery", append(flags, "--output=files", "config("+query+", target)")...))
 	if len(programs) == 0 {
 		t.Fatal("the workspace has no programs")
 	}
