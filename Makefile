@@ -85,6 +85,7 @@ interop: | .out/tmp
 fix: | .out/tmp
 	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
 	go mod tidy
+	go generate ./fetcher
 	go run $(BUILDIFIER) -mode=fix -lint=fix $(STARLARK)
 	$(BAZEL) run //:gazelle
 

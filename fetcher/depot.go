@@ -3,11 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
-	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
 	"github.com/ocipkg/rules_ocipkg/internal/library"
@@ -15,49 +12,6 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/store"
 	"github.com/ocipkg/rules_ocipkg/internal/trust"
 )
-
-// talk prints what goes on to standard error: a bar on a terminal, a line elsewhere, nothing with --quiet.
-type talk struct{ quiet bool }
-
-func newTalk(cmd *cobra.Command) *talk {
-	quiet, _ := cmd.Flags().GetBool("quiet")
-	return &talk{quiet: quiet}
-}
-
-// warnf is for what people have to know whatever they asked for.
-func (t *talk) warnf(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "ocipkg: warning: "+format+"\n", args...)
-}
-
-func (t *talk) printf(format string, args ...any) {
-	if !t.quiet {
-		fmt.Fprintf(os.Stderr, format+"\n", args...)
-	}
-}
-
-// progress tells of bytes that are being moved; it is nil where nobody wants to know.
-func (t *talk) progress(what string) func(done, total int64) {
-	if t.quiet {
-		return nil
-	}
-	terminal := term.IsTerminal(int(os.Stderr.Fd()))
-	var bar *progressbar.ProgressBar
-	begun := false
-	return func(done, total int64) {
-		if !begun {
-			begun = true
-			if !terminal {
-				t.printf("%s: %s", what, library.Size(total))
-				return
-			}
-			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription(what),
-				progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30))
-		}
-		if bar != nil {
-			_ = bar.Set64(done) // a terminal that cannot be drawn on is no reason to fail
-		}
-	}
-}
 
 func newClient(t *talk) (*registry.Client, error) {
 	settings, err := registry.LoadSettings()

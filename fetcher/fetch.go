@@ -1,9 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,7 +11,7 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 )
 
-// fetched is what the repository rule reads from standard output.
+// fetched is what `ocipkg fetch` prints, for the repository rule.
 type fetched struct {
 	Image     string `json:"image"`     // the pinned reference
 	WasPinned bool   `json:"wasPinned"` // whether the reference had a digest when it was asked for
@@ -22,7 +19,7 @@ type fetched struct {
 
 func newFetch() *cobra.Command {
 	var target targetFlag
-	var output, name string
+	var dir, name string
 	var repositories []string
 	cmd := &cobra.Command{
 		Use:   "fetch IMAGE --name NAME --output DIR",
@@ -30,7 +27,8 @@ func newFetch() *cobra.Command {
 		Long: `Fetch the library IMAGE and lay it out in DIR as the external repository NAME, with a
 BUILD.bazel and a header index. This is what ocipkg_library runs; by hand, "ocipkg pull --output"
 is the same with better defaults. A JSON object with the pinned reference is printed.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
 			labels := buildfile.Repositories{}
@@ -49,20 +47,16 @@ is the same with better defaults. A JSON object with the pinned reference is pri
 			if err != nil {
 				return err
 			}
-			if _, err := library.Repository(cmd.Context(), l, output, name, labels); err != nil {
+			if _, err := library.Repository(cmd.Context(), l, dir, name, labels); err != nil {
 				return err
 			}
-			data, err := json.Marshal(fetched{Image: l.Reference.String(), WasPinned: ref.Pinned()})
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(os.Stdout, "%s\n", data)
-			return err
+			out := output{json: true}
+			return out.print(t, fetched{Image: l.Reference.String(), WasPinned: ref.Pinned()}, "")
 		},
 	}
 	target.add(cmd)
 	f := cmd.Flags()
-	f.StringVar(&output, "output", "", "folder to make the repository in; must be empty or not exist")
+	f.StringVarP(&dir, "output", "o", "", "folder to make the repository in; must be empty or not exist")
 	f.StringVar(&name, "name", "", "apparent name of the repository")
 	f.StringArrayVar(&repositories, "repository", nil, "NAME=PREFIX: how labels of the repository NAME begin in the BUILD file; may be repeated")
 	cobra.CheckErr(cmd.MarkFlagRequired("output"))

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,36 +14,21 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
 )
 
-// terminal is a pseudo-terminal and what a person would see on it.
-type terminal struct {
+// dialogue is a terminal with a person before it, and what they have seen on it.
+type dialogue struct {
 	t           *testing.T
 	master, tty *os.File
 	seen        bytes.Buffer
 }
 
-func newTerminal(t *testing.T) *terminal {
+func newDialogue(t *testing.T) *dialogue {
 	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Skip("no pseudo-terminals here: ", err)
-	}
-	t.Cleanup(func() { master.Close() })
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tty, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Skip("no pseudo-terminals here: ", err)
-	}
+	master, tty := terminal(t, 80)
 	t.Cleanup(func() { tty.Close() })
-	return &terminal{t: t, master: master, tty: tty}
+	return &dialogue{t: t, master: master, tty: tty}
 }
 
-func (m *terminal) start(cmd *exec.Cmd) {
+func (m *dialogue) start(cmd *exec.Cmd) {
 	m.t.Helper()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = m.tty, m.tty, m.tty
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -54,7 +38,7 @@ func (m *terminal) start(cmd *exec.Cmd) {
 }
 
 // until reads what is printed up to some words.
-func (m *terminal) until(words string) {
+func (m *dialogue) until(words string) {
 	m.t.Helper()
 	buf := make([]byte, 256)
 	for !strings.Contains(m.seen.String(), words) {
@@ -66,14 +50,14 @@ func (m *terminal) until(words string) {
 	}
 }
 
-func (m *terminal) typeIn(text string) {
+func (m *dialogue) typeIn(text string) {
 	m.t.Helper()
 	if _, err := m.master.WriteString(text); err != nil {
 		m.t.Fatal(err)
 	}
 }
 
-func (m *terminal) echoes() bool {
+func (m *dialogue) echoes() bool {
 	m.t.Helper()
 	state, err := unix.IoctlGetTermios(int(m.tty.Fd()), unix.TCGETS)
 	if err != nil {
@@ -87,7 +71,7 @@ func TestLoginOnTerminal(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
 	server.RequireBasic("bob", password)
-	m := newTerminal(t)
+	m := newDialogue(t)
 	cmd := command(t, t.TempDir(), "login", server.Host)
 	m.start(cmd)
 	m.until("Username: ")
@@ -108,7 +92,7 @@ func TestLoginOnTerminal(t *testing.T) {
 
 // Ctrl-C at the question ends it, with a terminal that echoes as before.
 func TestLoginInterrupted(t *testing.T) {
-	m := newTerminal(t)
+	m := newDialogue(t)
 	cmd := command(t, t.TempDir(), "login", "-u", "bob", "127.0.0.1:1")
 	m.start(cmd)
 	m.until("Password: ")

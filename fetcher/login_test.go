@@ -12,16 +12,6 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
 )
 
-const commandVariable = "OCIPKG_TEST_COMMAND"
-
-// TestMain lets a test run the command as a process of its own, with a standard input and an environment of its own.
-func TestMain(m *testing.M) {
-	if os.Getenv(commandVariable) != "" {
-		main()
-	}
-	os.Exit(m.Run())
-}
-
 // command is `ocipkg args` in an empty home.
 func command(t *testing.T, home string, args ...string) *exec.Cmd {
 	t.Helper()
@@ -30,7 +20,7 @@ func command(t *testing.T, home string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Env = []string{commandVariable + "=1", "HOME=" + home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}
+	cmd.Env = []string{"OCIPKG_BE_THE_COMMAND=1", "HOME=" + home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}
 	return cmd
 }
 

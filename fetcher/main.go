@@ -36,9 +36,11 @@ func run(args []string) int {
 	defer stop()
 	// The first signal asks, the second ends: packing and measuring do not listen.
 	context.AfterFunc(ctx, stop)
+	talking, t := withTalk(ctx)
 	root := newRoot()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(talking)
+	t.done()
 	if err == nil {
 		return 0
 	}
@@ -49,21 +51,27 @@ func run(args []string) int {
 	}
 	fmt.Fprintf(os.Stderr, "ocipkg: %s\n", err)
 	if _, ok := errors.AsType[*diagnostic.Error](err); !ok && isUsage(err) {
-		fmt.Fprintln(os.Stderr, "  see `ocipkg --help`, or `ocipkg COMMAND --help`")
+		fmt.Fprintf(os.Stderr, "  see `%s --help`\n", cmd.CommandPath())
 		return int(diagnostic.Usage)
 	}
 	return int(diagnostic.KindOf(err))
 }
 
-// isUsage recognises cobra's complaints about commands, arguments and flags, which have no type of their own.
+// isUsage recognises cobra's complaints about commands, arguments and flags, most of which have no type of their own.
 func isUsage(err error) bool {
-	for _, start := range []string{"unknown command", "unknown flag", "unknown shorthand", "accepts ", "requires ", "required flag", "flag needed", "flag needs", "invalid argument"} {
+	if _, ok := errors.AsType[*flagError](err); ok {
+		return true
+	}
+	for _, start := range []string{"unknown command", "accepts ", "requires ", "required flag", "invalid argument"} {
 		if strings.HasPrefix(err.Error(), start) {
 			return true
 		}
 	}
 	return false
 }
+
+// flagError is a flag that does not exist or has no value that it takes.
+type flagError struct{ error }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -79,21 +87,48 @@ fetches them from there: verified by digest, with no container runtime.
 
 In Bazel, libraries come through ocipkg_library in MODULE.bazel, which runs "ocipkg fetch".
 
+What a command takes comes first and where it goes last. An IMAGE is HOST/NAME:TAG, pinned where
+@sha256:… follows; a LAYOUT is an archive in .tar or a folder, as "ocipkg pack" writes it. Results
+go to standard output, one a line, and everything else to standard error.
+
 Credentials are those of docker and podman, of netrc and of OCIPKG_AUTH_<HOST>; "ocipkg login"
 keeps some. OCIPKG_DEBUG_AUTH=1 tells which were used. Mirrors and certificates: docs/registries.md.
 Fetched libraries are kept in $XDG_DATA_HOME/ocipkg, or where OCIPKG_STORE says.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 access denied, 5 registry
-unreachable, 6 corrupt bytes, 7 not an ocipkg artifact, 8 wrong platform, 9 refused by a policy
-or unsafe, 130 interrupted.`,
+` + exitStatus(),
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &flagError{err} })
 	root.PersistentFlags().BoolP("quiet", "q", false, "print results, warnings and errors alone")
-	root.AddCommand(newPack(), newPush(), newPull(), newInspect(), newPin(), newServe(), newFetch(), newLogin(), newLogout())
+	root.AddCommand(newPack(), newPush(), newPull(), newFetch(), newInspect(), newPin(), newTag(), newCopy(), newServe(), newLogin(), newLogout())
+	addCompletion(root)
 	return root
 }
 
-// version is the module's; a release sets it.
-var version = "0.1.0-dev"
+// exitStatus is the sentence about exit codes: those of internal/diagnostic.
+func exitStatus() string {
+	words := strings.Fields("Exit status: 0 done")
+	for _, k := range diagnostic.Kinds() {
+		words[len(words)-1] += ","
+		words = append(words, strings.Fields(fmt.Sprintf("%d %s", int(k), k))...)
+	}
+	words[len(words)-1] += "."
+	var b strings.Builder
+	column := 0
+	for _, w := range words {
+		switch {
+		case column == 0:
+		case column+1+len(w) > 95:
+			b.WriteString("\n")
+			column = 0
+		default:
+			b.WriteString(" ")
+			column++
+		}
+		b.WriteString(w)
+		column += len(w)
+	}
+	return b.String()
+}

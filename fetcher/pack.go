@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -13,7 +12,16 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 )
 
+// packedLayout is what `ocipkg pack --json` prints.
+type packedLayout struct {
+	Digest  string            `json:"digest"` // of the manifest
+	Layout  string            `json:"layout"` // the archive or folder that was written
+	Package *artifact.Package `json:"package"`
+	LeftOut []string          `json:"leftOut,omitempty"` // files that are neither headers nor libraries
+}
+
 func newPack() *cobra.Command {
+	var out output
 	var claims artifact.Claims
 	var output, tag, compression, description string
 	var requires []string
@@ -99,10 +107,11 @@ push" gives several of them one name.`,
 			}
 			describePacked(t, packed)
 			t.printf("wrote %s", output)
-			fmt.Println(packed.Manifest.Digest)
-			return nil
+			digest := packed.Manifest.Digest.String()
+			return out.print(t, packedLayout{Digest: digest, Layout: output, Package: packed.Package, LeftOut: packed.LeftOut}, digest)
 		},
 	}
+	out.add(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&output, "output", "o", "", "where to write: NAME.tar or a folder")
 	f.StringVar(&description, "description", "", "JSON file that describes the library (docs/packing.md)")
@@ -119,7 +128,7 @@ push" gives several of them one name.`,
 	f.StringArrayVar(&claims.SystemLibraries, "system-library", nil, "library that every such platform has and this one needs, such as m; may be repeated")
 	f.StringArrayVar(&requires, "requires", nil, "LIBRARY=LIBRARY: one library of the artifact needs another one, where that cannot be read from them; may be repeated")
 	f.StringArrayVar(&claims.AllowMissing, "allow-missing", nil, "SONAME that a library needs and the consumer brings; may be repeated")
-	f.StringVarP(&tag, "tag", "t", "", "reference that ocipkg push takes by default, and the ocipkg project's command always")
+	f.StringVarP(&tag, "tag", "t", "", "reference that \"ocipkg push\" takes by default, and the ocipkg project's command always")
 	f.StringVar(&compression, "compression", string(artifact.Zstd), "zstd, or gzip for readers that know no zstd")
 	return cmd
 }

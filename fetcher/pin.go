@@ -3,8 +3,11 @@ package main
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,21 +16,41 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 )
 
+// pinned is an element of the array that `ocipkg pin --json` prints: a library whose image changes or, with --check,
+// would have to.
+type pinned struct {
+	Name  string `json:"name"`
+	File  string `json:"file"`
+	Line  int    `json:"line"`            // from 1, of the declaration
+	Was   string `json:"was"`             // the image that the file has
+	Image string `json:"image,omitempty"` // the image that it gets; absent with --check, which asks nobody, unless --update is there
+}
+
 func newPin() *cobra.Command {
-	var update, dryRun bool
+	var update, dryRun, check bool
 	var file string
+	var out output
 	cmd := &cobra.Command{
 		Use:   "pin [NAME...]",
 		Short: "Write digests into MODULE.bazel",
 		Long: `Ask the registries what the tags of the libraries in MODULE.bazel point to, and write the
 digests behind the tags. Only the image strings change; comments and formatting stay. NAMEs
-restrict it to those libraries.
+restrict it to those libraries. The images that change are printed.
 
-Images that have a digest are left alone; with --update their tags are looked up anew.`,
+Images that have a digest are left alone; with --update their tags are looked up anew.
+
+With --dry-run nothing is written, and the change is printed as a diff. With --check nothing is
+written either, and the exit status is 1 where an image has no digest, or, with --update, where
+one's tag has moved on; without --update that asks no registry.`,
 		Example: `  ocipkg pin
-  ocipkg pin --update zlib`,
+  ocipkg pin --update zlib
+  ocipkg pin --check           # in CI`,
+		ValidArgsFunction: completeLibraries,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
+			if check && dryRun {
+				return &diagnostic.Error{Kind: diagnostic.Usage, What: "pin", Why: "--check and --dry-run print different things", Do: "give one of them; neither writes"}
+			}
 			data, err := os.ReadFile(file)
 			if err != nil {
 				return &diagnostic.Error{Kind: diagnostic.NotFound, What: "read " + file, Err: err, Do: "run it where MODULE.bazel is, or name the file with --file"}
@@ -39,30 +62,55 @@ Images that have a digest are left alone; with --update their tags are looked up
 			if len(module.Libraries) == 0 {
 				return &diagnostic.Error{Kind: diagnostic.NotFound, What: "pin " + file, Why: "it declares no libraries", Do: `declare one: ocipkg_library = use_repo_rule("@rules_ocipkg//rules:defs.bzl", "ocipkg_library")`}
 			}
-			client, err := newClient(t)
+			var images map[int]string
+			if check && !update {
+				images, err = module.Unpinned(args)
+			} else {
+				var client *registry.Client
+				if client, err = newClient(t); err == nil {
+					images, err = module.Pin(cmd.Context(), client, args, update)
+				}
+			}
 			if err != nil {
 				return err
 			}
-			images, err := module.Pin(cmd.Context(), client, args, update)
-			if err != nil {
-				return err
+			changes := []pinned{} // an empty array, not null
+			var text strings.Builder
+			for _, i := range slices.Sorted(maps.Keys(images)) {
+				l := module.Libraries[i]
+				changes = append(changes, pinned{Name: l.Name, File: file, Line: l.Line, Was: l.Image, Image: images[i]})
+				shown := images[i]
+				if shown == "" {
+					shown = l.Image + " has no digest"
+				}
+				fmt.Fprintf(&text, "%s:%d: %s: %s\n", file, l.Line, l.Name, shown)
 			}
-			for i, image := range images {
-				fmt.Printf("%s:%d: %s: %s\n", file, module.Libraries[i].Line, module.Libraries[i].Name, image)
-			}
-			if len(images) == 0 {
+			switch {
+			case len(images) == 0:
 				t.printf("%s: every image is pinned as it should be", file)
+			case dryRun:
+				text.Reset()
+				text.WriteString(module.Diff(images))
+			case !check:
+				if err := replaceFile(file, module.Replace(images)); err != nil {
+					return err
+				}
 			}
-			if dryRun || len(images) == 0 {
-				return nil
+			if err := out.print(t, changes, text.String()); err != nil {
+				return err
 			}
-			return replaceFile(file, module.Replace(images))
+			if check && len(images) > 0 {
+				return &diagnostic.Error{Kind: diagnostic.Failure, What: "check " + file, Why: fmt.Sprintf("%d of %d images are not pinned as they should be", len(images), len(module.Libraries)), Do: "run `ocipkg pin" + map[bool]string{true: " --update"}[update] + "` and commit the result"}
+			}
+			return nil
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&file, "file", "MODULE.bazel", "the file to rewrite")
 	f.BoolVar(&update, "update", false, "move the pins of images that have a tag and a digest")
-	f.BoolVar(&dryRun, "dry-run", false, "print what would be written, and write nothing")
+	f.BoolVar(&dryRun, "dry-run", false, "print what would be written as a diff, and write nothing")
+	f.BoolVar(&check, "check", false, "write nothing, and exit with 1 where something would have to be written")
+	out.add(cmd)
 	return cmd
 }
 

@@ -1,19 +1,24 @@
 package main
 
 import (
-	"fmt"
-	"path"
-	"strings"
-
 	"github.com/spf13/cobra"
 
 	"github.com/ocipkg/rules_ocipkg/internal/library"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 )
 
+// pulled is what `ocipkg pull --json` prints.
+type pulled struct {
+	Image  string `json:"image"`            // the pinned reference
+	Digest string `json:"digest"`           // of the manifest, which is not the image's where that is an index
+	Target string `json:"target,omitempty"` // the triple of what was fetched; absent for headers alone
+	Output string `json:"output,omitempty"` // the folder that was written; absent without --output
+}
+
 func newPull() *cobra.Command {
 	var target targetFlag
-	var output string
+	var out output
+	var dir string
 	cmd := &cobra.Command{
 		Use:   "pull IMAGE",
 		Short: "Fetch a library into the store",
@@ -21,28 +26,30 @@ func newPull() *cobra.Command {
 standard output. What the store has already is not fetched again; a pinned image that is in the
 store costs no network request.
 
-With --output its files are put into a folder as well, with the BUILD.bazel that they have as an external repository.`,
+With --output its files are put into a folder as well, with the BUILD.bazel that they have as an
+external repository.`,
 		Example: `  ocipkg pull ghcr.io/acme/zlib:1.3.1
   ocipkg pull ghcr.io/acme/zlib:1.3.1 --output third_party/zlib`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
 			l, err := pull(cmd, t, args[0], target)
 			if err != nil {
 				return err
 			}
-			if output != "" {
-				if _, err := library.Repository(cmd.Context(), l, output, repositoryName(l.Reference), nil); err != nil {
+			if dir != "" {
+				if _, err := library.Repository(cmd.Context(), l, dir, library.Name(l.Reference), nil); err != nil {
 					return err
 				}
-				t.printf("wrote %s", output)
+				t.printf("wrote %s", dir)
 			}
-			fmt.Println(l.Reference)
-			return nil
+			return out.print(t, pulled{Image: l.Reference.String(), Digest: l.Digest.String(), Target: l.Package.Target, Output: dir}, l.Reference.String())
 		},
 	}
 	target.add(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "", "folder to put the files into; must be empty or not exist")
+	out.add(cmd)
+	cmd.Flags().StringVarP(&dir, "output", "o", "", "folder to put the files into; must be empty or not exist")
 	return cmd
 }
 
@@ -59,10 +66,6 @@ func pull(cmd *cobra.Command, t *talk, image string, target targetFlag) (*librar
 	if err != nil {
 		return nil, err
 	}
+	defer t.done()
 	return depot.Pull(cmd.Context(), ref, want)
-}
-
-// repositoryName is the name that a library would naturally have in MODULE.bazel: the last part of its image's.
-func repositoryName(ref registry.Reference) string {
-	return strings.ReplaceAll(path.Base(ref.Repository.RepositoryStr()), ".", "_")
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,7 +11,16 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 )
 
+// pushedImage is what `ocipkg push --json` prints.
+type pushedImage struct {
+	Image        string   `json:"image"`                  // the pinned reference
+	Digest       string   `json:"digest"`                 // of what the image names: a manifest, or an index of several
+	Targets      []string `json:"targets,omitempty"`      // the triples of its platforms; absent for headers alone
+	UpstreamTags []string `json:"upstreamTags,omitempty"` // the pinned references of the gzip manifests, one a triple
+}
+
 func newPush() *cobra.Command {
+	var out output
 	var options library.PushOptions
 	var mountFrom string
 	cmd := &cobra.Command{
@@ -41,7 +48,12 @@ The pinned reference is printed on standard output.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
 			paths, image := args, ""
-			if last := args[len(args)-1]; len(args) > 1 && !isLayout(last) {
+			last := args[len(args)-1]
+			layout, err := library.IsLayout(last)
+			if err != nil {
+				return err
+			}
+			if len(args) > 1 && !layout {
 				paths, image = args[:len(args)-1], last
 			}
 			var layouts []*artifact.Layout
@@ -85,24 +97,17 @@ The pinned reference is printed on standard output.`,
 			if len(pushed.Targets) > 1 {
 				t.printf("pushed for %s", strings.Join(pushed.Targets, ", "))
 			}
+			result := pushedImage{Image: pushed.Reference.String(), Digest: pushed.Reference.Digest.String(), Targets: pushed.Targets}
 			for _, beside := range pushed.UpstreamTags {
 				t.printf("for the ocipkg crate: %s", registry.Reference{Repository: beside.Repository, Tag: beside.Tag})
+				result.UpstreamTags = append(result.UpstreamTags, beside.String())
 			}
-			t.printf("pushed; in MODULE.bazel:\n  ocipkg_library(name = %q, image = %q)", repositoryName(ref), pushed.Reference)
-			fmt.Println(pushed.Reference)
-			return nil
+			t.printf("pushed; in MODULE.bazel:\n  %s", library.ModuleLine(pushed.Reference))
+			return out.print(t, result, pushed.Reference.String())
 		},
 	}
+	out.add(cmd)
 	cmd.Flags().StringVar(&mountFrom, "mount-from", "", "repository of the same registry that may have the blobs, such as ghcr.io/acme/zlib-ci")
 	cmd.Flags().BoolVar(&options.NoUpstreamTags, "no-upstream-tags", false, "push no gzip manifests for the ocipkg project's crate")
 	return cmd
-}
-
-// isLayout tells a layout from an image: what is there is a layout, and so is what was meant to be there. An image that
-// is called like a file would be one of Docker Hub.
-func isLayout(arg string) bool {
-	if _, err := os.Stat(arg); err == nil {
-		return true
-	}
-	return strings.HasSuffix(arg, ".tar") || strings.HasPrefix(arg, ".") || strings.HasPrefix(arg, "/")
 }

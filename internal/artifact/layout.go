@@ -122,13 +122,14 @@ func (l *Layout) openArchive(p string) error {
 func (l *Layout) Close() error { return l.close() }
 
 // Manifest returns the one manifest or index that the layout is about, and the full reference it was packed under,
-// "" where none was given. More than one is an error of kind Unsupported.
+// "" where none was given. What belongs to it (MirrorLayout) does not count. More than one is an error of kind
+// Unsupported.
 func (l *Layout) Manifest() (Descriptor, string, error) {
-	if n := len(l.index.Manifests); n != 1 {
-		return Descriptor{}, "", &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layout " + l.path, Why: fmt.Sprintf("it holds %d manifests; one is possible", n)}
+	d, ok := l.index.about()
+	if !ok {
+		return Descriptor{}, "", &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layout " + l.path, Why: fmt.Sprintf("it holds %d manifests; one is possible", len(l.index.Manifests))}
 	}
-	d := l.index.Manifests[0]
-	return d, d.Annotations[annotationRefName], nil
+	return d, d.RefName(), nil
 }
 
 // OpenBlob streams a blob; the Read that reaches its end reports kind Corrupt where the bytes are not the digest's.
@@ -141,7 +142,7 @@ func (l *Layout) OpenBlob(h v1.Hash) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, &diagnostic.Error{Kind: diagnostic.NotFound, What: what, Why: "the layout does not hold it", Do: "pack it again", Err: err}
 	}
-	return &verifiedReader{r: r, want: h, what: what, sum: sha256.New()}, nil
+	return newVerifiedReader(r, h, what), nil
 }
 
 // ReadBlob reads a small blob whole, at most limit bytes.
@@ -159,6 +160,10 @@ func (l *Layout) ReadBlob(h v1.Hash, limit int64) ([]byte, error) {
 		return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: fmt.Sprintf("blob %s", h), Why: fmt.Sprintf("it is larger than %d bytes", limit)}
 	}
 	return data, nil
+}
+
+func newVerifiedReader(r io.ReadCloser, want v1.Hash, what string) *verifiedReader {
+	return &verifiedReader{r: r, want: want, what: what, sum: sha256.New()}
 }
 
 type verifiedReader struct {
@@ -183,6 +188,8 @@ func (v *verifiedReader) Read(p []byte) (int, error) {
 }
 
 func (v *verifiedReader) Close() error { return v.r.Close() }
+
+const layoutVersion = `{"imageLayoutVersion":"1.0.0"}`
 
 // LayoutWriter makes an OCI layout. Nothing is at its destination before Commit, and all of it after; Close without
 // Commit removes what was written.
@@ -294,7 +301,7 @@ func (w *LayoutWriter) Commit() error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(w.staging, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(w.staging, "oci-layout"), []byte(layoutVersion), 0o644); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(w.staging, "index.json"), index, 0o644); err != nil {

@@ -17,7 +17,7 @@ import (
 // A mirror's wrong bytes are read, decompressed and unpacked before the digest tells; the library comes from the registry then,
 // whole, and nothing of the mirror's is left. Which byte is wrong decides who notices first: the decompressor or the digest.
 func TestPullFromLyingMirror(t *testing.T) {
-	for name, position := range map[string]int64{"in the compressor's header": 1, "in a layer": 60, "in the config": 5} {
+	for name, position := range map[string]int64{"in the compressor's header": 1, "in the first block": 20, "in a layer": 60, "further on": 100, "in the config": 5} {
 		t.Run(name, func(t *testing.T) {
 			origin, mirror := registrytest.New(t.TempDir()), registrytest.New(t.TempDir())
 			defer origin.Close()
@@ -31,7 +31,7 @@ func TestPullFromLyingMirror(t *testing.T) {
 				}
 			}
 			ref := reference(t, origin.Host+"/acme/zlib:1.3.1").WithDigest(pushed.Reference.Digest)
-			l, err := depot(t).Describe(t.Context(), ref, triple(t, intel))
+			l, _, err := depot(t).describe(t.Context(), ref, triple(t, intel))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -133,13 +133,8 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 	return l, nil
 }
 
-// Describe reads what a library is, from the store or the registry, without its layers. The package of an artifact
-// that others wrote is nil.
-func (d *Depot) Describe(ctx context.Context, ref registry.Reference, want artifact.Triple) (*Library, error) {
-	l, _, err := d.describe(ctx, ref, want)
-	return l, diagnostic.Wrap(err, "inspect %s", ref)
-}
-
+// describe reads what a library is, from the store or the registry, without its layers. The package of an artifact that
+// others wrote is nil.
 func (d *Depot) describe(ctx context.Context, ref registry.Reference, want artifact.Triple) (*Library, artifact.Config, error) {
 	fail := func(err error) (*Library, artifact.Config, error) { return nil, artifact.Config{}, err }
 	if err := d.Policy.Admit(ref.Pinned()); err != nil {
@@ -198,14 +193,8 @@ func (d *Depot) document(ctx context.Context, ref registry.Reference) (data []by
 		}
 	}
 	doc, err := d.Registry.Document(ctx, ref)
-	if e, ok := errors.AsType[*diagnostic.Error](err); ok {
-		// Whoever asked says which image it is about; once is enough.
-		told := *e
-		told.What = ""
-		err = &told
-	}
 	if err != nil {
-		return nil, "", v1.Hash{}, err
+		return nil, "", v1.Hash{}, bare(err)
 	}
 	// Only what is of use is kept: what a tag points to may be any container image.
 	if !artifact.IsIndex(doc.MediaType) {

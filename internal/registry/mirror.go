@@ -147,11 +147,16 @@ var ErrMirrorLied = errors.New("a mirror sent wrong bytes")
 // altered on the way seldom make an archive, and whether they were, only the last of them tells. It reads the rest, and
 // returns what that ends with where the digest is wrong (kind Corrupt; with ErrMirrorLied where a mirror sent them), else err.
 func (c *Client) Blame(blob io.Reader, err error) error {
-	if diagnostic.KindOf(err) != diagnostic.Refused || errors.Is(err, ErrMirrorLied) {
+	if err == nil || errors.Is(err, ErrMirrorLied) {
 		return err
 	}
-	const enough = 256 << 20 // what is larger than that goes unblamed rather than downloaded for nothing
-	_, readErr := io.CopyN(io.Discard, blob, enough)
+	limit := int64(256 << 20) // what is larger than that goes unblamed rather than downloaded for nothing
+	if b, ok := blob.(*blobReader); ok && len(b.mirrored) > 0 {
+		limit = b.desc.Size + 1 // it is not for nothing: there may be another place that has it right
+	} else if diagnostic.KindOf(err) != diagnostic.Refused {
+		return err
+	}
+	_, readErr := io.CopyN(io.Discard, blob, limit)
 	if diagnostic.KindOf(readErr) == diagnostic.Corrupt || errors.Is(readErr, ErrMirrorLied) {
 		return readErr
 	}

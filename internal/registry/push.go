@@ -104,24 +104,13 @@ func (c *Client) push(ctx context.Context, ref Reference, src Source, report *pu
 		return err
 	}
 
-	// The manifest is go-containerregistry's to put, with its list of referrers where the registry keeps none. The Wrapper keeps
-	// it from putting its own retries over the transport, and one step with a predicate that never agrees turns off the rest: they
-	// know neither Retry-After nor the context.
-	pusher, err := remote.NewPusher(
-		remote.WithTransport(s.inner),
-		remote.WithRetryBackoff(remote.Backoff{Steps: 1}),
-		remote.WithRetryPredicate(func(error) bool { return false }),
-	)
+	pusher, err := s.pusher()
 	if err != nil {
 		return err
 	}
 	doc := src.Manifest()
-	var target name.Reference = s.repo.Digest(doc.Digest.String())
-	if ref.Tag != "" {
-		target = s.repo.Tag(ref.Tag)
-	}
 	if err := c.repeat(ctx, func() error {
-		err := pusher.Push(ctx, target, rawManifest{doc})
+		err := pusher.Push(ctx, targetOf(s.repo, ref, doc), rawManifest{doc})
 		if answer, ok := errors.AsType[*transport.Error](err); ok && slices.ContainsFunc(answer.Errors, func(d transport.Diagnostic) bool { return d.Code == transport.DigestInvalidErrorCode }) {
 			return &disputedError{err} // Push has hashed it
 		}
@@ -131,6 +120,17 @@ func (c *Client) push(ctx context.Context, ref Reference, src Source, report *pu
 	}
 	report.set(len(report.done)-1, int64(len(doc.Bytes)))
 	return nil
+}
+
+// pusher puts manifests, which is go-containerregistry's to do, with the list of referrers where the registry keeps none. The
+// Wrapper keeps it from putting its own retries over the transport, and one step with a predicate that never agrees turns off
+// the rest: they know neither Retry-After nor the context.
+func (s *session) pusher() (*remote.Pusher, error) {
+	return remote.NewPusher(
+		remote.WithTransport(s.inner),
+		remote.WithRetryBackoff(remote.Backoff{Steps: 1}),
+		remote.WithRetryPredicate(func(error) bool { return false }),
+	)
 }
 
 // repeat does something until it succeeds or the policy ends it.

@@ -129,10 +129,6 @@ func (w *wire) loginError(err error) error {
 	if tlsErr == nil {
 		return err
 	}
-	alert, ok := errors.AsType[*net.OpError](tlsErr)
-	if ok && alert.Op == "remote error" { // a TLS registry said no, for example because it wants a client's certificate
-		return &url.Error{Op: "Get", URL: "https://" + w.host + "/v2/", Err: tlsErr}
-	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](tlsErr); ok {
 		return &url.Error{Op: "Get", URL: "https://" + w.host + "/v2/", Err: tlsErr}
 	}

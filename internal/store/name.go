@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -31,6 +32,27 @@ func (s *Store) Name(ref string) (v1.Hash, error) {
 		return v1.Hash{}, absent("a legible name " + ref)
 	}
 	return rec.Digest, nil
+}
+
+// Names returns the references that have a name in the store, sorted. Records that cannot be understood are left out.
+func (s *Store) Names() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, "names"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, readError("the names", err)
+	}
+	var refs []string
+	for _, e := range entries {
+		data, err := os.ReadFile(filepath.Join(s.dir, "names", e.Name()))
+		var rec nameRecord
+		if err == nil && json.Unmarshal(data, &rec) == nil && filepath.Base(s.namePath(rec.Ref)) == e.Name() {
+			refs = append(refs, rec.Ref)
+		}
+	}
+	slices.Sort(refs)
+	return refs, nil
 }
 
 // SetName lets ref point to d. A reader at the same time gets the old digest or the new one, and the last of several

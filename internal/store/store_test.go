@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -296,4 +297,34 @@ func TestSweep(t *testing.T) {
 	}
 	open(t, s.root)
 	idle(t, s, 1)
+}
+
+// TestNames: names are listed as they were set; what is not one of ours is left out.
+func TestNames(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := digestOf([]byte("x"))
+	for _, ref := range []string{"b.example/x:1", "a.example/x:1", "b.example/x:1"} {
+		if err := s.SetName(ref, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := filepath.Join(s.dir, "names")
+	for file, text := range map[string]string{"notes": "{}", strings.Repeat("0", 64): `{"ref":"c.example/x:1"}`} {
+		if err := os.WriteFile(filepath.Join(names, file), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.Names()
+	if want := []string{"a.example/x:1", "b.example/x:1"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q (%v), want %q", got, err, want)
+	}
+	if err := os.RemoveAll(names); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Names(); err != nil || len(got) > 0 {
+		t.Errorf("without the folder: %q (%v)", got, err)
+	}
 }
