@@ -154,7 +154,7 @@ func TestToolCompilesOnce(t *testing.T) {
 	}
 	for _, env := range [][]string{
 		nil,
-		{"GOFLAGS=-race -tags=other -mod=vendor", "GOOS=plan9", "GOARCH=arm", "GOAMD64=v4", "GOWORK=/nonexistent/go.work", "GO111MODULE=off", "CGO_ENABLED=1", "GOEXPERIMENT=nosuch"},
+		{"GOFLAGS=-race -tags=other -mod=vendor", "GOOS=plan9", "GOARCH=arm", "GOAMD64=v4", "GOWORK=/nonexistent/go.work", "GO111MODULE=off", "CGO_ENABLED=1", "GOEXPERIMENT=jsonv2"},
 	} {
 		if again := build(env...); !bytes.Equal(first, again) {
 			t.Errorf("with %v, the tool is another", env)
