@@ -95,9 +95,10 @@ func (r *record) hash(dir string) error {
 	errs := make([]error, workers)
 	for w := range workers {
 		wg.Go(func() {
+			buf := make([]byte, 256<<10) // one for all files: new memory for each costs as much as a small file
 			for i := w; i < len(r.entries) && errs[w] == nil; i += workers {
 				if e := &r.entries[i]; e.kind == 0 {
-					e.sum, errs[w] = hashFile(filepath.Join(dir, filepath.FromSlash(e.path)), e.size)
+					e.sum, errs[w] = hashFile(filepath.Join(dir, filepath.FromSlash(e.path)), e.size, buf)
 				}
 			}
 		})
@@ -106,15 +107,15 @@ func (r *record) hash(dir string) error {
 	return errors.Join(errs...)
 }
 
-// hashFile hashes a file that should have size bytes; a difference is an error.
-func hashFile(name string, size int64) (sum [sha256.Size]byte, err error) {
+// hashFile hashes a file that should have size bytes, through buf; a difference is an error.
+func hashFile(name string, size int64, buf []byte) (sum [sha256.Size]byte, err error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return sum, err
 	}
 	defer f.Close()
 	h := sha256.New()
-	n, err := io.Copy(h, f)
+	n, err := io.CopyBuffer(h, struct{ io.Reader }{f}, buf)
 	if err == nil && n != size {
 		err = fmt.Errorf("%s: %d bytes of %d: %w", name, n, size, io.ErrUnexpectedEOF)
 	}
@@ -280,6 +281,7 @@ type checking struct {
 	damage   []Damage
 	hashed   int       // files that were hashed and are right
 	latest   time.Time // when the last of those was written
+	buf      []byte    // for reading
 }
 
 func newChecking(dir string, r *record, thorough bool) *checking {
@@ -332,7 +334,10 @@ func (c *checking) file(at string, want *recorded, fi fs.FileInfo) {
 		return
 	}
 	name := filepath.Join(c.dir, filepath.FromSlash(at))
-	sum, err := hashFile(name, want.size)
+	if c.buf == nil {
+		c.buf = make([]byte, 256<<10)
+	}
+	sum, err := hashFile(name, want.size, c.buf)
 	switch {
 	case err != nil:
 		c.note(at, "it cannot be read: %v", err)
