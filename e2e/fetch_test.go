@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -232,6 +234,44 @@ func TestPrivateRegistry(t *testing.T) {
 	w = s.declare(t, "mirrored", map[string]string{"single": "registry.invalid/acme/single:1@" + digest})
 	if r := w.exec(t, []string{"OCIPKG_MIRRORS=registry.invalid/acme=" + mirror.Host + "/copy"}, "build", "@single"); r.code != 0 {
 		t.Errorf("with a mirror: exit status %d\n%s", r.code, r.stderr)
+	}
+}
+
+// TestSeveralPlatforms: of an image for two processors, Bazel fetches what this machine links and nothing of the other.
+func TestSeveralPlatforms(t *testing.T) {
+	const arm = "aarch64-unknown-linux-gnu"
+	s := theSuite
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	intel := s.packed(t, "single", "--version", "two")
+	dir := t.TempDir()
+	library, err := os.ReadFile(filepath.Join(s.repository, "internal", "native", "nativetest", "files", "elf-aarch64-linux-gnu.so"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "p", "lib"), 0o755), os.WriteFile(filepath.Join(dir, "p", "lib", "libfoo.so"), library, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	archive := filepath.Join(dir, "arm.tar")
+	s.must(t, s.out, s.ocipkg, "pack", filepath.Join(dir, "p"), "--name", "single", "--version", "two", "--target", arm, "-o", archive)
+	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", "--quiet", intel, archive, server.Host+"/two:1"))
+	var described struct {
+		Manifest struct{ Layers []struct{ Digest string } }
+	}
+	if err := json.Unmarshal([]byte(s.must(t, s.out, s.ocipkg, "inspect", "--json", "--target", arm, archive)), &described); err != nil || len(described.Manifest.Layers) == 0 {
+		t.Fatalf("%+v, %v", described, err)
+	}
+	server.Clear()
+	w := s.declare(t, "several", map[string]string{"two": pinned})
+	w.bazel(t, "build", "@two")
+	fetched := len(server.Requests("/blobs/"))
+	for _, layer := range described.Manifest.Layers {
+		if asked := server.Requests("/blobs/" + layer.Digest); len(asked) > 0 {
+			t.Errorf("asked for %s, of the other platform: %+v", layer.Digest, asked)
+		}
+	}
+	if fetched == 0 {
+		t.Error("nothing was fetched, so that this test tells nothing")
 	}
 }
 

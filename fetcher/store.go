@@ -175,7 +175,8 @@ func newStoreVerify() *cobra.Command {
 		Long: `Read everything in the store and compare it with what it was when it was fetched and verified:
 every byte, name and mode. What differs is set aside and fetched again from its registry.
 
-With --no-repair nothing is changed. The exit status is 6 if damage was found and not repaired.`,
+With --no-repair what is damaged stays as it is. The exit status is 6 if damage was found and not
+repaired.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t := newTalk(cmd)

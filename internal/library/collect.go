@@ -29,6 +29,9 @@ func Remove(s *store.Store, images ...string) (Removed, error) {
 	if err != nil {
 		return Removed{}, err
 	}
+	if err := inv.readable("remove"); err != nil {
+		return Removed{}, err
+	}
 	doomed := map[*held]bool{}
 	for _, image := range images {
 		found, err := inv.find(image)
@@ -75,6 +78,9 @@ func Collect(s *store.Store, gc GC) (Collected, error) {
 	}
 	inv, err := takeInventory(s)
 	if err != nil {
+		return Collected{}, err
+	}
+	if err := inv.readable("gc"); err != nil {
 		return Collected{}, err
 	}
 	units := inv.units()
@@ -244,6 +250,13 @@ func (inv *inventory) remove(doomed map[*held]bool, loose map[v1.Hash]bool, dry 
 	for d := range loose {
 		going[d] = true
 	}
+	// Several tags of one digest have one view by that digest: it goes with the last of them.
+	viewed := map[string]bool{}
+	for _, h := range inv.held {
+		if p, ok := cratePath(h.ref); ok && !doomed[h] {
+			viewed[p] = true
+		}
+	}
 	for _, h := range inv.held {
 		if !doomed[h] {
 			known[h.name.Ref] = h.root
@@ -263,7 +276,7 @@ func (inv *inventory) remove(doomed map[*held]bool, loose map[v1.Hash]bool, dry 
 		if err := r.Name(h.name.Ref); err != nil {
 			return done, errors.Join(err, r.Finish())
 		}
-		if p, ok := cratePath(h.ref); ok && h.ref != (registry.Reference{}) {
+		if p, ok := cratePath(h.ref); ok && !viewed[p] && h.ref != (registry.Reference{}) {
 			if _, err := r.View(p); err != nil {
 				return done, errors.Join(err, r.Finish())
 			}

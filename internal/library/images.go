@@ -54,6 +54,8 @@ type inventory struct {
 	trees map[v1.Hash]store.Object
 	blobs map[v1.Hash]store.Object
 	sizes map[v1.Hash]int64 // of trees, as far as they were asked for
+
+	damaged []v1.Hash // manifests and indexes of names that are there and cannot be read
 }
 
 func takeInventory(s *store.Store) (*inventory, error) {
@@ -88,6 +90,7 @@ func (inv *inventory) follow(n store.Named) *held {
 	h.ref, _ = registry.ParseReference(n.Ref) // whatever else it is, it is a name
 	data, err := inv.store.PeekBlob(n.Digest)
 	if err != nil {
+		inv.unread(n.Digest)
 		return h
 	}
 	if !artifact.IsIndex(mediaTypeOf(data)) {
@@ -102,11 +105,29 @@ func (inv *inventory) follow(n store.Named) *held {
 		h.blobs[d.Digest] = true
 		if data, err := inv.store.PeekBlob(d.Digest); err == nil {
 			inv.manifest(h, d.Digest, d.Annotations[artifact.AnnotationTarget], data)
-		} else if _, damaged := inv.blobs[d.Digest]; damaged {
+		} else if inv.unread(d.Digest) {
 			h.manifests = append(h.manifests, heldManifest{digest: d.Digest, target: d.Annotations[artifact.AnnotationTarget]})
 		}
 	}
 	return h
+}
+
+// unread notes that a manifest cannot be read, and reports whether it is there, that is, damaged.
+func (inv *inventory) unread(d v1.Hash) bool {
+	_, there := inv.blobs[d]
+	if there {
+		inv.damaged = append(inv.damaged, d)
+	}
+	return there
+}
+
+// readable is an error where a manifest is damaged: what it keeps is not known, so that nothing can be removed.
+func (inv *inventory) readable(what string) error {
+	if len(inv.damaged) == 0 {
+		return nil
+	}
+	return &diagnostic.Error{Kind: diagnostic.Corrupt, What: what, Why: fmt.Sprintf("the manifest %s in the store is damaged, so that nobody knows what belongs to it", inv.damaged[0]),
+		Do: "run `ocipkg store verify` first, which fetches it again"}
 }
 
 func (inv *inventory) manifest(h *held, digest v1.Hash, target string, data []byte) {

@@ -76,6 +76,7 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 	if err := d.fill(ctx, l, config); err != nil {
 		return nil, err
 	}
+	d.remember(ref, l.Reference) // again, now that the trees are leased: a gc may have met the name before
 	if l.Package == nil {
 		// Others describe nothing: what an artifact of theirs is, its bytes tell.
 		var view overlay

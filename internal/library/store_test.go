@@ -526,3 +526,92 @@ func TestCratePaths(t *testing.T) {
 		t.Error("the crate cannot write IPv6 addresses")
 	}
 }
+
+// Invariant: where it cannot be told what a name needs, nothing is removed; once the manifest is whole again, all is.
+func TestNothingGoesWithADamagedManifest(t *testing.T) {
+	_, d, refs, _ := threeLibraries(t)
+	root := d.Store.Root()
+	blob := filepath.Join(root, ".store", "v1", "blobs", "sha256", refs[0].Digest.Hex)
+	whole, err := os.ReadFile(blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(data []byte) {
+		t.Helper()
+		if err := errors.Join(os.Chmod(blob, 0o644), os.WriteFile(blob, data, 0o644), os.Chmod(blob, 0o444)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, err := d.Store.Trees()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(append([]byte(" "), whole[1:]...))
+	for what, remove := range map[string]func() error{
+		"gc": func() error { _, err := Collect(d.Store, GC{OlderThan: 0, MaxSize: -1}); return err },
+		"rm": func() error { _, err := Remove(d.Store, untagged(refs[1]).String()); return err },
+	} {
+		if err := remove(); diagnostic.KindOf(err) != diagnostic.Corrupt || !strings.Contains(err.Error(), refs[0].Digest.String()) || !strings.Contains(err.Error(), "store verify") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if after, err := d.Store.Trees(); err != nil || len(after) != len(before) {
+		t.Errorf("%d trees are left of %d, %v", len(after), len(before), err)
+	}
+	write(whole)
+	if _, err := Remove(d.Store, untagged(refs[1]).String()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Invariant: what several names lead to stays until the last of them goes.
+func TestRemoveKeepsTheViewOfAnotherTag(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	d := newDepot(t, t.TempDir())
+	pinned := publishLibrary(t, server, "acme/foo:1", installed("foo", "foo.h"))
+	second := pinned
+	second.Tag = "2"
+	for _, ref := range []registry.Reference{untagged(pinned), pinned, second} {
+		l := pull(t, d, ref)
+		if _, err := l.View(t.Context(), ref); err != nil {
+			t.Fatal(err)
+		}
+		l.release()
+	}
+	p, ok := cratePath(pinned)
+	if !ok {
+		t.Fatal("no path")
+	}
+	dir := filepath.Join(d.Store.Root(), filepath.FromSlash(p))
+	if _, err := Remove(d.Store, untagged(pinned).String()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "include", "foo.h")); err != nil {
+		t.Errorf("after the first of two: %v", err)
+	}
+	if _, err := Remove(d.Store, second.String()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after the last: %v", err)
+	}
+}
+
+// Invariant: a tree that somebody else has set aside while this process held it is fetched again.
+func TestSetAsideMeanwhileHeals(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	d := newDepot(t, t.TempDir())
+	files := installed("foo", "foo.h")
+	l := pull(t, d, publishLibrary(t, server, "acme/foo:1", files))
+	defer l.release()
+	if err := os.Rename(l.Trees[0].Path(), filepath.Join(t.TempDir(), "aside")); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "r")
+	if _, err := Repository(t.Context(), l, dir, "foo", labels()); err != nil {
+		t.Fatal(err)
+	}
+	has(t, dir, files)
+}

@@ -126,6 +126,10 @@ func (m *materialising) tree(i int, out *os.Root) error {
 		return errors.New("a Tree that no store has returned")
 	}
 	in, err := os.OpenRoot(t.path)
+	if errors.Is(err, fs.ErrNotExist) && t.store != nil {
+		// A lease keeps away removals, not who found it damaged and has set it aside: it is fetched again, as by them.
+		return m.damaged(t, []Damage{{What: "it is missing"}})
+	}
 	if err != nil {
 		return readError("tree "+t.digest.String(), err)
 	}

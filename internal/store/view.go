@@ -137,6 +137,10 @@ func (s *Store) PutView(ctx context.Context, rel string, d v1.Hash, overwrite bo
 	if err := s.mark(st.path, d); err != nil {
 		return "", s.writeError(what, err)
 	}
+	// What cannot be linked is copied, and nobody looks at a view again that has its mark.
+	if err := syncTree(st.path); err != nil {
+		return "", s.writeError(what, err)
+	}
 	if missing {
 		var err error
 		for range 10 { // a Removal takes away directories that are empty, such as this one's parent for a moment
@@ -243,12 +247,19 @@ func (s *Store) LinkedOutside(trees []v1.Hash) (map[v1.Hash]bool, error) {
 			return nil, err
 		}
 		_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
-			if err != nil || !e.Type().IsRegular() {
+			if errors.Is(err, fs.ErrNotExist) || err == nil && !e.Type().IsRegular() {
 				return nil
 			}
-			fi, err := e.Info()
-			if err != nil {
+			var fi fs.FileInfo
+			if err == nil {
+				fi, err = e.Info()
+			}
+			if errors.Is(err, fs.ErrNotExist) {
 				return nil
+			}
+			if err != nil { // what cannot be looked at may be linked
+				linked[d] = true
+				return fs.SkipAll
 			}
 			if id, n, ok := links(fi); ok && n > 1+inside[id] {
 				linked[d] = true

@@ -17,6 +17,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -108,6 +110,7 @@ func (b *bench) race(contestants ...contestant) ([]time.Duration, error) {
 			if err != nil {
 				return nil, err
 			}
+			unix.Sync() // what the one before has left to be written is not this one's
 			took, err := c.do(dir)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.name, err)

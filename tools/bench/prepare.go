@@ -40,11 +40,12 @@ var sampleMissing = []string{"libmount.so.1", "libselinux.so.1", "libpcre2-8.so.
 
 // bench is what all jobs share.
 type bench struct {
-	out, bin, turnsDir string
-	turns, count       int
-	ocipkg             string
-	host               string // of the registry
-	registry           *exec.Cmd
+	out, bin       string // kept from one run to the next
+	work, turnsDir string
+	turns, count   int
+	ocipkg         string
+	host           string // of the registry
+	registry       *exec.Cmd
 
 	prefix     string // what was packed
 	tree       string // the artifact's files, as a folder for the tools that push one
@@ -69,15 +70,19 @@ func size(layers []artifact.Descriptor) int64 {
 }
 
 func prepare(out string, turns int) (*bench, error) {
-	b := &bench{out: out, bin: filepath.Join(out, "bin"), turnsDir: filepath.Join(out, "turns"), turns: turns,
-		ocipkg: filepath.Join(out, "bin", "ocipkg"), prefix: filepath.Join(out, "prefix"), tree: filepath.Join(out, "push", "tree")}
-	for _, stale := range []string{b.turnsDir, filepath.Join(out, "registry"), filepath.Join(out, "push")} {
-		if err := os.RemoveAll(stale); err != nil {
-			return nil, err
-		}
+	b := &bench{out: out, bin: filepath.Join(out, "bin"), turns: turns,
+		ocipkg: filepath.Join(out, "bin", "ocipkg"), prefix: filepath.Join(out, "prefix")}
+	if err := os.MkdirAll(b.bin, 0o755); err != nil {
+		return nil, err
 	}
-	for _, dir := range []string{b.bin, b.turnsDir, filepath.Join(out, "push")} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+	// New ones for each run, which are deleted at its end and not at the beginning of the next, for the reason in main.go.
+	work, err := os.MkdirTemp(out, "run")
+	if err != nil {
+		return nil, err
+	}
+	b.work, b.turnsDir, b.tree = work, filepath.Join(work, "turns"), filepath.Join(work, "push", "tree")
+	for _, dir := range []string{b.turnsDir, filepath.Dir(b.tree)} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
 			return nil, err
 		}
 	}
@@ -126,9 +131,9 @@ func (b *bench) serve() error {
 	}
 	b.host = listener.Addr().String()
 	listener.Close()
-	config := filepath.Join(b.out, "registry.yml")
+	config := filepath.Join(b.work, "registry.yml")
 	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n",
-		filepath.Join(b.out, "registry"), b.host)
+		filepath.Join(b.work, "registry"), b.host)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return err
 	}
@@ -151,6 +156,7 @@ func (b *bench) serve() error {
 func (b *bench) close() {
 	_ = b.registry.Process.Kill() // it may have ended by itself
 	_ = b.registry.Wait()
+	_ = os.RemoveAll(b.work) // what is left is in the way of nobody
 }
 
 func (b *bench) publish() error {
