@@ -42,13 +42,15 @@ It runs until it is interrupted.`,
 				}
 				dir = filepath.Join(root, ".registry")
 			}
-			handler, err := embedded.New(dir, t.printf)
-			if err != nil {
-				return diagnostic.Wrap(err, "serve %s", dir)
-			}
+			// First, because it fails where this registry is being served already, whose unfinished uploads New would delete.
 			listener, err := net.Listen("tcp", address)
 			if err != nil {
 				return &diagnostic.Error{Kind: diagnostic.Failure, What: "listen on " + address, Err: err, Do: "choose another address with --address; port 0 takes a free one"}
+			}
+			handler, err := embedded.New(dir, t.printf)
+			if err != nil {
+				listener.Close()
+				return diagnostic.Wrap(err, "serve %s", dir)
 			}
 			if addressFile != "" {
 				// Written whole and last, so that whoever waits for the file can connect when it appears.

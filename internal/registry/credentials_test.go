@@ -544,6 +544,15 @@ func TestNoSecretsInErrors(t *testing.T) {
 		err = c.Push(t.Context(), ref, image(3, kib), nil)
 		noSecrets(t, err, password, encoded)
 	}
+	// A message that is cut in the middle of the secret.
+	for before := 170; before < 200; before += 3 {
+		s := newServer(t)
+		ref, _, _ := pushed(t, s, kib)
+		s.RequireBasic("bob", password)
+		s.Inject(registrytest.Fault{Path: manifests, Act: registrytest.Answer(400, "", "", fmt.Sprintf(`{"errors":[{"code":"X","message":"%s%s"}]}`, strings.Repeat("x", before), password))})
+		_, err := newClient(t, withKeychain(keychain{config: authConfig("bob", password)})).Document(t.Context(), ref)
+		noSecrets(t, err, password[:6])
+	}
 	var w warnings
 	s := newServer(t)
 	ref, _, _ := pushed(t, s, kib)

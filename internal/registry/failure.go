@@ -56,18 +56,22 @@ func errorMessage(body []byte) string {
 	if json.Unmarshal(body, &answer) != nil || len(answer.Errors) == 0 {
 		return ""
 	}
-	return shorten(strings.Trim(answer.Errors[0].Code+": "+answer.Errors[0].Message, ": "))
+	// Not to its final length: what is cut in the middle of a secret would not be known for one.
+	return printable(strings.Trim(answer.Errors[0].Code+": "+answer.Errors[0].Message, ": "), 2000)
 }
 
-func shorten(s string) string {
+func shorten(s string) string { return printable(s, 200) }
+
+// printable makes one line of what a registry says, of at most so many characters: no terminal is to be steered by it.
+func printable(s string, most int) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
-			return ' ' // a terminal must not be steered by a registry
+			return ' '
 		}
 		return r
 	}, s)
-	if runes := []rune(s); len(runes) > 200 {
-		return string(runes[:200]) + "…"
+	if runes := []rune(s); len(runes) > most {
+		return string(runes[:most]) + "…"
 	}
 	return s
 }
@@ -125,13 +129,16 @@ func statusOf(err error) *statusError {
 		status.host = answer.Request.URL.Host
 	}
 	if len(answer.Errors) > 0 {
-		status.message = shorten(strings.Trim(string(answer.Errors[0].Code)+": "+answer.Errors[0].Message, ": "))
+		status.message = printable(strings.Trim(string(answer.Errors[0].Code)+": "+answer.Errors[0].Message, ": "), 2000)
 	}
 	return status
 }
 
 func (c *Client) explainStatus(e *diagnostic.Error, repo name.Repository, status *statusError) {
 	host := hostName(repo.Registry)
+	cleaned := *status
+	cleaned.message = shorten(c.clean(status.message))
+	status = &cleaned
 	e.Why = status.Error()
 	switch {
 	case status.status == http.StatusUnauthorized || status.status == http.StatusForbidden:

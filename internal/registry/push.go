@@ -109,8 +109,10 @@ func (c *Client) push(ctx context.Context, ref Reference, src Source, report *pu
 		return err
 	}
 	doc := src.Manifest()
+	put := pusher.Push
 	if err := c.repeat(ctx, func() error {
-		err := pusher.Push(ctx, targetOf(s.repo, ref, doc), rawManifest{doc})
+		err := put(ctx, targetOf(s.repo, ref, doc), rawManifest{doc})
+		put = pusher.Put // Push would find the manifest there, which says nothing of the list of referrers that comes after it
 		if answer, ok := errors.AsType[*transport.Error](err); ok && slices.ContainsFunc(answer.Errors, func(d transport.Diagnostic) bool { return d.Code == transport.DigestInvalidErrorCode }) {
 			return &disputedError{err} // Push has hashed it
 		}

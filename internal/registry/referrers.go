@@ -8,7 +8,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -19,8 +18,11 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 )
 
-// maxReferrerPages bounds a list of referrers whose pages never end.
-const maxReferrerPages = 100
+// What bounds a list of referrers that never ends: pages, and entries, each of which is one more request to whoever reads it.
+const (
+	maxReferrerPages = 100
+	maxReferrers     = 10_000
+)
 
 // ReferrersTag is the tag under which a registry without the referrers API lists what refers to digest (distribution
 // specification, "Referrers tag schema").
@@ -32,12 +34,19 @@ func ReferrersTag(digest v1.Hash) string { return digest.Algorithm + "-" + diges
 func (c *Client) Referrers(ctx context.Context, repo name.Repository, digest v1.Hash) ([]v1.Descriptor, error) {
 	what := fmt.Sprintf("referrers of %s@%s", repositoryName(repo), digest)
 	var found []v1.Descriptor
-	add := func(more []v1.Descriptor) {
+	seen := map[v1.Hash]bool{}
+	add := func(more []v1.Descriptor) error {
 		for _, d := range more {
-			if !slices.ContainsFunc(found, func(known v1.Descriptor) bool { return known.Digest == d.Digest }) {
-				found = append(found, d)
+			if seen[d.Digest] {
+				continue
 			}
+			if len(found) == maxReferrers {
+				return &diagnostic.Error{Kind: diagnostic.Refused, What: what, Why: fmt.Sprintf("there are more than %d", maxReferrers)}
+			}
+			seen[d.Digest] = true
+			found = append(found, d)
 		}
+		return nil
 	}
 	next := "/referrers/" + digest.String()
 	for page := 0; next != ""; page++ {
@@ -56,7 +65,9 @@ func (c *Client) Referrers(ctx context.Context, repo name.Repository, digest v1.
 				return nil, c.explain(what, repo, err)
 			}
 		}
-		add(some)
+		if err := add(some); err != nil {
+			return nil, err
+		}
 	}
 	doc, err := c.Document(ctx, Reference{Repository: repo, Tag: ReferrersTag(digest)})
 	switch {
@@ -68,7 +79,9 @@ func (c *Client) Referrers(ctx context.Context, repo name.Repository, digest v1.
 		if err := json.Unmarshal(doc.Bytes, &index); err != nil {
 			return nil, &diagnostic.Error{Kind: diagnostic.Unsupported, What: what, Why: "the list under the tag " + ReferrersTag(digest) + " is no index: " + err.Error(), Err: err}
 		}
-		add(index.Manifests)
+		if err := add(index.Manifests); err != nil {
+			return nil, err
+		}
 	}
 	return found, nil
 }

@@ -30,7 +30,13 @@ func newTransport(p RetryPolicy, header time.Duration, certificates func(host st
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &transports{certificates: certificates, byHost: map[string]*http.Transport{}, plain: &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
+		Proxy: func(req *http.Request) (*url.URL, error) {
+			// Go knows localhost alone; to a proxy, credentials for *.localhost would go in the clear.
+			if loopback(req.URL.Hostname()) {
+				return nil, nil
+			}
+			return http.ProxyFromEnvironment(req)
+		},
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			// *.localhost may go without TLS, so it has to be this machine (RFC 6761, 6.3), whatever a resolver says.
 			if host, port, err := net.SplitHostPort(address); err == nil && strings.HasSuffix(strings.ToLower(host), ".localhost") {
@@ -172,6 +178,7 @@ func (w *wire) roundTrip(in *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
+	out.GetBody = nil // else net/http would itself send a body again, without the guard that follows and with an old token
 	if forToken {
 		cleanTokenRequest(out)
 		if in.Method == http.MethodPost {

@@ -162,6 +162,40 @@ func (p *connectProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 const proxyChild = "OCIPKG_TEST_PROXY_CHILD"
 
+// What is this machine by its name goes to no proxy, which would see its credentials in the clear. As in the test that follows,
+// the client is another process.
+func TestLocalhostGoesThroughNoProxy(t *testing.T) {
+	const child = "OCIPKG_TEST_LOCALHOST_CHILD"
+	if image := os.Getenv(child); image != "" {
+		os.Setenv("HTTP_PROXY", os.Getenv(child+"_URL"))
+		if _, err := registry.NewClient(registry.Options{Retry: &fast}).Document(t.Context(), parse(t, image)); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Parallel()
+	s := newServer(t)
+	pushed(t, s, kib)
+	proxy := &connectProxy{to: s.Host}
+	proxyServer := httptest.NewServer(proxy)
+	t.Cleanup(proxyServer.Close)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(s.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestLocalhostGoesThroughNoProxy$", "-test.v")
+	cmd.Env = append(os.Environ(), child+"=registry.localhost:"+port+"/acme/zlib:1", child+"_URL="+proxyServer.URL)
+	out, _ := cmd.CombinedOutput()
+	proxyServer.Close()
+	if !strings.Contains(string(out), "--- PASS") || len(proxy.asked) > 0 {
+		t.Errorf("the proxy was asked for %q\n%s", proxy.asked, out)
+	}
+}
+
 // TestProxyA13_A12: through the proxy that the environment names, to a registry whose authority SSL_CERT_FILE names, and, A12,
 // with HTTP/1.1 although the registry offers HTTP/2, so that GOAWAY and RST_STREAM cannot occur. Go reads both variables once a
 // process, so the client is another one.

@@ -413,6 +413,29 @@ func TestPushG_ReferrersTag(t *testing.T) {
 	}
 }
 
+// A list of referrers that could not be written at first is written by the next try, although the manifest is there by then.
+func TestPushG_ReferrersTagAgain(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.WithoutReferrers()
+	c := newClient(t, calm)
+	src := image(1, kib)
+	if err := c.Push(t.Context(), parse(t, s.Host+"/acme/zlib:1"), src, nil); err != nil {
+		t.Fatal(err)
+	}
+	signature := image(2, 10)
+	text := strings.Replace(string(signature.doc.Bytes), `"zeta":null`, fmt.Sprintf(`"subject":{"mediaType":%q,"size":%d,"digest":%q}`, src.doc.MediaType, len(src.doc.Bytes), src.doc.Digest), 1)
+	signature.doc = document(signature.doc.MediaType, text)
+	s.Inject(registrytest.Fault{Method: http.MethodPut, Path: "/manifests/sha256-", Times: 1, Act: registrytest.Busy(503, "")})
+	if err := c.Push(t.Context(), parse(t, s.Host+"/acme/zlib@"+signature.doc.Digest.String()), signature, nil); err != nil {
+		t.Fatal(err)
+	}
+	doc, err := c.Document(t.Context(), parse(t, s.Host+"/acme/zlib:sha256-"+src.doc.Digest.Hex))
+	if err != nil || !strings.Contains(string(doc.Bytes), signature.doc.Digest.String()) {
+		t.Errorf("%s, %v", doc.Bytes, err)
+	}
+}
+
 // A token that expires between two requests of a push is had anew, and the body is sent from its first byte.
 func TestUploadG_TokenExpires(t *testing.T) {
 	for _, c := range []struct{ method, path string }{

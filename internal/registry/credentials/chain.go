@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -170,6 +171,8 @@ func configFiles() []namedFile {
 	if authFile == "" {
 		if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 			add(filepath.Join(dir, "containers", "auth.json"))
+		} else if runtime.GOOS == "linux" {
+			add(fmt.Sprintf("/run/containers/%d/auth.json", os.Getuid())) // as Podman does for root, and where nobody has logged in
 		}
 		if dir := os.Getenv("XDG_CONFIG_HOME"); dir != "" {
 			add(filepath.Join(dir, "containers", "auth.json"))

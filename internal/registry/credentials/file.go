@@ -63,6 +63,12 @@ func (c *Chain) Save(ctx context.Context, host string, cred *Credential) (Place,
 			return false, err
 		}
 		auths[serverURL(t.host)] = data
+		for _, key := range matching(auths, t) {
+			if key == serverURL(t.host) {
+				break
+			}
+			delete(auths, key) // the host in another spelling, which would be used in the place of this one
+		}
 		return true, nil
 	})
 	return place, err

@@ -125,6 +125,20 @@ func TestSaveAndRemove(t *testing.T) {
 	}
 }
 
+// What is saved is what is used, although Docker Hub has other spellings in the file.
+func TestSaveReplacesOtherSpellings(t *testing.T) {
+	m := newMachine(t)
+	path := m.write(".docker/config.json", `{"auths":{"docker.io":{"auth":"b2xkOm9sZA=="},"docker.io/acme":{"auth":"cTpx"}}}`)
+	c := &credentials.Chain{}
+	if _, err := c.Save(t.Context(), "docker.io", &credentials.Credential{Username: "bob", Password: secret}); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"auths": map[string]any{"https://index.docker.io/v1/": map[string]any{"auth": auth("bob")}, "docker.io/acme": map[string]any{"auth": "cTpx"}}}
+	if got := object(t, path); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 func TestSaveWhereNothingIs(t *testing.T) {
 	m := newMachine(t)
 	t.Setenv("DOCKER_CONFIG", filepath.Join(m.dir, "a", "b"))

@@ -64,8 +64,9 @@ func parseNetrc(data []byte) ([]machine, error) {
 }
 
 type netrcScanner struct {
-	rest string
-	line int
+	rest  string
+	line  int
+	begun bool // a word has been read
 }
 
 func (s *netrcScanner) take(n int) {
@@ -76,7 +77,8 @@ func (s *netrcScanner) take(n int) {
 // word returns the next word, and false at the end.
 func (s *netrcScanner) word() (string, bool, error) {
 	// A comment begins its line; anywhere else # may begin a password.
-	lineStart := s.line == 1
+	lineStart := !s.begun
+	s.begun = true
 	for {
 		i := strings.IndexFunc(s.rest, func(r rune) bool { return !strings.ContainsRune(" \t\r\n", r) })
 		if i < 0 {

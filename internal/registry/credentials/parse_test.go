@@ -18,6 +18,7 @@ func TestParseNetrc(t *testing.T) {
 		{"default is nobody's", "machine a login b password c\ndefault login d password e", []machine{{"a", "b", "c"}}, ""},
 		{"comments", "# machine x login y\nmachine a # login\n", nil, "line 2"},
 		{"a comment in between", "machine a\n  # it is old\nlogin b password #c", []machine{{"a", "b", "#c"}}, ""},
+		{"a password that begins so in the first line", "machine a login b password #c\nmachine d login e password f", []machine{{"a", "b", "#c"}, {"d", "e", "f"}}, ""},
 		{"quotes", `machine a login "b c" password "d\"e\\f\n"`, []machine{{"a", "b c", "d\"e\\f\n"}}, ""},
 		{"account", "machine a login b account x password c", []machine{{"a", "b", "c"}}, ""},
 		{"macro", "machine a login b password c\nmacdef init\n cd /tmp\n machine evil login x\n\nmachine d login e password f\n", []machine{{"a", "b", "c"}, {"d", "e", "f"}}, ""},

@@ -85,7 +85,7 @@ var (
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := &statusWriter{ResponseWriter: w}
 	s.route(answer, r)
-	s.logf("%s %s %d", r.Method, r.URL.Path, answer.status)
+	s.logf("%s %s %d", r.Method, r.URL.EscapedPath(), answer.status)
 }
 
 // route sorts requests by their path from the end, because repository names have slashes.
