@@ -48,7 +48,7 @@ type Library struct {
 	Package   *artifact.Package
 	Trees     []store.Tree // one a layer, in the order in which they are laid over each other
 	foreign   bool
-	depot     *Depot          // it came from; nil for one that Open read
+	depot     *Depot          // it came from, and is fetched again from; nil where it cannot be
 	target    artifact.Triple // it was asked for
 }
 

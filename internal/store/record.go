@@ -87,7 +87,7 @@ func (e *DamagedError) diagnostic() error {
 	return &diagnostic.Error{Kind: diagnostic.Corrupt, Why: e.Error(), Err: e, Do: "run `ocipkg store verify`, which fetches it again"}
 }
 
-// castagnoli is the polynomial for which processors have an instruction: SHA-256 of the same bytes takes ten times as long.
+// castagnoli is the polynomial for which processors have an instruction: SHA-256 of the same bytes takes more than ten times as long.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // hash fills in the sums of the files below dir. It runs while the tree is being synced.
