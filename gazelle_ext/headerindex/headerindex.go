@@ -1,8 +1,9 @@
-// Package headerindex reads a header index: which label answers an #include.
+// Package headerindex reads a header index: which label answers an #include, a name for pkg-config, or a -l.
 //
-// An index is one JSON object from include path, as people write it between the brackets, to a list of labels:
+// An index is one JSON object from include path, as people write it between the brackets, to a list of labels. Keys of
+// two other forms, PkgConfig and Library, stand among the include paths:
 //
-//	{"zlib.h": ["@zlib//:zlib"], "openssl/ssl.h": ["@openssl//:openssl"]}
+//	{"zlib.h": ["@zlib//:zlib"], "pkg-config:zlib": ["@zlib//:zlib"], "-lz": ["@zlib//:zlib"]}
 //
 // This is the form of header_index.json in a fetched library's repository (internal/buildfile renders it) and the one
 // that gazelle_cc reads since 0.6.0. Its older form, a plain string in place of the list, is read too.
@@ -16,12 +17,30 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
+// PkgConfig is the key of a name that pkg-config knows a library by.
+func PkgConfig(name string) string { return pkgConfig + name }
+
+// Library is the key of what follows -l.
+func Library(name string) string { return library + name }
+
+const (
+	pkgConfig = "pkg-config:"
+	library   = "-l"
+)
+
+// IsHeader reports whether a key is an include path. A header whose path begins like one of the other keys cannot be
+// looked up, and is in no index.
+func IsHeader(key string) bool {
+	return !strings.HasPrefix(key, pkgConfig) && !strings.HasPrefix(key, library)
+}
+
 // Claim says that Label has the header Header.
 type Claim struct {
-	Header string // the include path: no brackets, no quotes
+	Header string // the include path, without brackets and quotes, or another key
 	Label  string
 }
 

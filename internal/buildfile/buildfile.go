@@ -138,13 +138,28 @@ func list(values []string) *build.ListExpr {
 	return l
 }
 
-// HeaderIndex renders which label answers each #include, as one JSON object from include path to a list of labels:
-// the form in which gazelle_cc reads an index, so that it serves there too. repository is the apparent name.
+// HeaderIndex renders which label answers each #include, each name for pkg-config and each -l, as one JSON object from
+// key (gazelle_ext/headerindex) to a list of labels: the form in which gazelle_cc reads an index, so that it serves
+// there too. repository is the apparent name.
 func HeaderIndex(plan ccplan.Plan, repository string) ([]byte, error) {
-	index := map[string][]string{}
-	for header, target := range plan.Index {
-		index[header] = []string{"@" + repository + "//:" + target}
+	return JoinIndexes([]Index{{Repository: repository, Targets: plan.Index}})
+}
+
+// Index is the index of one library: Targets is ccplan.Plan.Index of the repository with this apparent name.
+type Index struct {
+	Repository string
+	Targets    map[string]string
+}
+
+// JoinIndexes renders the indexes of several libraries as one, in the form of HeaderIndex. The labels for a key that
+// several libraries have are in the order of indexes.
+func JoinIndexes(indexes []Index) ([]byte, error) {
+	joined := map[string][]string{}
+	for _, index := range indexes {
+		for key, target := range index.Targets {
+			joined[key] = append(joined[key], "@"+index.Repository+"//:"+target)
+		}
 	}
-	data, err := json.MarshalIndent(index, "", "  ")
+	data, err := json.MarshalIndent(joined, "", "  ")
 	return append(data, '\n'), err
 }

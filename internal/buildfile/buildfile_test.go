@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -141,7 +142,7 @@ func TestHeaderIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "{\n  \"zconf.h\": [\n    \"@zlib//:zlib\"\n  ],\n  \"zlib.h\": [\n    \"@zlib//:zlib\"\n  ]\n}\n"; string(data) != want {
+	if want := "{\n  \"-lz\": [\n    \"@zlib//:zlib\"\n  ],\n  \"pkg-config:zlib\": [\n    \"@zlib//:zlib\"\n  ],\n  \"zconf.h\": [\n    \"@zlib//:zlib\"\n  ],\n  \"zlib.h\": [\n    \"@zlib//:zlib\"\n  ]\n}\n"; string(data) != want {
 		t.Errorf("got %s", data)
 	}
 	if data, err = HeaderIndex(plans["odd_names"], "h"); err != nil {
@@ -156,5 +157,20 @@ func TestHeaderIndex(t *testing.T) {
 	}
 	if data, err = HeaderIndex(ccplan.Plan{}, "h"); err != nil || string(data) != "{}\n" {
 		t.Errorf("of nothing: %q, %v", data, err)
+	}
+}
+
+func TestJoinIndexes(t *testing.T) {
+	data, err := JoinIndexes([]Index{{"b", map[string]string{"b.h": "b", "both.h": "b"}}, {"a", map[string]string{"both.h": "x", "-la": "a"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string][]string
+	if err := json.Unmarshal(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{"b.h": {"@b//:b"}, "both.h": {"@b//:b", "@a//:x"}, "-la": {"@a//:a"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v", got)
 	}
 }

@@ -1,4 +1,5 @@
-// Package ccplan decides which C++ targets a library's tree becomes, and which label answers an #include.
+// Package ccplan decides which C++ targets a library's tree becomes, and which label answers an #include, a name for
+// pkg-config, or a -l.
 //
 // Invariant: a plan is a pure function of the library's description and the names of its files; the same input gives
 // the same plan, in the same order. A plan names a target only for files that are there, no two things of it have one
@@ -17,6 +18,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
 )
 
@@ -46,11 +48,12 @@ type Target struct {
 }
 
 // Plan is what a tree becomes. Files are the files that labels can name. Index gives for each header, as people write
-// it in an #include, the target that has it.
+// it in an #include, the target that has it, and the target for each name of pkg-config and each -l: the keys are those
+// of gazelle_ext/headerindex.
 type Plan struct {
 	Targets []Target
 	Files   []string
-	Index   map[string]string // include path -> target name
+	Index   map[string]string // include path, or another key of headerindex -> target name
 }
 
 // Input is what a plan is made from. Name is the name of the repository and of its main target. Files are the paths
@@ -182,7 +185,9 @@ func (p *planner) headers() {
 			if len(hdrs) == 0 || hdrs[len(hdrs)-1] != f {
 				hdrs = append(hdrs, f)
 			}
-			p.plan.Index[rel] = p.Name
+			if headerindex.IsHeader(rel) {
+				p.plan.Index[rel] = p.Name
+			}
 		}
 	}
 	for _, dir := range p.Package.Includes {
@@ -279,11 +284,40 @@ func (p *planner) linking() {
 				together(names[l], "", asBoth, both, p.with(l))
 			}
 		}
+		p.lookups(names)
+	} else {
+		p.lookups(nil)
 	}
 	together(p.Name, "What to depend on: linkstatic chooses between the static and the shared library.", asBoth, both, p.order)
 	if len(p.order) > 0 {
 		together(p.fixed["static"], "The static library where there is one, whatever linkstatic says.", asStatic, p.forms(asStatic), p.order)
 		together(p.fixed["shared"], "The shared library where there is one, whatever linkstatic says.", asShared, p.forms(asShared), p.order)
+	}
+}
+
+// lookups puts into the index which target serves a -l, and which a name of pkg-config. targets gives the target of one
+// library of several; what it lacks is served by the main target.
+func (p *planner) lookups(targets map[string]string) {
+	target := func(library string) string {
+		if t := targets[library]; t != "" {
+			return t
+		}
+		return p.Name
+	}
+	for _, l := range p.order {
+		p.plan.Index[headerindex.Library(l)] = target(l)
+	}
+	for _, file := range p.Package.PkgConfig {
+		name, ok := strings.CutSuffix(path.Base(file), ".pc")
+		if !ok || name == "" {
+			continue
+		}
+		// libssl.pc speaks of the library ssl; openssl.pc, of no single one, speaks of all.
+		library := name
+		if _, one := p.libraries[name]; !one {
+			library = strings.TrimPrefix(name, "lib")
+		}
+		p.plan.Index[headerindex.PkgConfig(name)] = target(library)
 	}
 }
 

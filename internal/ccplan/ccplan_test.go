@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
 )
 
@@ -167,7 +168,11 @@ func text(p Plan) string {
 	}
 	fmt.Fprintf(&b, "files = %q\n", p.Files)
 	for _, include := range slices.Sorted(maps.Keys(p.Index)) {
-		fmt.Fprintf(&b, "#include <%s> is :%s\n", include, p.Index[include])
+		asked := include
+		if headerindex.IsHeader(include) {
+			asked = "#include <" + include + ">"
+		}
+		fmt.Fprintf(&b, "%s is :%s\n", asked, p.Index[include])
 	}
 	return b.String()
 }
@@ -321,10 +326,31 @@ func sound(t *testing.T, in Input, p Plan) {
 			}
 		}
 	}
+	for _, l := range in.Package.Libraries {
+		if p.Index[headerindex.Library(l.Name)] == "" {
+			t.Errorf("nothing answers -l%s", l.Name)
+		}
+	}
 	for include, target := range p.Index {
 		if _, ok := targets[target]; !ok || include == "" {
 			t.Errorf("<%s> is :%s, which is not there", include, target)
 		}
+	}
+}
+
+// Which target a name for pkg-config stands for.
+func TestLookups(t *testing.T) {
+	in := Input{Name: "openssl", Files: []string{"include/-lx", "include/pkg-config:x", "include/ssl.h", "lib/libcrypto.a", "lib/libssl.a"}, Package: &artifact.Package{
+		Target: "x86_64-unknown-linux-gnu", Includes: []string{"include"},
+		Libraries: []artifact.Library{{Name: "crypto", Static: &artifact.StaticLibrary{Path: "lib/libcrypto.a", PIC: "pic"}}, {Name: "ssl", Static: &artifact.StaticLibrary{Path: "lib/libssl.a", PIC: "pic"}}},
+		PkgConfig: []string{"lib/pkgconfig/libcrypto.pc", "lib/pkgconfig/ssl.pc", "share/pkgconfig/openssl.pc", "lib/pkgconfig/.pc", "lib/pkgconfig/README"},
+	}}
+	want := map[string]string{
+		"ssl.h": "openssl", "-lssl": "ssl", "-lcrypto": "crypto",
+		"pkg-config:libcrypto": "crypto", "pkg-config:ssl": "ssl", "pkg-config:openssl": "openssl",
+	}
+	if got := New(in).Index; !maps.Equal(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
 	}
 }
 

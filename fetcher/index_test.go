@@ -1,0 +1,70 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
+)
+
+// TestIndex: the index of a MODULE.bazel comes from what the images say of themselves, and from nothing of their layers.
+func TestIndex(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	u := newUser(t)
+	pinned := u.publish(t, server.Host+"/acme/ssl:3.0", "3.0", 1000)
+	u.write(t, "fresh/MODULE.bazel", []byte(moduleHead+"ocipkg_library(\n    name = \"ssl\",\n    image = \""+pinned+"\",\n)\nocipkg_library(name = \"tls\", image = \""+pinned+"\")\n"))
+	t.Chdir(filepath.Join(u.dir, "fresh"))
+
+	if o := u.run(t, "index", "--check"); o.code != 1 || !strings.Contains(o.stderr, "run `ocipkg index`") {
+		t.Errorf("before it was written: %+v", o)
+	}
+	before := len(server.Requests("/blobs/"))
+	if o := u.run(t, "index"); o.code != 0 || o.stdout != "" || !strings.Contains(o.stderr, "ocipkg_index.json: written, for 2 libraries") {
+		t.Fatalf("%+v", o)
+	}
+	if n := len(server.Requests("/blobs/")) - before; n > 1 {
+		t.Errorf("it asked for %d blobs; the config is one", n)
+	}
+	data, err := os.ReadFile("ocipkg_index.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var index map[string][]string
+	if err := json.Unmarshal(data, &index); err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string][]string{
+		"-lssl":    {"@ssl//:ssl", "@tls//:ssl"},
+		"-lcrypto": {"@ssl//:crypto", "@tls//:crypto"},
+	} {
+		if !slices.Equal(index[key], want) {
+			t.Errorf("%s: %v, want %v", key, index[key], want)
+		}
+	}
+	if o := u.run(t, "index"); o.code != 0 || !strings.Contains(o.stderr, "as it should be") {
+		t.Errorf("again: %+v", o)
+	}
+	if o := u.run(t, "index", "--check"); o.code != 0 {
+		t.Errorf("when it is written: %+v", o)
+	}
+	if o := u.run(t, "index", "-o", "-"); o.code != 0 || o.stdout != string(data) {
+		t.Errorf("to standard output: %+v", o)
+	}
+	// What is there and cannot be renewed stays.
+	u.write(t, "fresh/MODULE.bazel", []byte(moduleHead+"ocipkg_library(name = \"ssl\", image = \""+server.Host+"/acme/none:1\")\n"))
+	if o := u.run(t, "index"); o.code != 3 || !strings.Contains(o.stderr, "index MODULE.bazel:2") {
+		t.Errorf("an image that is not there: %+v", o)
+	}
+	if now, err := os.ReadFile("ocipkg_index.json"); err != nil || string(now) != string(data) {
+		t.Errorf("after a failure: %v", err)
+	}
+	u.write(t, "fresh/MODULE.bazel", []byte(moduleHead+"ocipkg_library(name = NAME, image = \""+pinned+"\")\n"))
+	if o := u.run(t, "index"); o.code != 2 || !strings.Contains(o.stderr, "no name that can be read") {
+		t.Errorf("a name that is none: %+v", o)
+	}
+}
