@@ -18,12 +18,14 @@ require (
 
 require (
 	github.com/bazelbuild/rules_go v0.59.0 // indirect
+	github.com/bmatcuk/doublestar/v4 v4.9.1 // indirect
 	github.com/docker/cli v29.7.2+incompatible // indirect
 	github.com/google/go-cmp v0.7.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/mitchellh/colorstring v0.0.0-20190213212951-d06e56a500db // indirect
 	github.com/opencontainers/go-digest v1.0.0 // indirect
 	github.com/opencontainers/image-spec v1.1.1 // indirect
+	github.com/pmezard/go-difflib v1.0.0 // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
 	github.com/sirupsen/logrus v1.9.4 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
@@ -31,3 +33,5 @@ require (
 	golang.org/x/tools/go/vcs v0.1.0-deprecated // indirect
 	gotest.tools/v3 v3.5.2 // indirect
 )
+
+tool github.com/bazelbuild/bazel-gazelle/cmd/gazelle

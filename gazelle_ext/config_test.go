@@ -168,7 +168,7 @@ func TestTheRestOfTheLanguageIsEmpty(t *testing.T) {
 	if lang.Name() != "ocipkg" || len(lang.Kinds()) != 0 {
 		t.Errorf("%s has kinds %v", lang.Name(), lang.Kinds())
 	}
-	if got := lang.GenerateRules(language.GenerateArgs{RegularFiles: []string{"a.c", "libz.a"}}); len(got.Gen)+len(got.Empty)+len(got.Imports) != 0 {
+	if got := lang.GenerateRules(language.GenerateArgs{Config: config.New(), RegularFiles: []string{"a.c", "libz.a"}}); len(got.Gen)+len(got.Empty)+len(got.Imports) != 0 {
 		t.Errorf("generates %v", got)
 	}
 }

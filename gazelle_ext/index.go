@@ -6,11 +6,13 @@ import (
 	"io/fs"
 	"log"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
 
 	"github.com/bazelbuild/bazel-gazelle/label"
+	"github.com/bazelbuild/rules_go/go/runfiles"
 
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
 )
@@ -30,7 +32,7 @@ type claim struct {
 
 // indexFile is a header index that a directive names.
 type indexFile struct {
-	name string // slash-separated, relative to the repository root, cleaned
+	name string // slash-separated, relative to the repository root and cleaned; a label; or absolute, from a flag
 	// claims reads the file when it is first called. A file that cannot be used is reported then, once, and has none.
 	claims func() []claim
 }
@@ -44,8 +46,11 @@ type answer struct {
 // indexList is the indexes in force in some directories, in the order in which they were named.
 type indexList struct {
 	files []*indexFile
-	// answers gives for each header its library. It reads the files when it is first called.
+	// answers gives for each header its library, and for the other keys of an index. It reads the files when it is first
+	// called.
 	answers func() map[string]answer
+	// owned are the labels among the answers: those that this language may have written.
+	owned func() map[label.Label]bool
 }
 
 // indexes holds each file and each list of files once, however many directories use it. Safe for concurrent use: which
@@ -54,6 +59,15 @@ type indexes struct {
 	mu    sync.Mutex
 	files map[string]*indexFile // by name
 	lists map[string]*indexList // by the names, joined with newlines, which no name contains
+	// module reads MODULE.bazel, once; see declared.
+	module sync.Once
+	repos  *repositories
+}
+
+// declared are the repositories that a label can name. There is one repository root in a run.
+func (x *indexes) declared(repoRoot string) *repositories {
+	x.module.Do(func() { x.repos = readRepositories(repoRoot) })
+	return x.repos
 }
 
 // list returns the list of these files, nil for none. buildFile is where the directive stands that brought the last of
@@ -75,26 +89,74 @@ func (x *indexes) list(names []string, repoRoot, buildFile string) *indexList {
 	for _, name := range names {
 		file := x.files[name]
 		if file == nil {
-			file = newIndexFile(name, filepath.Join(repoRoot, filepath.FromSlash(name)), buildFile)
+			file = newIndexFile(name, repoRoot, buildFile)
 			x.files[name] = file
 		}
 		list.files = append(list.files, file)
 	}
-	list.answers = sync.OnceValue(func() map[string]answer { return settle(list.files) })
+	list.answers = sync.OnceValue(func() map[string]answer { return settle(list.files, x.declared(repoRoot)) })
+	list.owned = sync.OnceValue(func() map[label.Label]bool {
+		owned := map[label.Label]bool{}
+		for _, a := range list.answers() {
+			owned[a.winner.label] = true
+			if a.rival != nil {
+				owned[a.rival.label] = true
+			}
+		}
+		return owned
+	})
 	x.lists[key] = list
 	return list
 }
 
-func newIndexFile(name, path, buildFile string) *indexFile {
+func newIndexFile(name, repoRoot, buildFile string) *indexFile {
 	file := &indexFile{name: name}
 	file.claims = sync.OnceValue(func() []claim {
-		claims, err := file.read(path)
+		at, err := filepath.Join(repoRoot, filepath.FromSlash(name)), error(nil)
+		switch {
+		case strings.HasPrefix(name, "@"):
+			at, err = locate(name)
+		case filepath.IsAbs(name):
+			at = name
+		}
+		var claims []claim
+		if err == nil {
+			claims, err = file.read(at)
+		}
 		if err != nil {
 			log.Printf("%s: # gazelle:%s %s: %v. No header is looked up in this index.", buildFile, indexDirective, name, err)
 		}
 		return claims
 	})
 	return file
+}
+
+// locate finds a file that the gazelle target has in its data: by a label, which the main repository would understand,
+// or by what $(rlocationpath) makes of one. What is absolute is where it is.
+func locate(name string) (string, error) {
+	if filepath.IsAbs(name) {
+		return name, nil
+	}
+	r, err := runfiles.New(runfiles.SourceRepo(""))
+	if err != nil {
+		return "", fmt.Errorf("gazelle was not started by Bazel, so it has no data (%w); write the path of a file in the repository", err)
+	}
+	where := name
+	if strings.HasPrefix(name, "@") {
+		l, err := label.Parse(name)
+		if err != nil {
+			return "", err
+		}
+		where = path.Join(l.Repo, l.Pkg, l.Name)
+	}
+	at, err := r.Rlocation(where)
+	if err == nil {
+		_, err = os.Stat(at)
+	}
+	if err != nil {
+		return "", fmt.Errorf("it is not in the data of the gazelle target (%w); add it there", err)
+	}
+	return at, nil
 }
 
 func (file *indexFile) read(path string) ([]claim, error) {
@@ -129,15 +191,24 @@ func (file *indexFile) read(path string) ([]claim, error) {
 	return claims, nil
 }
 
-// settle gives each header to who claims it first.
-func settle(files []*indexFile) map[string]answer {
+// settle gives each header to who claims it first. Labels of repositories that MODULE.bazel does not declare answer
+// nothing: Bazel would not know them.
+func settle(files []*indexFile, declared *repositories) map[string]answer {
 	n := 0
+	told := map[string]bool{} // file and repository
 	for _, file := range files {
 		n += len(file.claims())
 	}
 	answers := make(map[string]answer, n)
 	for _, file := range files {
 		for _, c := range file.claims() {
+			if at := c.library.label; !declared.visible(at) {
+				if key := file.name + "\n" + at.Repo; !told[key] {
+					told[key] = true
+					log.Printf("%s: MODULE.bazel declares no repository %s, and what is said of it is not used. If the library is gone, run `ocipkg index` and `gazelle fix`; if it is new, add it to use_repo.", file.name, at.Repo)
+				}
+				continue
+			}
 			a, taken := answers[c.header]
 			switch {
 			case !taken:

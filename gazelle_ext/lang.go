@@ -1,23 +1,28 @@
-// Package ocipkg is the Gazelle language "ocipkg". It tells the languages that write C and C++ rules which fetched
-// library has a header, so that #include <zlib.h> becomes deps = ["@zlib//:zlib"] with nothing written by hand:
+// Package ocipkg is the Gazelle language "ocipkg". It finds the label of a fetched library: for the languages that write
+// C and C++ rules, which ask for the rule behind #include <zlib.h>, and for the cgo rules of Gazelle's own language for
+// Go, whose cdeps it writes:
 //
 //	gazelle_binary(
 //	    name = "gazelle_binary",
-//	    languages = ["@gazelle_cc//language/cc", "@rules_ocipkg//gazelle_ext"],
+//	    languages = [
+//	        "@gazelle//language/go",
+//	        "@gazelle_cc//language/cc",
+//	        "@rules_ocipkg//gazelle_ext",
+//	    ],
 //	)
 //
-//	# gazelle:ocipkg_index third_party/zlib/header_index.json
+// Invariant: of what people wrote it changes nothing. It adds and removes labels that an index gives, in cdeps, and takes
+// -l and -L that such a label makes superfluous from what the language for Go is about to write. It reads an index when
+// something is first looked up in it, and never twice; where none is named and none is there it does nothing. An answer
+// is a function of the directives, the indexes and MODULE.bazel, and is one label.
 //
-// Invariant: it generates no rules and changes none. It reads a file only when a header is asked for in a directory
-// where a directive names that file, and never twice; where no directive is in force it does nothing. An answer is a
-// function of the directives and the files they name, and is one label: the languages that ask cannot choose between
-// two.
-//
-// The format of an index is the business of gazelle_ext/headerindex, which knows nothing of Gazelle.
+// The format of an index is the business of gazelle_ext/headerindex, what cgo asks for that of gazelle_ext/cgo; neither
+// knows Gazelle.
 package ocipkg
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/bazelbuild/bazel-gazelle/config"
 	"github.com/bazelbuild/bazel-gazelle/language"
@@ -29,13 +34,18 @@ const languageName = "ocipkg"
 type ocipkgLang struct {
 	language.BaseLang
 	indexes indexes
-	warned  sync.Map // header -> true, of those that two libraries have and that were warned of
+	warned  sync.Map // key of an index -> true, of those that two libraries have and that were warned of
+
+	flagIndexes, flagTags []string // what the flags were set to
+	failed                atomic.Bool
 }
 
 var (
 	_ language.Language     = (*ocipkgLang)(nil)
 	_ config.Configurer     = (*ocipkgLang)(nil)
 	_ resolve.CrossResolver = (*ocipkgLang)(nil)
+
+	_ language.LifecycleManager = (*ocipkgLang)(nil)
 )
 
 // NewLanguage returns the language, as gazelle_binary calls it. It reads nothing.

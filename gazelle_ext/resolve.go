@@ -1,10 +1,14 @@
 package ocipkg
 
 import (
+	"fmt"
 	"log"
 
 	"github.com/bazelbuild/bazel-gazelle/config"
+	"github.com/bazelbuild/bazel-gazelle/label"
 	"github.com/bazelbuild/bazel-gazelle/resolve"
+
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
 )
 
 // CrossResolve answers an include path, asked for by the language "cc", with the one library that has that header. It
@@ -17,22 +21,37 @@ func (l *ocipkgLang) CrossResolve(c *config.Config, _ *resolve.RuleIndex, imp re
 	if list == nil {
 		return nil
 	}
-	a, ok := list.answers()[imp.Imp]
-	if !ok {
+	a, ok := l.lookUp(list, imp.Imp)
+	if !ok || !headerindex.IsHeader(imp.Imp) {
 		return nil
 	}
-	if a.rival != nil {
-		l.warnOfRival(imp.Imp, a)
+	return []resolve.FindResult{{Label: a}}
+}
+
+// lookUp finds the label that answers a key of an index. Headers of the C library and of POSIX are nobody's: a library
+// that brings a copy of one must not be linked by everyone who includes it.
+func (l *ocipkgLang) lookUp(list *indexList, key string) (label.Label, bool) {
+	a, ok := list.answers()[key]
+	if !ok || systemHeader(key) {
+		return label.NoLabel, false
 	}
-	return []resolve.FindResult{{Label: a.winner.label}}
+	if a.rival != nil {
+		l.warnOfRival(key, a)
+	}
+	return a.winner.label, true
 }
 
 // warnOfRival says once of each header that two libraries have it. Only of headers that are included: libraries which
 // replace each other, such as OpenSSL's forks, share hundreds.
-func (l *ocipkgLang) warnOfRival(header string, a answer) {
-	if _, warned := l.warned.LoadOrStore(header, true); warned {
+func (l *ocipkgLang) warnOfRival(key string, a answer) {
+	if _, warned := l.warned.LoadOrStore(key, true); warned {
 		return
 	}
-	log.Printf("#include <%s>: %s (%s) has this header, and so has %s (%s). The first is used, because # gazelle:%s names it first; to choose the other, write # gazelle:resolve cc %s %s.",
-		header, a.winner.written, a.winner.file.name, a.rival.written, a.rival.file.name, indexDirective, header, a.rival.written)
+	what, lang := fmt.Sprintf("#include <%s>", key), "cc"
+	verb := "has this header, and so has"
+	if !headerindex.IsHeader(key) {
+		what, lang, verb = key, languageName, "answers to this, and so does"
+	}
+	log.Printf("%s: %s (%s) %s %s (%s). The first is used, because # gazelle:%s names it first; to choose the other, write # gazelle:resolve %s %s %s.",
+		what, a.winner.written, a.winner.file.name, verb, a.rival.written, a.rival.file.name, indexDirective, lang, key, a.rival.written)
 }

@@ -1,8 +1,8 @@
 // Package cctest is a Gazelle language "cc" for tests: the least of a C++ extension that asks, as real ones do, for the
 // rule behind each #include. It is what tests of gazelle_ext put in place of gazelle_cc.
 //
-// One cc_library per directory, called as the directory, with its .c and .h files; an include that exactly one rule
-// answers becomes a dependency.
+// One cc_library per directory, called as the directory, with _cc behind it where a go_library has that name; with its .c
+// and .h files. An include that exactly one rule answers becomes a dependency.
 package cctest
 
 import (
@@ -66,7 +66,11 @@ func (*ccLang) GenerateRules(args language.GenerateArgs) language.GenerateResult
 	if len(srcs)+len(hdrs) == 0 {
 		return language.GenerateResult{}
 	}
-	r := rule.NewRule("cc_library", path.Base(args.Rel))
+	name := path.Base(args.Rel)
+	if slices.ContainsFunc(args.RegularFiles, func(f string) bool { return path.Ext(f) == ".go" }) {
+		name += "_cc"
+	}
+	r := rule.NewRule("cc_library", name)
 	if len(srcs) > 0 {
 		r.SetAttr("srcs", srcs)
 	}

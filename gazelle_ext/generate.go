@@ -1,0 +1,497 @@
+package ocipkg
+
+import (
+	"context"
+	"log"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/bazelbuild/bazel-gazelle/config"
+	"github.com/bazelbuild/bazel-gazelle/label"
+	"github.com/bazelbuild/bazel-gazelle/language"
+	"github.com/bazelbuild/bazel-gazelle/merger"
+	"github.com/bazelbuild/bazel-gazelle/resolve"
+	"github.com/bazelbuild/bazel-gazelle/rule"
+	"github.com/bazelbuild/buildtools/build"
+
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/cgo"
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
+)
+
+// goKinds are the kinds of rules that can have cgo, with how the language for Go recognises a rule that is there
+// already. It is said again here because that language's own tables change with every release.
+var goKinds = map[string]rule.KindInfo{
+	"go_library": {MatchAttrs: []string{"importpath"}},
+	"go_binary":  {MatchAny: true},
+	"go_test":    {},
+}
+
+// GenerateRules generates none. It completes those that the language for Go has just generated: a rule that is new gets
+// cdeps as an attribute; of one that is there already the file is edited, because Gazelle merges no attribute that the
+// rule's own language does not declare as mergeable.
+func (l *ocipkgLang) GenerateRules(args language.GenerateArgs) language.GenerateResult {
+	s := settingsOf(args.Config)
+	if s == nil || s.off || s.indexes == nil && s.labels == nil {
+		return language.GenerateResult{}
+	}
+	for _, r := range args.OtherGen {
+		if _, ok := goKinds[r.Kind()]; !ok {
+			continue
+		}
+		there := existing(args, r)
+		if !isTrue(r.Attr("cgo")) {
+			if there != nil && there.Attr("cdeps") != nil {
+				l.withoutCgo(args, s, r, there)
+			}
+			continue
+		}
+		l.cgoRule(args, s, r, there)
+	}
+	return language.GenerateResult{}
+}
+
+// existing finds the rule of the file that Gazelle will merge r into, nil where there is none.
+func existing(args language.GenerateArgs, r *rule.Rule) *rule.Rule {
+	if args.File == nil {
+		return nil
+	}
+	kind, seen := r.Kind(), map[string]bool{}
+	for !seen[kind] {
+		seen[kind] = true
+		probe := rule.NewRule(kind, r.Name())
+		if importPath := r.AttrString("importpath"); importPath != "" {
+			probe.SetAttr("importpath", importPath)
+		}
+		if there, err := merger.Match(args.File.Rules, probe, goKinds[r.Kind()], args.Config.AliasMap); err == nil && there != nil {
+			return there
+		}
+		if mapped, ok := args.Config.KindMap[kind]; ok {
+			kind = mapped.KindName
+		}
+	}
+	return nil
+}
+
+// isTrue reads True as a file has it, and as a language sets it.
+func isTrue(e build.Expr) bool {
+	switch e := e.(type) {
+	case *build.Ident:
+		return e.Name == "True"
+	case *build.LiteralExpr:
+		return e.Token == "True"
+	}
+	return false
+}
+
+// withoutCgo takes what is ours from a rule that has no cgo any more: rules_go refuses cdeps without it.
+func (l *ocipkgLang) withoutCgo(args language.GenerateArgs, s *settings, r, there *rule.Rule) {
+	if kept(there, "cdeps") {
+		return
+	}
+	edit(there, cdeps{owned: s.owned()})
+	if there.Attr("cdeps") != nil && !(isTrue(there.Attr("cgo")) && kept(there, "cgo")) {
+		log.Printf("%s: %s %s imports \"C\" no more, and has cdeps that were written by hand: rules_go refuses cdeps without cgo. Remove them.",
+			path.Join(args.Rel, filepath.Base(args.File.Path)), there.Kind(), there.Name())
+	}
+}
+
+// kept reports whether a rule or an attribute of it is marked with # keep.
+func kept(r *rule.Rule, attr string) bool {
+	if r.ShouldKeep() {
+		return true
+	}
+	value := r.Attr(attr)
+	if value == nil {
+		return false
+	}
+	if rule.ShouldKeep(value) {
+		return true
+	}
+	return rule.ShouldKeep(&build.AssignExpr{Comments: *r.AttrComments(attr)})
+}
+
+// owned are the labels that this language may have written.
+func (s *settings) owned() map[label.Label]bool {
+	owned := map[label.Label]bool{}
+	if s.indexes != nil {
+		owned = maps.Clone(s.indexes.owned())
+	}
+	for _, at := range s.labels {
+		owned[at] = true
+	}
+	return owned
+}
+
+// cgoRule completes a rule with cgo = True.
+func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *rule.Rule) {
+	q := query{l: l, s: s, args: args, r: r, answers: map[cgo.Need]label.Label{}, local: map[string]bool{}}
+	for _, name := range args.RegularFiles {
+		q.local[name] = true
+	}
+	for _, name := range r.AttrStrings("srcs") {
+		if path.Ext(name) != ".go" || !q.local[name] {
+			continue
+		}
+		source, err := os.ReadFile(filepath.Join(args.Dir, filepath.FromSlash(name)))
+		if err != nil {
+			log.Print(err)
+			continue
+		}
+		f, err := cgo.Parse(name, source)
+		if err != nil || f == nil {
+			continue // the language for Go has said what is wrong with it
+		}
+		q.pkg = append(q.pkg, f)
+	}
+	q.conditional = q.pkg.Conditional()
+
+	wanted := cdeps{owned: s.owned(), pkg: args.Rel}
+	if s.labels != nil {
+		for _, at := range s.labels {
+			wanted.add(at, nil)
+		}
+	} else {
+		var byHand map[string]bool
+		if there != nil {
+			byHand = repositoriesByHand(there.Attr("cdeps"), wanted.owned)
+		}
+		q.cdeps(&wanted, byHand)
+	}
+	wanted.platforms = platformPrefix(args.Config)
+	if there == nil {
+		if value := wanted.merge(nil); value != nil {
+			r.SetAttr("cdeps", value)
+		}
+	} else if !kept(there, "cdeps") {
+		edit(there, wanted)
+	}
+	q.flags()
+	l.report(&q)
+}
+
+// platformPrefix is what labels of Go's platforms begin with.
+func platformPrefix(c *config.Config) string {
+	name := ""
+	if c.ModuleToApparentName != nil {
+		name = c.ModuleToApparentName("rules_go")
+	}
+	if name == "" {
+		name = "io_bazel_rules_go" // as in a WORKSPACE
+	}
+	return "@" + name + "//go/platform:"
+}
+
+// query is what is asked and answered of one rule.
+type query struct {
+	l           *ocipkgLang
+	s           *settings
+	args        language.GenerateArgs
+	r           *rule.Rule
+	pkg         cgo.Package
+	conditional bool
+	local       map[string]bool // files of the package's folder
+	answers     map[cgo.Need]label.Label
+	unanswered  []cgo.Need
+}
+
+// everywhere stands for every platform where nothing of a package is conditional.
+var everywhere = []rule.Platform{{OS: "linux", Arch: "amd64"}}
+
+func (q *query) platforms() []rule.Platform {
+	if q.conditional {
+		return rule.KnownPlatforms
+	}
+	return everywhere
+}
+
+// cdeps adds what the package needs on each platform. A repository of which a label was written by hand is left to
+// whoever wrote it.
+func (q *query) cdeps(wanted *cdeps, byHand map[string]bool) {
+	for _, platform := range q.platforms() {
+		on := cgo.Platform(platform)
+		labels := map[label.Label]bool{}
+		named := map[string]bool{} // repositories of which a name or a -l asks for a target
+		for _, need := range q.pkg.Needs(on, q.s.tags) {
+			at := q.answer(need)
+			if at == label.NoLabel || byHand[at.Repo] && at.Repo != "" {
+				continue
+			}
+			switch need.Kind {
+			case cgo.Pkg, cgo.Library:
+				named[at.Repo] = true
+				labels[at] = true
+			}
+		}
+		for _, need := range q.pkg.Needs(on, q.s.tags) {
+			// Every target of a repository brings all its headers: the index names the main one, and where the package
+			// says itself which libraries it links, it gets no more than those.
+			if need.Kind != cgo.Header && need.Kind != cgo.Quoted {
+				continue
+			}
+			if at := q.answer(need); at != label.NoLabel && (at.Repo == "" || !named[at.Repo] && !byHand[at.Repo]) {
+				labels[at] = true
+			}
+		}
+		for at := range labels {
+			// The main target is all of its repository.
+			if at.Repo != "" && at.Name != at.Repo && labels[label.New(at.Repo, "", at.Repo)] {
+				continue
+			}
+			if q.conditional {
+				wanted.add(at, &platform)
+			} else {
+				wanted.add(at, nil)
+			}
+		}
+	}
+}
+
+// answer finds the label for a need: by # gazelle:resolve, then in the indexes.
+func (q *query) answer(need cgo.Need) label.Label {
+	if at, asked := q.answers[need]; asked {
+		return at
+	}
+	at := q.find(need)
+	q.answers[need] = at
+	if at == label.NoLabel && (need.Kind == cgo.Pkg || need.Kind == cgo.Library && !systemLibrary(need.Name)) {
+		q.unanswered = append(q.unanswered, need)
+	}
+	return at
+}
+
+func (q *query) find(need cgo.Need) label.Label {
+	key := keyOf(need)
+	lang := languageName
+	if need.Kind == cgo.Header || need.Kind == cgo.Quoted {
+		lang = "cc"
+		if need.Kind == cgo.Quoted && q.isLocal(need.Name) {
+			return label.NoLabel
+		}
+	}
+	if at, ok := resolve.FindRuleWithOverride(q.args.Config, resolve.ImportSpec{Lang: lang, Imp: key}, lang); ok {
+		return at
+	}
+	if q.s.indexes == nil || need.Kind == cgo.Library && systemLibrary(need.Name) {
+		return label.NoLabel
+	}
+	at, _ := q.l.lookUp(q.s.indexes, key)
+	return at
+}
+
+// isLocal reports whether a header in quotes is a file of the repository.
+func (q *query) isLocal(header string) bool {
+	if q.local[header] {
+		return true
+	}
+	_, err := os.Stat(filepath.Join(q.args.Dir, filepath.FromSlash(header)))
+	return err == nil
+}
+
+// keyOf is what a need is called in an index, and in # gazelle:resolve.
+func keyOf(need cgo.Need) string {
+	switch need.Kind {
+	case cgo.Pkg:
+		return headerindex.PkgConfig(need.Name)
+	case cgo.Library:
+		return headerindex.Library(need.Name)
+	}
+	return need.Name
+}
+
+// report says what nobody answers.
+func (l *ocipkgLang) report(q *query) {
+	if q.s.unresolved == ignore || q.s.labels != nil {
+		return
+	}
+	for _, need := range q.unanswered {
+		key, line := keyOf(need), "pkg-config: "+need.Name
+		if need.Kind == cgo.Library {
+			line = "LDFLAGS: -l" + need.Name
+		}
+		log.Printf("//%s:%s: #cgo %s: no library that MODULE.bazel declares answers to it. Declare one and run `ocipkg index`; or write # gazelle:resolve %s %s LABEL, or # gazelle:%s ignore.",
+			q.args.Rel, q.r.Name(), line, languageName, key, unresolvedDirective)
+		if q.s.unresolved == fail {
+			l.failed.Store(true)
+		}
+	}
+}
+
+func (*ocipkgLang) Before(context.Context) {}
+
+func (*ocipkgLang) DoneGeneratingRules() {}
+
+// AfterResolvingDeps ends the run, before any file is written, where something is unresolved that must not be. The
+// interface has no errors, so there is no other way.
+func (l *ocipkgLang) AfterResolvingDeps(context.Context) {
+	if l.failed.Load() {
+		log.Fatalf("nothing was written, because # gazelle:%s is error", unresolvedDirective)
+	}
+}
+
+// attributes are where the flags of each verb go.
+var attributes = map[string]string{cgo.CFlags: "copts", cgo.CPPFlags: "cppopts", cgo.CXXFlags: "cxxopts", cgo.LDFlags: "clinkopts"}
+
+// flags corrects the flags of the rule that the language for Go has generated: it adds those that stand behind a
+// pkg-config line, at which that language stops reading, and takes away -l and -L which a label in cdeps replaces. These
+// attributes are mergeable, so that what is generated replaces what was.
+func (q *query) flags() {
+	lost := slices.ContainsFunc(q.pkg, func(f *cgo.File) bool {
+		return slices.ContainsFunc(f.Lines, func(l cgo.Line) bool { return l.AfterPkgConfig })
+	})
+	if lost {
+		q.restore()
+	}
+	if value := q.withoutAnswered(q.r.Attr("clinkopts")); value != nil {
+		q.r.SetAttr("clinkopts", value)
+	} else if q.r.Attr("clinkopts") != nil {
+		q.r.DelAttr("clinkopts")
+	}
+}
+
+// restore writes the attributes for flags anew, from all lines.
+func (q *query) restore() {
+	for verb, attr := range attributes {
+		byPlatform := map[string]map[rule.Platform]bool{}
+		for _, platform := range q.platforms() {
+			for _, l := range q.pkg.Lines(cgo.Platform(platform), q.s.tags) {
+				if group := group(l.Args, q.args.Rel); l.Verb == verb && group != "" {
+					if byPlatform[group] == nil {
+						byPlatform[group] = map[rule.Platform]bool{}
+					}
+					byPlatform[group][platform] = true
+				}
+			}
+		}
+		if len(byPlatform) > 0 {
+			q.r.SetAttr(attr, platformStrings(byPlatform, q.conditional, platformPrefix(q.args.Config)))
+		}
+	}
+}
+
+// group writes the words of one line as the language for Go does: one string, in which blanks of a word are escaped and
+// paths are relative to the root of the repository.
+func group(args []string, rel string) string {
+	if rel == "" {
+		rel = "."
+	}
+	var words []string
+	isPath := false
+	for _, arg := range args {
+		fix := func(p string) string {
+			if strings.HasPrefix(p, "/") {
+				return p
+			}
+			if strings.Contains(p, "${SRCDIR}") {
+				return path.Clean(strings.ReplaceAll(p, "${SRCDIR}", rel))
+			}
+			return path.Join(rel, p)
+		}
+		short := arg[:min(2, len(arg))]
+		switch {
+		case isPath:
+			arg, isPath = fix(arg), false
+		case (short == "-I" || short == "-L" || short == "-F") && len(arg) > 2:
+			arg = short + fix(arg[2:])
+		case slices.Contains([]string{"-I", "-L", "-F", "-iquote", "-isystem"}, arg):
+			isPath = true
+		default:
+			arg = strings.ReplaceAll(arg, "${SRCDIR}", rel)
+		}
+		words = append(words, escape.Replace(arg))
+	}
+	return strings.Join(words, " ")
+}
+
+// escape is the language's for Go; "$(" is left for "Make" variables.
+var escape = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`, ` `, `\ `, "\t", "\\\t", "\n", "\\\n", "\r", "\\\r", "$(", "$(", "$", "$$")
+
+// withoutAnswered takes -l from linker options where a label answers it, and with the last -l of a line its -L.
+func (q *query) withoutAnswered(value build.Expr) build.Expr {
+	if value == nil {
+		return nil
+	}
+	answered := func(name string) bool {
+		at := q.answer(cgo.Need{Kind: cgo.Library, Name: name})
+		return at != label.NoLabel && (q.s.labels == nil || slices.ContainsFunc(q.s.labels, func(l label.Label) bool { return l.Repo == at.Repo }))
+	}
+	took, left := false, false
+	take := func(line string) string {
+		words := unescapedFields(line)
+		var rest []string
+		libraries, gone := 0, 0
+		for i := 0; i < len(words); i++ {
+			name, isLibrary := strings.CutPrefix(words[i], "-l")
+			step := 0
+			if isLibrary && name == "" && i+1 < len(words) {
+				name, step = words[i+1], 1
+			}
+			if isLibrary && name != "" && name[0] != ':' {
+				if answered(name) {
+					libraries, gone, took = libraries+1, gone+1, true
+					i += step
+					continue
+				}
+				if !systemLibrary(name) {
+					libraries, left = libraries+1, true
+				}
+			}
+			rest = append(rest, words[i:i+1+step]...)
+			i += step
+		}
+		if gone > 0 && gone == libraries {
+			rest = withoutSearch(rest)
+		}
+		return strings.Join(rest, " ")
+	}
+	value = rule.MapExprStrings(value, take)
+	if value != nil && took && !left {
+		// A line of its own may have named the folder.
+		value = rule.MapExprStrings(value, func(line string) string {
+			words := unescapedFields(line)
+			if slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(w, "-l") }) {
+				return line
+			}
+			return strings.Join(withoutSearch(words), " ")
+		})
+	}
+	return value
+}
+
+func withoutSearch(words []string) []string {
+	var rest []string
+	for i := 0; i < len(words); i++ {
+		switch {
+		case words[i] == "-L":
+			i++
+		case strings.HasPrefix(words[i], "-L"):
+		default:
+			rest = append(rest, words[i])
+		}
+	}
+	return rest
+}
+
+// unescapedFields splits at blanks that no backslash precedes.
+func unescapedFields(line string) []string {
+	var words []string
+	start := 0
+	for i := 0; i <= len(line); i++ {
+		switch {
+		case i < len(line) && line[i] == '\\':
+			i++
+		case i >= len(line) || line[i] == ' ':
+			if end := min(i, len(line)); end > start {
+				words = append(words, line[start:end])
+			}
+			start = i + 1
+		}
+	}
+	if start < len(line) {
+		words = append(words, line[start:])
+	}
+	return words
+}

@@ -1,0 +1,242 @@
+package ocipkg_test
+
+import (
+	"flag"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/gazelletest"
+)
+
+var update = flag.Bool("update", false, "write what Gazelle makes of testdata into it")
+
+const ours = "github.com/ocipkg/rules_ocipkg/gazelle_ext"
+
+// gazelle is the real Gazelle with its language for Go, one for C++ and ours, compiled once.
+var gazelle = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "gazelle")
+	if err != nil {
+		return "", err
+	}
+	gazelleDir = dir
+	return gazelletest.Build(dir, gazelletest.Go, ours+"/cctest", ours)
+})
+
+var gazelleDir string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	if gazelleDir != "" {
+		os.RemoveAll(gazelleDir)
+	}
+	os.Exit(code)
+}
+
+// TestGoldens runs Gazelle in each folder of testdata, which is a workspace: BUILD.in is what it finds, BUILD.out what it
+// leaves. A workspace without a MODULE.bazel or an ocipkg_index.json has those of testdata/default. arguments.txt holds a
+// command line, expectedStderr.txt what is logged, expectedExitCode.txt the exit status, where it is not 0.
+func TestGoldens(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip(gazelletest.ErrNoGo)
+	}
+	command, err := gazelle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases, err := os.ReadDir("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
+		if c.Name() == "default" || c.Name() == "fuzz" {
+			continue
+		}
+		t.Run(c.Name(), func(t *testing.T) {
+			t.Parallel()
+			golden(t, command, filepath.Join("testdata", c.Name()))
+		})
+	}
+}
+
+func golden(t *testing.T, command, source string) {
+	dir := t.TempDir()
+	for _, name := range []string{"MODULE.bazel", "ocipkg_index.json"} {
+		copyFile(t, filepath.Join("testdata/default", name), filepath.Join(dir, name))
+	}
+	expected := map[string]string{} // path in the workspace -> what it holds in the end
+	err := fs.WalkDir(os.DirFS(source), ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(filepath.Join(source, p))
+		if err != nil {
+			return err
+		}
+		to := p
+		switch base := filepath.Base(p); base {
+		case "arguments.txt", "expectedStderr.txt", "expectedExitCode.txt", "README.md":
+			return nil
+		case "BUILD.out":
+			expected[filepath.Join(filepath.Dir(p), "BUILD.bazel")] = string(data)
+			return nil
+		case "BUILD.in":
+			to = filepath.Join(filepath.Dir(p), "BUILD.bazel")
+		default:
+			expected[p] = string(data)
+		}
+		to = filepath.Join(dir, to)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(to, data, 0o644)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := strings.Fields(optional(t, source, "arguments.txt"))
+	exit := 0
+	if text := strings.TrimSpace(optional(t, source, "expectedExitCode.txt")); text != "" {
+		if exit, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := files(t, dir)
+
+	// What would change is shown, and the exit status says whether anything would.
+	diff := gazelletest.Run(t, command, dir, append(args, "-mode=diff")...)
+	if now := files(t, dir); !equal(now, before) {
+		t.Error("with -mode=diff it writes")
+	}
+	result := gazelletest.Run(t, command, dir, args...)
+	after := files(t, dir)
+	if *update {
+		rewrite(t, source, after, result)
+		return
+	}
+	if result.ExitStatus != exit {
+		t.Errorf("exit status %d, want %d", result.ExitStatus, exit)
+	}
+	if want := optional(t, source, "expectedStderr.txt"); result.Stderr != want {
+		t.Errorf("logged:\n%s\nwant:\n%s", result.Stderr, want)
+	}
+	for p, want := range expected {
+		if after[p] != want {
+			t.Errorf("%s:\n%s\nwant:\n%s", p, after[p], want)
+		}
+	}
+	for p, data := range after {
+		if _, ok := expected[p]; !ok && before[p] != data && data != "" { // a BUILD file without a rule is left empty
+			t.Errorf("%s was not expected:\n%s", p, data)
+		}
+	}
+	if exit != 0 {
+		if !equal(before, after) {
+			t.Error("it failed, and wrote")
+		}
+		return
+	}
+	if changed := !equal(before, after); changed != (diff.ExitStatus == 1) {
+		t.Errorf("it changes files is %v, and the exit status of -mode=diff %d", changed, diff.ExitStatus)
+	}
+	if again := gazelletest.Run(t, command, dir, args...); again.ExitStatus != 0 || !equal(after, files(t, dir)) {
+		t.Errorf("a second run exits with %d, and leaves %v", again.ExitStatus, files(t, dir))
+	}
+	if again := gazelletest.Run(t, command, dir, append(args, "-mode=diff")...); again.ExitStatus != 0 {
+		t.Errorf("-mode=diff after it exits with %d: %s", again.ExitStatus, again.Stdout)
+	}
+	// Folders by themselves come out as they do together.
+	lazy := gazelletest.Run(t, command, dir, append(args, "-index=lazy", "-mode=diff")...)
+	if lazy.ExitStatus != 0 {
+		t.Errorf("with -index=lazy it makes a difference: %s", lazy.Stdout)
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func optional(t *testing.T, dir, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// files are all files of a folder, by path.
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(dir, p)
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(p)
+		found[rel] = string(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func equal(a, b map[string]string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for p := range a {
+		if have, ok := b[p]; !ok || have != a[p] {
+			return false
+		}
+	}
+	return true
+}
+
+func rewrite(t *testing.T, source string, after map[string]string, result gazelletest.Result) {
+	t.Helper()
+	write := func(name, text string) {
+		t.Helper()
+		name = filepath.Join(source, name)
+		if text == "" {
+			os.Remove(name)
+			return
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for p, data := range after {
+		if filepath.Base(p) == "BUILD.bazel" {
+			if result.ExitStatus != 0 {
+				data = ""
+			}
+			write(filepath.Join(filepath.Dir(p), "BUILD.out"), data)
+		}
+	}
+	write("expectedStderr.txt", result.Stderr)
+	code := ""
+	if result.ExitStatus != 0 {
+		code = strconv.Itoa(result.ExitStatus) + "\n"
+	}
+	write("expectedExitCode.txt", code)
+}

@@ -1,0 +1,3 @@
+#include <stdio.h>
+#include <zlib.h>
+#include <openssl/ssl.h>

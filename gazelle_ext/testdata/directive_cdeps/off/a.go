@@ -1,0 +1,7 @@
+package p
+
+/*
+#cgo LDFLAGS: -lz
+#include <zlib.h>
+*/
+import "C"

@@ -1,0 +1,7 @@
+package p
+
+/*
+#include <zlib.h>
+#include <sqlite3.h>
+*/
+import "C"

@@ -1,0 +1,7 @@
+package p
+
+/*
+#include <zlib.h>
+#cgo LDFLAGS: -lz
+*/
+import "C"

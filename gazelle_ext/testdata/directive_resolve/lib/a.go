@@ -1,0 +1,8 @@
+package p
+
+/*
+#cgo LDFLAGS: -lmine
+#cgo pkg-config: nobody
+#include <zlib.h>
+*/
+import "C"

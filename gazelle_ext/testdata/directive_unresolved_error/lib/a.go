@@ -1,0 +1,6 @@
+package p
+
+/*
+#cgo LDFLAGS: -lnothing
+*/
+import "C"

@@ -1,0 +1,8 @@
+package p
+
+/*
+#cgo LDFLAGS: -lnothing -lm
+#cgo pkg-config: nobody
+#include <unknown.h>
+*/
+import "C"

@@ -1,0 +1,6 @@
+package p
+
+/*
+#cgo linux LDFLAGS: -lz -lssl
+*/
+import "C"

@@ -1,0 +1,6 @@
+package p
+
+/*
+#cgo windows LDFLAGS: -lz
+*/
+import "C"

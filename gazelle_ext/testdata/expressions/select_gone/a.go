@@ -1,0 +1,6 @@
+package p
+
+/*
+int x;
+*/
+import "C"

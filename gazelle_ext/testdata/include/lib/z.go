@@ -1,0 +1,9 @@
+package p
+
+/*
+#include <stdio.h>
+#include "zlib.h"
+#include "own.h"
+#include <unknown.h>
+*/
+import "C"

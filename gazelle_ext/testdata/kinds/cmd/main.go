@@ -1,0 +1,8 @@
+package main
+
+/*
+#cgo pkg-config: zlib
+*/
+import "C"
+
+func main() {}

@@ -1,0 +1,6 @@
+package p
+
+/*
+#include <sqlite3.h>
+*/
+import "C"

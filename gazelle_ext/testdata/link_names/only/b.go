@@ -1,0 +1,8 @@
+package p
+
+/*
+#cgo LDFLAGS: -L/opt
+#cgo LDFLAGS: -lz
+#include <zlib.h>
+*/
+import "C"

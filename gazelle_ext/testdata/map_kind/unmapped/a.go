@@ -1,0 +1,6 @@
+package p
+
+/*
+#include <zlib.h>
+*/
+import "C"

@@ -1,0 +1,6 @@
+package p
+
+/*
+#cgo amd64 LDFLAGS: -lz
+*/
+import "C"

@@ -1,0 +1,8 @@
+//go:build darwin || windows
+
+package p
+
+/*
+#include <sqlite3.h>
+*/
+import "C"

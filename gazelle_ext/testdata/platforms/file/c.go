@@ -1,0 +1,6 @@
+package p
+
+/*
+#include <openssl/ssl.h>
+*/
+import "C"

@@ -1,0 +1,7 @@
+package p
+
+/*
+#cgo linux LDFLAGS: -lz
+#include <sqlite3.h>
+*/
+import "C"

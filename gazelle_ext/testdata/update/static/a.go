@@ -1,0 +1,7 @@
+package p
+
+/*
+#cgo LDFLAGS: -lssl
+#include <openssl/ssl.h>
+*/
+import "C"
