@@ -1,0 +1,7 @@
+package p
+
+/*
+#include <zlib.h>
+#include <gone.h>
+*/
+import "C"
