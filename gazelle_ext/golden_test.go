@@ -240,3 +240,54 @@ func rewrite(t *testing.T, source string, after map[string]string, result gazell
 	}
 	write("expectedExitCode.txt", code)
 }
+
+// TestIndexFromRunfiles gives Gazelle an index in the data of its target, by a flag and by a label in a directive.
+func TestIndexFromRunfiles(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip(gazelletest.ErrNoGo)
+	}
+	command, err := gazelle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runfiles := t.TempDir()
+	put := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(filepath.Join(runfiles, "canonical~zlib/header_index.json"), `{"zlib.h": ["@zlib//:zlib"], "-lz": ["@zlib//:zlib"]}`)
+	put(filepath.Join(runfiles, "_repo_mapping"), ",zlib,canonical~zlib\n")
+	t.Setenv("RUNFILES_DIR", runfiles)
+	t.Setenv("RUNFILES_MANIFEST_FILE", "")
+	absolute := filepath.Join(t.TempDir(), "index.json")
+	put(absolute, `{"zlib.h": ["@zlib//:zlib"]}`)
+
+	for name, c := range map[string]struct{ directive, flag, fails string }{
+		"by a label":                {directive: "# gazelle:ocipkg_index @zlib//:header_index.json"},
+		"by rlocationpath":          {flag: "-ocipkg_index=canonical~zlib/header_index.json"},
+		"by an absolute path":       {flag: "-ocipkg_index=" + absolute},
+		"by a label that is not":    {directive: "# gazelle:ocipkg_index @openssl//:header_index.json", fails: "it is not in the data of the gazelle target"},
+		"by an rlocationpath of no": {flag: "-ocipkg_index=canonical~none/header_index.json", fails: "it is not in the data of the gazelle target"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			copyFile(t, "testdata/default/MODULE.bazel", filepath.Join(dir, "MODULE.bazel"))
+			put(filepath.Join(dir, "BUILD.bazel"), "# gazelle:prefix example.com/m\n"+c.directive+"\n")
+			put(filepath.Join(dir, "lib/a.go"), "package lib\n\n// #include <zlib.h>\nimport \"C\"\n")
+			args := []string{}
+			if c.flag != "" {
+				args = append(args, c.flag)
+			}
+			result := gazelletest.Run(t, command, dir, args...)
+			found := strings.Contains(files(t, dir)["lib/BUILD.bazel"], `cdeps = ["@zlib"]`)
+			if c.fails == "" && (!found || result.Stderr != "") || c.fails != "" && (found || !strings.Contains(result.Stderr, c.fails)) {
+				t.Errorf("found it: %v; logged %s", found, result.Stderr)
+			}
+		})
+	}
+}
