@@ -1,0 +1,80 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// vendor copies a Go module, as the module proxy has it, into a folder of the workspace, without its tests: those of
+// nobody here. A BUILD file says by which path it is imported.
+func (w *workspace) vendor(t *testing.T, module, version, dir string) {
+	t.Helper()
+	scratch := t.TempDir()
+	w.must(t, scratch, "go", "mod", "init", "scratch")
+	r := w.suite.exec(t, scratch, nil, "go", "mod", "download", "-json", module+"@"+version)
+	var downloaded struct{ Dir, Error string }
+	if err := json.Unmarshal([]byte(r.stdout), &downloaded); err != nil || r.code != 0 {
+		t.Skipf("SKIPPED, the module %s cannot be had: %s%s", module, downloaded.Error, r.stderr)
+	}
+	to := filepath.Join(w.dir, dir)
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(downloaded.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		switch ext := filepath.Ext(e.Name()); {
+		case e.IsDir(), strings.HasSuffix(e.Name(), "_test.go"), ext != ".go" && ext != ".c" && ext != ".h":
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(downloaded.Dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(to, e.Name()), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(to, "BUILD.bazel"), []byte("# gazelle:prefix "+module+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestGazelle: cgo packages that nobody here wrote find their libraries: `ocipkg index` and `bazel run //:gazelle` write
+// everything that it takes to build, and a program of them runs with the libraries that were published.
+func TestGazelle(t *testing.T) {
+	s := theSuite
+	address := s.dockerRegistry(t)
+	s.must(t, s.repository, "tools/publish-examples", s.ocipkg, filepath.Join(s.repository, ".out", "prefixes"), address)
+	w := s.workspace(t, "e2e/testdata/gazelle", "gazelle", address)
+	w.vendor(t, "github.com/mattn/go-sqlite3", "v1.14.32", "third_party/go-sqlite3")
+	w.vendor(t, "github.com/DataDog/zstd", "v1.5.7", "third_party/zstd")
+	w.pin(t)
+	w.must(t, w.dir, w.ocipkg, "index")
+	w.bazel(t, "run", "//:gazelle")
+	for dir, want := range map[string]string{
+		"third_party/go-sqlite3": `"@sqlite3"`,
+		"third_party/zstd":       `cdeps = ["@zstd"]`,
+	} {
+		data, err := os.ReadFile(filepath.Join(w.dir, dir, "BUILD.bazel"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := string(data); !strings.Contains(text, want) || strings.Contains(text, "-lsqlite3") || strings.Contains(text, "-lzstd") {
+			t.Errorf("%s:\n%s", dir, text)
+		}
+	}
+	if r := w.exec(t, nil, "run", "//:gazelle", "--", "-mode=diff"); r.code != 0 {
+		t.Errorf("a second run would change something:\n%s", r.stdout)
+	}
+	w.bazel(t, "build", "//...")
+	app := filepath.Join(w.dir, "bazel-bin", "app", "app_", "app")
+	if r := s.inEnv(t, w.dir, app); r.code != 0 || strings.TrimSpace(r.stdout) != "zstd works; sqlite "+s.version(t, address+"/sqlite3:debian") {
+		t.Errorf("exit status %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+}

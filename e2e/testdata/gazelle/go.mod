@@ -1,0 +1,3 @@
+module example.com/gazelle_cgo
+
+go 1.26
