@@ -1,10 +1,10 @@
 package ocipkg_test
 
 import (
+	"errors"
 	"flag"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -30,6 +30,18 @@ var gazelle = sync.OnceValues(func() (string, error) {
 
 var gazelleDir string
 
+// built gives the command, and skips the test where it cannot be compiled.
+func built(t *testing.T) string {
+	t.Helper()
+	command, err := gazelle()
+	if errors.Is(err, gazelletest.ErrNoGo) {
+		t.Skip("SKIPPED:", err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return command
+}
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	code := m.Run()
@@ -43,13 +55,7 @@ func TestMain(m *testing.M) {
 // leaves. A workspace without a MODULE.bazel or an ocipkg_index.json has those of testdata/default. arguments.txt holds a
 // command line, expectedStderr.txt what is logged, expectedExitCode.txt the exit status, where it is not 0.
 func TestGoldens(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip(gazelletest.ErrNoGo)
-	}
-	command, err := gazelle()
-	if err != nil {
-		t.Fatal(err)
-	}
+	command := built(t)
 	cases, err := os.ReadDir("testdata")
 	if err != nil {
 		t.Fatal(err)
@@ -243,13 +249,7 @@ func rewrite(t *testing.T, source string, after map[string]string, result gazell
 
 // TestIndexFromRunfiles gives Gazelle an index in the data of its target, by a flag and by a label in a directive.
 func TestIndexFromRunfiles(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip(gazelletest.ErrNoGo)
-	}
-	command, err := gazelle()
-	if err != nil {
-		t.Fatal(err)
-	}
+	command := built(t)
 	runfiles := t.TempDir()
 	put := func(name, text string) {
 		t.Helper()
