@@ -238,7 +238,7 @@ func TestSweepRecords(t *testing.T) {
 	if err := s.writeRecord(seedDigest(2), &record{}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.AddTree(t.Context(), seedDigest(1), nil, func(dir *os.Root) error {
+	_, err := s.AddTree(t.Context(), seedDigest(1), nil, func(w writer) error {
 		if err := s.writeRecord(seedDigest(1), &record{}); err != nil { // as if it had come so far
 			return err
 		}
@@ -246,7 +246,7 @@ func TestSweepRecords(t *testing.T) {
 		if left := below(t, s, "records/sha256"); len(left) != 1 || left[0] != seedDigest(1).Hex {
 			t.Errorf("left %v", left)
 		}
-		return fillSeed(1)(dir)
+		return fillSeed(1)(w)
 	})
 	if err != nil {
 		t.Fatal(err)
