@@ -54,7 +54,11 @@ def constraints_of(triple):
     return [_CPUS[cpu]] + _SYSTEMS[system]
 
 def constraint_values():
-    """Returns every constraint value that tells one triple from another, each once, as Labels."""
+    """Returns every constraint value that tells one triple from another, each once.
+
+    Returns:
+      A list of Labels.
+    """
     values = {value: None for value in _CPUS.values()}
     for system in _SYSTEMS.values():
         values.update({value: None for value in system})
@@ -77,12 +81,3 @@ def platforms_error(platforms):
             return "platforms: {} is there twice".format(repr(triple))
         seen[triple] = True
     return None
-
-def platform_settings():
-    """Makes a config_setting for each triple, called like it, for the BUILD files of hubs."""
-    for triple in TRIPLES:
-        native.config_setting(
-            name = triple,
-            constraint_values = constraints_of(triple),
-            visibility = ["//visibility:public"],
-        )
