@@ -23,7 +23,7 @@ var platformsOf = map[string][2]string{
 	"x86_64-apple-darwin":       {"macho-x86_64.a", "libfoo.a"},
 	"x86_64-pc-windows-gnu":     {"pe-mingw-libz.a", "libfoo.a"},
 	"x86_64-pc-windows-msvc":    {"pe-msvc-zs.lib", "foo.lib"},
-	"x86_64-unknown-linux-musl": {"", "libfoo.a"}, // built here: an archive does not tell for which C library
+	"x86_64-unknown-linux-musl": {"elf-musl-x86_64.so", "libfoo.so"},
 }
 
 const (
@@ -40,9 +40,6 @@ func (s *suite) several(t *testing.T, image, version string, targets ...string) 
 		prefix := filepath.Join(filepath.Dir(single), "for-"+target)
 		file, name := platformsOf[target][0], platformsOf[target][1]
 		source := filepath.Join(s.repository, "internal", "native", "nativetest", "files", file)
-		if file == "" {
-			source = filepath.Join(single, "lib", name)
-		}
 		for from, to := range map[string]string{filepath.Join(single, "include", "foo.h"): "include/foo.h", source: "lib/" + name} {
 			data, err := os.ReadFile(from)
 			if err == nil {
@@ -144,7 +141,7 @@ func TestHub(t *testing.T) {
 	}
 	slices.Sort(others)
 	pinned := s.several(t, server.Host+"/foo:8", "hub", others...)
-	foreign := s.several(t, server.Host+"/arm:1", "hub-arm", "aarch64-unknown-linux-gnu")
+	two := s.several(t, server.Host+"/two:1", "hub-two", "aarch64-unknown-linux-gnu")
 	layers := map[string][]string{host: s.layersOf(t, pinned, host)}
 	for _, target := range others {
 		layers[target] = s.layersOf(t, pinned, target)
@@ -152,14 +149,19 @@ func TestHub(t *testing.T) {
 	// What is pushed from here is not in the store: nothing has been pulled.
 	w := s.declare(t, "hub", nil, depends, extension+fmt.Sprintf(`ocipkg.library(name = "foo", image = %q)
 ocipkg.library(name = "narrow", image = %q, platforms = ["x86_64-unknown-linux-musl", "s390x-unknown-linux-gnu"])
-ocipkg.library(name = "here", image = %q)
-use_repo(ocipkg, "foo", "here", "narrow")
+ocipkg.library(name = "two", image = %q)
+use_repo(ocipkg, "foo", "narrow", "two")
 
 ocipkg_library(
     name = "folders",
     image = %q,
     platforms = ["x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl"],
-)`, pinned, pinned, foreign, pinned))
+)
+
+ocipkg_library(
+    name = "plain",
+    image = %q,
+)`, pinned, pinned, two, pinned, pinned))
 	w.write(t, "BUILD.bazel", platforms+`
 [
     cc_binary(
@@ -167,7 +169,7 @@ ocipkg_library(
         srcs = ["main.c"],
         deps = ["@" + library],
     )
-    for library in ["foo", "folders", "narrow"]
+    for library in ["foo", "folders", "narrow", "plain"]
 ]
 `)
 	w.write(t, "main.c", fooMain)
@@ -183,6 +185,7 @@ cc_library(
 	ownStore := "common --repo_env=OCIPKG_STORE=" + filepath.Join(t.TempDir(), "store") + "\n"
 	w.write(t, ".bazelrc", ownStore)
 
+	w.bazel(t, "clean", "--expunge") // of an earlier run
 	server.Clear()
 	w.bazel(t, "build", "//:unrelated")
 	if requests := server.Requests(""); len(requests) > 0 {
@@ -196,6 +199,7 @@ cc_library(
 			wants []string
 		}{
 			{[]string{"//:with_narrow"}, []string{"single hub is not there for the platform", "(x86_64, linux, glibc)", "It is there for: x86_64-unknown-linux-musl\n", "Published too", "x86_64-unknown-linux-gnu", "--platforms"}},
+			{[]string{"@two//:files", "--platforms=//:x86_64-unknown-linux-musl"}, []string{"single hub-two is not there for the platform", "//:x86_64-unknown-linux-musl (x86_64, linux, musl)", "aarch64-unknown-linux-gnu, x86_64-unknown-linux-gnu\n"}},
 			{[]string{"--platforms=//:s390x-unknown-linux-gnu", "@foo//:files"}, []string{"single hub is not there for the platform", "//:s390x-unknown-linux-gnu (s390x, linux, glibc)", "It is there for: " + strings.Join(slices.Sorted(slices.Values(append(others, host))), ", ")}},
 		} {
 			r := w.exec(t, nil, "build", c.args...)
@@ -254,10 +258,14 @@ cc_library(
 				t.Errorf("for %s there is no %s but:\n%s", target, want, files)
 			}
 		}
-		if files := w.bazel(t, "cquery", "--platforms=//:"+musl, "--output=files", "@folders//:files"); !strings.Contains(files, "/"+musl+"/lib/libfoo.a") || strings.Contains(files, host) {
+		if files := w.bazel(t, "cquery", "--platforms=//:"+musl, "--output=files", "@folders//:files"); !strings.Contains(files, "/"+musl+"/lib/libfoo.so") || strings.Contains(files, host) {
 			t.Errorf("the repository for two platforms has for musl:\n%s", files)
 		}
 	})
+	// A repository for one platform is refused by another.
+	if r := w.exec(t, nil, "build", "--platforms=//:"+musl, "//:with_plain"); r.code == 0 || !strings.Contains(r.stderr, "is incompatible") || !strings.Contains(r.stderr, "libc:glibc") {
+		t.Errorf("a library for glibc where musl is built for: exit status %d\n%s", r.code, r.stderr)
+	}
 	w.bazel(t, "build", "//:with_folders")
 	if r := s.inEnv(t, w.dir, "bazel-bin/with_folders"); r.code != 0 || !strings.HasPrefix(r.stdout, "foo ") {
 		t.Errorf("the program: exit status %d, %s%s", r.code, r.stdout, r.stderr)

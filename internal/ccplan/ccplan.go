@@ -321,9 +321,16 @@ func (p *planner) linking() {
 				p.public = append(p.public, names[l])
 			}
 		}
+		ofCircle := map[int]string{} // what stands for all of its libraries, since each brings the others
 		for _, l := range p.order {
 			if l == p.Name {
 				continue
+			}
+			if n := p.circle[l]; n != 0 && ofCircle[n] != "" {
+				p.add(Alias, names[l], "They need each other.", Attr{"actual", ":" + ofCircle[n]})
+				continue
+			} else if n != 0 {
+				ofCircle[n] = names[l]
 			}
 			one := func(as mode, forms map[string]form, linkage Linkage) func() string {
 				return func() string {
