@@ -19,6 +19,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/filelock"
 )
 
 func remove(t testing.TB, s *Store, d v1.Hash) error {
@@ -94,7 +95,7 @@ func TestRemovalAsksUnderTheLock(t *testing.T) {
 	asked := false
 	err := r.Tree(d, func() (bool, error) {
 		asked = true
-		if _, err := claim(filepath.Join(s.dir, "trees", "sha256", d.Hex)); !errors.Is(err, errLocked) {
+		if _, err := claim(filepath.Join(s.dir, "trees", "sha256", d.Hex)); !errors.Is(err, filelock.ErrLocked) {
 			t.Errorf("not locked when asked: %v", err)
 		}
 		return true, nil
