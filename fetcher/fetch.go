@@ -59,6 +59,9 @@ the library for it is laid out in a folder called like the triple.`,
 			if err != nil {
 				return err
 			}
+			if len(spokes) > 0 && target.text != "" {
+				return &diagnostic.Error{Kind: diagnostic.Usage, What: "--target and --spoke", Why: "a repository is for one platform or for several", Do: "give one of them"}
+			}
 			found := ref
 			if len(spokes) > 0 {
 				depot, err := newDepot(t, "pull "+ref.String())
@@ -91,7 +94,6 @@ the library for it is laid out in a folder called like the triple.`,
 	f.StringArrayVar(&repositories, "repository", nil, "NAME=PREFIX: how labels of the repository NAME begin in the BUILD file; may be repeated")
 	f.StringVar(&linkage, "linkage", "", "auto, static or shared: what the targets link whatever the flag //rules:linkage says")
 	f.StringArrayVar(&platforms, "spoke", nil, "TRIPLE or TRIPLE=REPOSITORY: a platform to serve; may be repeated")
-	cmd.MarkFlagsMutuallyExclusive("target", "spoke")
 	cobra.CheckErr(cmd.MarkFlagRequired("output"))
 	cobra.CheckErr(cmd.MarkFlagRequired("name"))
 	return cmd

@@ -297,7 +297,11 @@ func (p *planner) linking() {
 			same = same && both[l] == static[l] && both[l] == shared[l]
 		}
 		switch {
-		case same || p.Linkage == Auto:
+		case same && len(libraries) == 0:
+			together(name, strings.TrimSpace(doc), asBoth, both, libraries)
+		case same:
+			together(name, doc+"It is linked in the one form that there is.", asBoth, both, libraries)
+		case p.Linkage == Auto:
 			together(name, doc+"linkstatic chooses between the static and the shared library.", asBoth, both, libraries)
 		case p.Linkage == Static:
 			together(name, doc+"It is linked statically, as was asked for.", asStatic, static, libraries)

@@ -164,6 +164,11 @@ func TestHubFetchesNoLayers(t *testing.T) {
 	if got := server.Requests("/blobs/|/manifests/"); len(got) != len(layers[intelGNU]) {
 		t.Errorf("%d requests for %d layers: %v", len(got), len(layers[intelGNU]), got)
 	}
+	// Which is what there is, for people; of the others the store has the descriptions alone.
+	images, err := Images(newDepot(t, root).Store)
+	if err != nil || len(images) != 1 || images[0].Target != intelGNU || !images[0].Complete {
+		t.Errorf("the store has %+v, %v", images, err)
+	}
 	// And both again, with nobody to ask.
 	server.Close()
 	if _, again := newDepot(t, root).hub(t, pinned, spokes); again != text {
