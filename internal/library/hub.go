@@ -34,11 +34,6 @@ type Spoke struct {
 // which the image has nothing are left out. What it cannot know without the layers, as of artifacts that describe nothing, it
 // fetches. It returns the pinned reference. Where it fails dir is as it was.
 func (d *Depot) Hub(ctx context.Context, ref registry.Reference, dir, name string, spokes []Spoke, linkage ccplan.Linkage, repositories buildfile.Repositories) (found registry.Reference, err error) {
-	restore, err := claim(dir, name)
-	if err != nil {
-		return ref, err
-	}
-	defer func() { err = restore(err) }()
 	spokes = slices.SortedFunc(slices.Values(spokes), func(a, b Spoke) int {
 		return strings.Compare(a.Target.String(), b.Target.String())
 	})
@@ -46,6 +41,11 @@ func (d *Depot) Hub(ctx context.Context, ref registry.Reference, dir, name strin
 	if err != nil {
 		return ref, diagnostic.Wrap(err, "pull %s", ref)
 	}
+	restore, err := claim(dir, name)
+	if err != nil {
+		return ref, err
+	}
+	defer func() { err = restore(err) }()
 	if err = os.MkdirAll(dir, 0o755); err != nil {
 		return ref, err
 	}
