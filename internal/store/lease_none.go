@@ -4,8 +4,8 @@ package store
 
 import "os"
 
-// dirLocks says whether a directory can be locked on this system. On Windows it cannot; there a Removal leaves alone
-// whatever was used lately, as on file systems without locks.
-const dirLocks = false
+// objectLocks says whether directories and files can be locked on this system without being in the way of readers. On
+// Windows they cannot; there a Removal leaves alone whatever was used lately, as on file systems without locks.
+const objectLocks = false
 
-func flockDir(*os.File, bool) error { return errNoLocks }
+func lockObject(*os.File, bool) error { return errNoLocks }

@@ -9,16 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dirLocks says whether a directory can be locked on this system.
-const dirLocks = true
+// objectLocks says whether directories and files can be locked on this system without being in the way of readers.
+const objectLocks = true
 
-// flockDir locks an open directory, shared or alone, or fails at once with errLocked or errNoLocks.
-func flockDir(dir *os.File, alone bool) error {
+// lockObject locks an open directory or file, shared or alone, or fails at once with errLocked or errNoLocks.
+func lockObject(f *os.File, alone bool) error {
 	how := unix.LOCK_SH
 	if alone {
 		how = unix.LOCK_EX
 	}
-	return flockAs(dir, how)
+	return flockAs(f, how)
 }
 
 func flockAs(f *os.File, how int) error {
