@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/ocipkg/rules_ocipkg/internal/filelock"
 )
 
 // A lease is a shared lock on an object itself: a tree's directory, or the file of a blob or a name. Whoever holds one has
@@ -23,7 +25,7 @@ const leasePatience = 10 * time.Second
 // lend takes the lease of the object at path. An fs.ErrNotExist says that there is none, or none any more; where there
 // are no locks it is not looked for.
 func lend(path string) (lease, error) {
-	if !objectLocks {
+	if !filelock.Folders {
 		return lease{}, nil
 	}
 	start := time.Now()
@@ -32,14 +34,14 @@ func lend(path string) (lease, error) {
 		if err != nil {
 			return lease{}, err
 		}
-		switch err := lockObject(f, false); {
-		case errors.Is(err, errNoLocks):
+		switch err := filelock.Shared(f); {
+		case errors.Is(err, filelock.ErrUnsupported):
 			f.Close()
 			return lease{}, nil
-		case errors.Is(err, errLocked):
+		case errors.Is(err, filelock.ErrLocked):
 			f.Close()
 			if time.Since(start) > leasePatience {
-				return lease{}, errLocked
+				return lease{}, filelock.ErrLocked
 			}
 			time.Sleep(time.Millisecond)
 		case err != nil:
@@ -62,17 +64,18 @@ func (l lease) release() {
 	}
 }
 
-// claim locks the object at path for this holder alone. errLocked says that somebody uses it; an fs.ErrNotExist that it
-// is gone; errNoLocks that nobody can tell.
+// claim locks the object at path for this holder alone. filelock.ErrLocked says that somebody uses it; an fs.ErrNotExist
+// that it is gone; filelock.ErrUnsupported that nobody can tell. On Windows folders cannot be locked, and a locked file
+// cannot be read; there a Removal leaves alone whatever was used lately, as on file systems without locks.
 func claim(path string) (lease, error) {
-	if !objectLocks {
-		return lease{}, errNoLocks
+	if !filelock.Folders {
+		return lease{}, filelock.ErrUnsupported
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return lease{}, err
 	}
-	if err := lockObject(f, true); err != nil {
+	if err := filelock.Exclusive(f); err != nil {
 		f.Close()
 		return lease{}, err
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/ocipkg/rules_ocipkg/internal/filelock"
 )
 
 // A Removal takes things out of the store. Each is renamed away first; Finish then makes the renames durable and only
@@ -49,9 +51,9 @@ func (r *Removal) free(path, what string, wanted func() (bool, error)) (removed 
 	l, err := claim(path)
 	defer l.release()
 	switch {
-	case errors.Is(err, errLocked):
+	case errors.Is(err, filelock.ErrLocked):
 		return false, ErrInUse
-	case errors.Is(err, errNoLocks):
+	case errors.Is(err, filelock.ErrUnsupported):
 		fi, err := os.Lstat(path)
 		if err != nil {
 			return false, absent(what)
@@ -112,9 +114,9 @@ func (r *Removal) Name(n Named, first func() error) error {
 		l, err := claim(path)
 		defer l.release()
 		switch {
-		case errors.Is(err, errLocked):
+		case errors.Is(err, filelock.ErrLocked):
 			return ErrInUse
-		case errors.Is(err, errNoLocks), errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, filelock.ErrUnsupported), errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return readError(what, err)
 		}
