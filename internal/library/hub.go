@@ -100,7 +100,9 @@ func (d *Depot) platforms(ctx context.Context, ref registry.Reference, spokes []
 	if err := d.Policy.Admit(ref.Pinned()); err != nil {
 		return nil, nil, d.suggest(ctx, ref, err)
 	}
-	data, mediaType, digest, err := d.document(ctx, ref)
+	hold := d.Store.Hold() // of what is read, until the name is set: a gc may be under way
+	defer hold.Release()
+	data, mediaType, digest, err := d.document(ctx, hold, ref)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -114,7 +116,7 @@ func (d *Depot) platforms(ctx context.Context, ref registry.Reference, spokes []
 	}
 	for i, s := range spokes {
 		group.Go(func() (err error) {
-			libraries[i], configs[i], err = d.describe(groupCtx, found, s.Target)
+			libraries[i], configs[i], err = d.describe(groupCtx, hold, found, s.Target)
 			if s.Repository != "" && diagnostic.KindOf(err) == diagnostic.Mismatch {
 				return nil // and no library
 			}
@@ -180,7 +182,7 @@ func (d *Depot) platforms(ctx context.Context, ref registry.Reference, spokes []
 				left = append(left, called)
 			}
 		}
-	} else if l, _, err := d.describe(ctx, found, spokes[0].Target); err == nil {
+	} else if l, _, err := d.describe(ctx, hold, found, spokes[0].Target); err == nil {
 		if known := measured[l.Digest]; known != nil {
 			l = known
 		}
