@@ -279,6 +279,13 @@ cc_library(
 		t.Errorf("the header index is %s, %v", data, err)
 	}
 
+	// What fetches every repository, such as bazel vendor, gets to platforms that the image is not there for.
+	hub := filepath.Base(filepath.Dir(index[0]))
+	w.bazel(t, "fetch", "--repo=@@"+hub+"__s390x-unknown-linux-gnu")
+	if r := w.exec(t, nil, "build", "@@"+hub+"__s390x-unknown-linux-gnu//:foo"); r.code == 0 || !strings.Contains(r.stderr, "no such target") {
+		t.Errorf("a platform that is not there: exit status %d\n%s", r.code, r.stderr)
+	}
+
 	// Anew, and with what later Bazels make the default, with nobody to ask.
 	server.Close()
 	w.bazel(t, "clean", "--expunge")

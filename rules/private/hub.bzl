@@ -22,8 +22,9 @@ _hub = repository_rule(
 )
 
 def _spoke_impl(rctx):
-    # Of an image that is not pinned, the hub says so.
-    return fetch_library(rctx, rctx.attr.library, "", target = rctx.attr.target)
+    # Of an image that is not pinned, the hub says so. Nothing leads to a platform that the image is not there for but
+    # `bazel fetch --all` and `bazel vendor`, which are not to fail for it.
+    return fetch_library(rctx, rctx.attr.library, "", target = rctx.attr.target, or_nothing = True)
 
 _spoke = repository_rule(
     doc = "A library for one platform.",

@@ -6,6 +6,9 @@ load(":tool.bzl", "tool_path")
 # Bazel's default of 600 seconds kills a large library on a slow line. The tool notices by itself when nothing comes any more.
 _TIMEOUT_SECONDS = 86400
 
+# The tool's exit status where an image is not for the platform; docs/errors.md.
+_MISMATCH = 8
+
 # Attributes that mean the same in ocipkg_library and in the tag ocipkg.library.
 SHARED_ATTRS = {
     "image": attr.string(
@@ -58,7 +61,7 @@ def fetch_arguments(name, image, prefixes, target = "", linkage = "", spokes = {
         args += ["--repository", repository + "=" + prefixes[repository]]
     return args
 
-def fetch_library(rctx, name, declared, target = "", spokes = {}):
+def fetch_library(rctx, name, declared, target = "", spokes = {}, or_nothing = False):
     """Fills the repository of a repository rule that has SHARED_ATTRS, by running the tool.
 
     Args:
@@ -68,6 +71,7 @@ def fetch_library(rctx, name, declared, target = "", spokes = {}):
         an image is not pinned.
       target: target triple, or an empty string for the host's.
       spokes: dict from target triples to repositories, as in `fetch_arguments`.
+      or_nothing: whether an image that is not for the target becomes a repository without targets.
 
     Returns:
       What the rule returns.
@@ -94,6 +98,9 @@ def fetch_library(rctx, name, declared, target = "", spokes = {}):
         ),
         timeout = _TIMEOUT_SECONDS,
     )
+    if result.return_code == _MISMATCH and or_nothing:
+        rctx.file("BUILD.bazel", "# The image has nothing for this platform.\n", executable = False)
+        return None
     told = "{}(name = \"{}\")".format(declared or "ocipkg.library", name)
     if result.return_code != 0:
         fail("\n{}: {}".format(told, result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)))
