@@ -25,6 +25,17 @@ type HubInput struct {
 	Files   []string
 }
 
+// JoinIndex adds the index of a library for one more platform to one for those before. What two platforms answer
+// differently, because one has several libraries and the other one alone, the main target answers, which all have.
+func JoinIndex(index, more map[string]string, main string) {
+	for key, target := range more {
+		if other, there := index[key]; there && other != target {
+			target = main
+		}
+		index[key] = target
+	}
+}
+
 // Hub makes the plan of a package whose targets are those of the spokes that people depend on: an alias each, which the
 // platform leads to a spoke. Building for a platform that no spoke is for is an error of the rule Unsupported, before
 // anything of a spoke is fetched. An include path that any spoke has is in the index.
@@ -38,9 +49,7 @@ func Hub(in HubInput) Plan {
 				taken[name] = true
 			}
 		}
-		for include, target := range s.Plan.Index {
-			plan.Index[include] = target
-		}
+		JoinIndex(plan.Index, s.Plan.Index, in.Name)
 	}
 	for _, f := range in.Files {
 		if !taken[f] { // else no label can name it

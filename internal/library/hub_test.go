@@ -153,7 +153,7 @@ func TestHubFetchesNoLayers(t *testing.T) {
 	if err != nil || json.Unmarshal(data, &index) != nil {
 		t.Fatalf("%s: %v", data, err)
 	}
-	want := map[string][]string{"foo.h": {"@foo//:foo"}, "bar.h": {"@foo//:foo"}}
+	want := map[string][]string{"foo.h": {"@foo//:foo"}, "bar.h": {"@foo//:foo"}, "-lfoo": {"@foo//:foo"}, "-lbar": {"@foo//:bar"}}
 	if !maps.EqualFunc(index, want, slices.Equal) {
 		t.Errorf("the header index is %v", index)
 	}

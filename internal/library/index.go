@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+	"github.com/ocipkg/rules_ocipkg/internal/ccplan"
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/store"
@@ -43,11 +44,7 @@ func (d *Depot) index(ctx context.Context, ref registry.Reference, want artifact
 		if err := consistent(l.Package, name, files); err != nil {
 			return nil, diagnostic.Wrap(err, "%s", target)
 		}
-		for key, answer := range l.plan(name, files).Index {
-			if _, there := index[key]; !there {
-				index[key] = answer
-			}
-		}
+		ccplan.JoinIndex(index, l.plan(name, files).Index, name)
 	}
 	d.remember(ref, pinned)
 	return index, nil

@@ -60,7 +60,11 @@ func Repository(ctx context.Context, l *Library, dir, name string, repositories 
 	if err = consistent(l.Package, name, files); err != nil {
 		return stats, err
 	}
-	return stats, writePlan(root, l, name, l.plan(name, files), repositories)
+	plan := l.plan(name, files)
+	if !slices.ContainsFunc(plan.Targets, func(t ccplan.Target) bool { return t.Name == HeaderIndexFile }) {
+		plan.Files = append(plan.Files, HeaderIndexFile) // for Gazelle, as data
+	}
+	return stats, writePlan(root, l, name, plan, repositories)
 }
 
 // claim makes sure that dir is an empty or missing directory for a repository called name. What it returns is called with
