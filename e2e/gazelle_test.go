@@ -46,7 +46,8 @@ func (w *workspace) vendor(t *testing.T, module, version, dir string) {
 }
 
 // TestGazelle: cgo packages that nobody here wrote find their libraries: `ocipkg index` and `bazel run //:gazelle` write
-// everything that it takes to build, and a program of them runs with the libraries that were published.
+// everything that it takes to build, and a program of them runs with the libraries that were published. So does one with a
+// library whose files lie in the workspace.
 func TestGazelle(t *testing.T) {
 	s := theSuite
 	address := s.dockerRegistry(t)
@@ -54,6 +55,11 @@ func TestGazelle(t *testing.T) {
 	w := s.workspace(t, "e2e/testdata/gazelle", "gazelle", address)
 	w.vendor(t, "github.com/mattn/go-sqlite3", "v1.14.32", "third_party/go-sqlite3")
 	w.vendor(t, "github.com/DataDog/zstd", "v1.5.7", "third_party/zstd")
+	zlib := filepath.Join(w.dir, "third_party", "zlib")
+	w.must(t, w.dir, "cp", "-R", filepath.Join(w.repository, ".out", "prefixes", "zlib"), zlib)
+	if err := os.WriteFile(filepath.Join(zlib, "BUILD.bazel"), []byte("# gazelle:ocipkg_prebuilt zlib\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	w.pin(t)
 	w.must(t, w.dir, w.ocipkg, "index")
 	w.bazel(t, "run", "//:gazelle")
@@ -72,9 +78,21 @@ func TestGazelle(t *testing.T) {
 	if r := w.exec(t, nil, "run", "//:gazelle", "--", "-mode=diff"); r.code != 0 {
 		t.Errorf("a second run would change something:\n%s", r.stdout)
 	}
-	w.bazel(t, "build", "//...")
+	w.bazel(t, "test", "//...")
 	app := filepath.Join(w.dir, "bazel-bin", "app", "app_", "app")
 	if r := s.inEnv(t, w.dir, app); r.code != 0 || strings.TrimSpace(r.stdout) != "zstd works; sqlite "+s.version(t, address+"/sqlite3:debian") {
 		t.Errorf("exit status %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	version := s.version(t, address+"/zlib:debian")
+	if r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", "vendored", "app")); r.code != 0 || !strings.HasPrefix(version, strings.TrimSpace(r.stdout)) {
+		t.Errorf("the vendored zlib %s: exit status %d: %s%s", version, r.code, r.stdout, r.stderr)
+	}
+
+	// The indexes of the repositories, one of which is a hub's, say the same as the file that is checked in.
+	if err := os.Remove(filepath.Join(w.dir, "ocipkg_index.json")); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.exec(t, nil, "run", "//:gazelle_from_repositories", "--", "-mode=diff"); r.code != 0 {
+		t.Errorf("with the indexes of the repositories something would change:\n%s%s", r.stdout, r.stderr)
 	}
 }

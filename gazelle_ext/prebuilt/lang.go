@@ -1,0 +1,108 @@
+// Package prebuilt is the Gazelle language "ocipkg_prebuilt": libraries whose files lie in the workspace become targets,
+// by the same plan as those that are fetched.
+//
+//	# gazelle:ocipkg_prebuilt zlib
+//
+// in the BUILD file of a folder with include/ and lib/ makes it a library called zlib. It is a language of its own, and not
+// a part of gazelle_ext, because it measures libraries: nobody who does not ask for that has to compile it.
+//
+// Invariant: it generates rules of its own kinds alone, and only in folders with the directive. An extension for C++ would
+// take rules of the kinds cc_library and cc_import for its own.
+package prebuilt
+
+import (
+	"log"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/bazelbuild/bazel-gazelle/config"
+	"github.com/bazelbuild/bazel-gazelle/language"
+	"github.com/bazelbuild/bazel-gazelle/resolve"
+	"github.com/bazelbuild/bazel-gazelle/rule"
+
+	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+)
+
+const (
+	languageName = "ocipkg_prebuilt"
+	directive    = "ocipkg_prebuilt"
+)
+
+type prebuiltLang struct{ language.BaseLang }
+
+var (
+	_ language.Language            = (*prebuiltLang)(nil)
+	_ language.ModuleAwareLanguage = (*prebuiltLang)(nil)
+	_ resolve.CrossResolver        = (*prebuiltLang)(nil)
+)
+
+// NewLanguage returns the language, as gazelle_binary calls it.
+func NewLanguage() language.Language { return &prebuiltLang{} }
+
+func (*prebuiltLang) Name() string { return languageName }
+
+func (*prebuiltLang) KnownDirectives() []string { return []string{directive} }
+
+// tree is a folder with the directive, in c.Exts.
+type tree struct{ rel, name string }
+
+// treeOf returns the name of the library in a folder, "" where there is none: the directive does not reach below.
+func treeOf(c *config.Config, rel string) string {
+	if t, ok := c.Exts[languageName].(tree); ok && t.rel == rel {
+		return t.name
+	}
+	return ""
+}
+
+func (*prebuiltLang) Configure(c *config.Config, rel string, f *rule.File) {
+	if f == nil {
+		return
+	}
+	for _, d := range f.Directives {
+		if d.Key != directive {
+			continue
+		}
+		name := strings.TrimSpace(d.Value)
+		if !artifact.ValidLibraryName(name) {
+			log.Printf("%s: # gazelle:%s %s: the value is the name of the library's target: letters, digits and underscores.", path.Join(rel, path.Base(f.Path)), directive, d.Value)
+			continue
+		}
+		c.Exts[languageName] = tree{rel, name}
+	}
+}
+
+// CrossResolve answers an include path, asked for by the language "cc", with the library of this workspace that has the
+// header.
+func (*prebuiltLang) CrossResolve(_ *config.Config, ix *resolve.RuleIndex, imp resolve.ImportSpec, lang string) []resolve.FindResult {
+	if lang != "cc" {
+		return nil
+	}
+	return ix.FindRulesByImport(resolve.ImportSpec{Lang: languageName, Imp: imp.Imp}, languageName)
+}
+
+// Imports are the include paths of a library's headers, which its main target answers.
+func (*prebuiltLang) Imports(c *config.Config, r *rule.Rule, f *rule.File) []resolve.ImportSpec {
+	if r.Name() != treeOf(c, f.Pkg) {
+		return nil
+	}
+	var specs []resolve.ImportSpec
+	for _, other := range f.Rules {
+		if _, ours := kinds[other.Kind()]; !ours {
+			continue
+		}
+		for _, header := range other.AttrStrings("hdrs") {
+			for _, dir := range other.AttrStrings("includes") {
+				rel, below := strings.CutPrefix(header, dir+"/")
+				if dir == "." {
+					rel, below = header, true
+				}
+				spec := resolve.ImportSpec{Lang: languageName, Imp: rel}
+				if below && !slices.Contains(specs, spec) {
+					specs = append(specs, spec)
+				}
+			}
+		}
+	}
+	return specs
+}

@@ -1,0 +1,98 @@
+package prebuilt
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/gazelletest"
+	"github.com/ocipkg/rules_ocipkg/internal/artifact/artifacttest"
+)
+
+var update = flag.Bool("update", false, "write what Gazelle makes of the tree into testdata")
+
+// TestPrebuilt runs the real Gazelle on a tree of two libraries, with a C++ rule that includes one of its headers.
+func TestPrebuilt(t *testing.T) {
+	command, err := gazelletest.Build(t.TempDir(), "github.com/ocipkg/rules_ocipkg/gazelle_ext/cctest", "github.com/ocipkg/rules_ocipkg/gazelle_ext/prebuilt")
+	if errors.Is(err, gazelletest.ErrNoGo) {
+		t.Skip("SKIPPED:", err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	put := func(name string, data []byte) {
+		t.Helper()
+		name = filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get := func(name string) string {
+		t.Helper()
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	const build = "third_party/ssl/BUILD.bazel"
+	put("MODULE.bazel", []byte("bazel_dep(name = \"rules_ocipkg\", version = \"0.1.0\", repo_name = \"my_ocipkg\")\nbazel_dep(name = \"platforms\", version = \"1.0.0\", repo_name = \"my_platforms\")\n"))
+	put(build, []byte("# gazelle:ocipkg_prebuilt tls\n# gazelle:exclude include\n\nocipkg_cc_import(\n    name = \"stale\",\n    static_library = \"lib/libstale.a\",\n)\n"))
+	put("third_party/ssl/include/tls/tls.h", []byte("int tls(void);\n"))
+	put("third_party/ssl/lib/libcrypto.so.3", artifacttest.Shared{SONAME: "libcrypto.so.3", Needed: []string{"libc.so.6"}}.Bytes())
+	put("third_party/ssl/lib/libssl.so.3", artifacttest.Shared{SONAME: "libssl.so.3", Needed: []string{"libcrypto.so.3", "libc.so.6"}}.Bytes())
+	put("third_party/ssl/lib/libcrypto.a", artifacttest.Archive(artifacttest.Object{Defines: []string{"EVP_sha256"}}))
+	put("app/app.c", []byte("#include <tls/tls.h>\n"))
+
+	if r := gazelletest.Run(t, command, dir); r.ExitStatus != 0 || r.Stderr != "" {
+		t.Fatalf("%+v", r)
+	}
+	got := get(build)
+	golden := filepath.Join("testdata", "BUILD.out")
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if app := get("app/BUILD.bazel"); !strings.Contains(app, `deps = ["//third_party/ssl:tls"]`) {
+		t.Errorf("its header is not found:\n%s", app)
+	}
+	if r := gazelletest.Run(t, command, dir, "-mode=diff"); r.ExitStatus != 0 {
+		t.Errorf("a second run would change something: %s", r.Stdout)
+	}
+
+	// A library of two goes, and with it its targets.
+	if err := os.Remove(filepath.Join(dir, "third_party/ssl/lib/libssl.so.3")); err != nil {
+		t.Fatal(err)
+	}
+	if r := gazelletest.Run(t, command, dir); r.ExitStatus != 0 || strings.Contains(get(build), "libssl") || !strings.Contains(get(build), "libcrypto") {
+		t.Errorf("without libssl: %+v\n%s", r, get(build))
+	}
+
+	// What cannot be planned leaves what is there.
+	was := get(build)
+	put("third_party/ssl/lib/BUILD", nil)
+	if r := gazelletest.Run(t, command, dir, "third_party/ssl"); !strings.Contains(r.Stderr, "lib/BUILD makes a package of its own") || get(build) != was {
+		t.Errorf("with a BUILD file in the tree: %s\n%s", r.Stderr, get(build))
+	}
+	put("third_party/none/BUILD.bazel", []byte("# gazelle:ocipkg_prebuilt none\n# gazelle:ocipkg_prebuilt no name\n"))
+	r := gazelletest.Run(t, command, dir, "third_party/none")
+	for _, message := range []string{"there is neither a header below include/ nor a library", "the value is the name of the library's target"} {
+		if !strings.Contains(r.Stderr, message) {
+			t.Errorf("logged %s, without %q", r.Stderr, message)
+		}
+	}
+}
