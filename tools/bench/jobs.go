@@ -39,6 +39,7 @@ var jobs = []struct {
 	{"cut", (*bench).cut},
 	{"pack", (*bench).packing},
 	{"bazel", (*bench).bazel},
+	{"gazelle", (*bench).gazelle},
 }
 
 // pull is a pull into a store of its own, which ends with everything on the disk.
