@@ -114,16 +114,21 @@ func kept(r *rule.Rule, attr string) bool {
 	return rule.ShouldKeep(&build.AssignExpr{Comments: *r.AttrComments(attr)})
 }
 
-// owned are the labels that this language may have written.
+// owned are the labels that this language may have written. The map is not the caller's to change.
 func (s *settings) owned() map[label.Label]bool {
-	owned := map[label.Label]bool{}
+	var owned map[label.Label]bool
 	if s.indexes != nil {
-		owned = maps.Clone(s.indexes.owned())
+		owned = s.indexes.owned()
 	}
+	if s.labels == nil {
+		return owned
+	}
+	all := map[label.Label]bool{}
+	maps.Copy(all, owned)
 	for _, at := range s.labels {
-		owned[at] = true
+		all[at] = true
 	}
-	return owned
+	return all
 }
 
 // cgoRule completes a rule with cgo = True.

@@ -22,6 +22,7 @@ type library struct {
 	label   label.Label
 	written string // as in the index: how Gazelle prints a label depends on its version
 	file    *indexFile
+	hidden  bool // its repository is not declared, so Bazel would not know the label
 }
 
 // claim is what an index says of a header.
@@ -33,8 +34,14 @@ type claim struct {
 // indexFile is a header index that a directive names.
 type indexFile struct {
 	name string // slash-separated, relative to the repository root and cleaned; a label; or absolute, from a flag
-	// claims reads the file when it is first called. A file that cannot be used is reported then, once, and has none.
-	claims func() []claim
+	// content reads the file when it is first called. A file that cannot be used is reported then, once, and is empty.
+	content func() content
+}
+
+// content is what a file holds: claims in its order, and the libraries that they are about.
+type content struct {
+	claims    []claim
+	libraries []*library
 }
 
 // answer is what became of the claims to one header.
@@ -89,18 +96,19 @@ func (x *indexes) list(names []string, repoRoot, buildFile string) *indexList {
 	for _, name := range names {
 		file := x.files[name]
 		if file == nil {
-			file = newIndexFile(name, repoRoot, buildFile)
+			file = x.newIndexFile(name, repoRoot, buildFile)
 			x.files[name] = file
 		}
 		list.files = append(list.files, file)
 	}
-	list.answers = sync.OnceValue(func() map[string]answer { return settle(list.files, x.declared(repoRoot)) })
+	list.answers = sync.OnceValue(func() map[string]answer { return settle(list.files) })
 	list.owned = sync.OnceValue(func() map[label.Label]bool {
 		owned := map[label.Label]bool{}
-		for _, a := range list.answers() {
-			owned[a.winner.label] = true
-			if a.rival != nil {
-				owned[a.rival.label] = true
+		for _, file := range list.files {
+			for _, lib := range file.content().libraries {
+				if !lib.hidden {
+					owned[lib.label] = true
+				}
 			}
 		}
 		return owned
@@ -109,9 +117,9 @@ func (x *indexes) list(names []string, repoRoot, buildFile string) *indexList {
 	return list
 }
 
-func newIndexFile(name, repoRoot, buildFile string) *indexFile {
+func (x *indexes) newIndexFile(name, repoRoot, buildFile string) *indexFile {
 	file := &indexFile{name: name}
-	file.claims = sync.OnceValue(func() []claim {
+	file.content = sync.OnceValue(func() content {
 		at, err := filepath.Join(repoRoot, filepath.FromSlash(name)), error(nil)
 		switch {
 		case strings.HasPrefix(name, "@"):
@@ -119,14 +127,16 @@ func newIndexFile(name, repoRoot, buildFile string) *indexFile {
 		case filepath.IsAbs(name):
 			at = name
 		}
-		var claims []claim
+		var c content
 		if err == nil {
-			claims, err = file.read(at)
+			c, err = file.read(at)
 		}
 		if err != nil {
 			log.Printf("%s: # gazelle:%s %s: %v. No header is looked up in this index.", buildFile, indexDirective, name, err)
+			return content{}
 		}
-		return claims
+		hide(c.libraries, name, x.declared(repoRoot))
+		return c
 	})
 	return file
 }
@@ -159,54 +169,65 @@ func locate(name string) (string, error) {
 	return at, nil
 }
 
-func (file *indexFile) read(path string) ([]claim, error) {
+func (file *indexFile) read(path string) (content, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.New("there is no such file; the path is relative to the repository root")
+		return content{}, errors.New("there is no such file; the path is relative to the repository root")
 	} else if err != nil {
-		return nil, err
+		return content{}, err
 	}
 	parsed, err := headerindex.Parse(data)
 	if err != nil {
-		return nil, err
+		return content{}, err
 	}
-	// There are few labels and many headers, and reading a label takes longer than all the rest.
+	// There are few labels and many headers, those of one library mostly side by side; and reading a label takes longer
+	// than all the rest.
 	libraries := map[string]*library{}
-	claims := make([]claim, len(parsed))
+	c := content{claims: make([]claim, len(parsed))}
+	var lib *library
 	for i, p := range parsed {
-		lib := libraries[p.Label]
+		if lib == nil || lib.written != p.Label {
+			lib = libraries[p.Label]
+		}
 		if lib == nil {
 			l, err := label.Parse(p.Label)
 			if err != nil {
-				return nil, fmt.Errorf("header %s: %w", p.Header, err)
+				return content{}, fmt.Errorf("header %s: %w", p.Header, err)
 			}
 			if l.Relative {
-				return nil, fmt.Errorf("header %s: label %s is relative, and an index is in no package; write @repository//package:name", p.Header, p.Label)
+				return content{}, fmt.Errorf("header %s: label %s is relative, and an index is in no package; write @repository//package:name", p.Header, p.Label)
 			}
 			lib = &library{label: l, written: p.Label, file: file}
 			libraries[p.Label] = lib
+			c.libraries = append(c.libraries, lib)
 		}
-		claims[i] = claim{header: p.Header, library: lib}
+		c.claims[i] = claim{header: p.Header, library: lib}
 	}
-	return claims, nil
+	return c, nil
 }
 
-// settle gives each header to who claims it first. Labels of repositories that MODULE.bazel does not declare answer
-// nothing: Bazel would not know them.
-func settle(files []*indexFile, declared *repositories) map[string]answer {
+// hide hides the libraries of repositories that MODULE.bazel does not declare, and says so of each repository.
+func hide(libraries []*library, file string, declared *repositories) {
+	told := map[string]bool{}
+	for _, lib := range libraries {
+		repo := lib.label.Repo
+		if lib.hidden = !declared.visible(lib.label); lib.hidden && !told[repo] {
+			told[repo] = true
+			log.Printf("%s: MODULE.bazel declares no repository %s, and what is said of it is not used. If the library is gone, run `ocipkg index` and `gazelle fix`; if it is new, add it to use_repo.", file, repo)
+		}
+	}
+}
+
+// settle gives each header to who claims it first.
+func settle(files []*indexFile) map[string]answer {
 	n := 0
-	told := map[string]bool{} // file and repository
 	for _, file := range files {
-		n += len(file.claims())
+		n += len(file.content().claims)
 	}
 	answers := make(map[string]answer, n)
 	for _, file := range files {
-		for _, c := range file.claims() {
-			if at := c.library.label; !declared.visible(at) {
-				if key := file.name + "\n" + at.Repo; !told[key] {
-					told[key] = true
-					log.Printf("%s: MODULE.bazel declares no repository %s, and what is said of it is not used. If the library is gone, run `ocipkg index` and `gazelle fix`; if it is new, add it to use_repo.", file.name, at.Repo)
-				}
+		for _, c := range file.content().claims {
+			if c.library.hidden {
 				continue
 			}
 			a, taken := answers[c.header]
