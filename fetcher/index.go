@@ -63,7 +63,7 @@ With --check nothing is written, and the exit status is 1 where the file is not 
 				if err != nil {
 					return diagnostic.Wrap(err, "%s", what)
 				}
-				indexes = append(indexes, buildfile.Index{Repository: l.Name, Targets: targets})
+				indexes = append(indexes, buildfile.Index{Repository: l.Repository, Targets: targets})
 			}
 			index, err := buildfile.JoinIndexes(indexes)
 			if err != nil {

@@ -25,12 +25,16 @@ const (
 	tagName       = "library"
 )
 
-// Library is one declaration. Image is the value of its image attribute.
+// Library is one declaration. Image is the value of its image attribute. Repository is the name by which labels in this
+// file's module know it, which use_repo may make another one than Name.
 type Library struct {
 	Name  string
 	Image string
 	Line  int // from 1
 
+	Repository string
+
+	tag        bool  // declared by a tag of the extension, not by the rule
 	start, end int   // of the string's token in the file, in bytes
 	wrong      error // why the image cannot be read or changed
 }
@@ -51,6 +55,7 @@ func Parse(path string, data []byte) (*File, error) {
 	}
 	f := &File{path: path, data: data}
 	rules, extensions := map[string]bool{}, map[string]bool{}
+	renamed := map[string]string{} // of what extensions make
 	for _, stmt := range tree.Stmt {
 		if name, call := assignedCall(stmt); call != nil {
 			switch {
@@ -62,12 +67,55 @@ func Parse(path string, data []byte) (*File, error) {
 			continue
 		}
 		call, ok := stmt.(*build.CallExpr)
+		if ok {
+			renames(call, extensions, renamed)
+		}
 		if !ok || !declares(call, rules, extensions) {
 			continue
 		}
-		f.Libraries = append(f.Libraries, f.library(call))
+		l := f.library(call)
+		l.Repository = l.Name
+		_, l.tag = call.X.(*build.DotExpr)
+		f.Libraries = append(f.Libraries, l)
+	}
+	for i, l := range f.Libraries {
+		if name := renamed[l.Name]; l.tag && name != "" {
+			f.Libraries[i].Repository = name
+		}
 	}
 	return f, nil
+}
+
+// renames reads use_repo(ocipkg, "zlib", mine = "ssl", **{"my.own": "z"}): into renamed go the names on the left, by those
+// on the right.
+func renames(call *build.CallExpr, extensions map[string]bool, renamed map[string]string) {
+	if id, ok := call.X.(*build.Ident); !ok || id.Name != "use_repo" || len(call.List) == 0 {
+		return
+	}
+	if id, ok := call.List[0].(*build.Ident); !ok || !extensions[id.Name] {
+		return
+	}
+	add := func(apparent string, of build.Expr) {
+		if name, ok := of.(*build.StringExpr); ok {
+			renamed[name.Value] = apparent
+		}
+	}
+	for _, arg := range call.List[1:] {
+		switch arg := arg.(type) {
+		case *build.AssignExpr:
+			if id, ok := arg.LHS.(*build.Ident); ok {
+				add(id.Name, arg.RHS)
+			}
+		case *build.UnaryExpr:
+			if dict, ok := arg.X.(*build.DictExpr); ok {
+				for _, kv := range dict.List {
+					if key, ok := kv.Key.(*build.StringExpr); ok {
+						add(key.Value, kv.Value)
+					}
+				}
+			}
+		}
+	}
 }
 
 func assignedCall(stmt build.Expr) (string, *build.CallExpr) {

@@ -54,6 +54,31 @@ func TestReplaceChangesImagesAlone(t *testing.T) {
 	}
 }
 
+// Labels begin with what use_repo calls a repository of the extension's; those of rules are called as they are.
+func TestRepositories(t *testing.T) {
+	f, err := Parse("MODULE.bazel", []byte(`r = use_repo_rule("@rules_ocipkg//rules:defs.bzl", "ocipkg_library")
+r(name = "ssl", image = "a/ssl:1")
+o = use_extension("@rules_ocipkg//rules:extensions.bzl", "ocipkg")
+use_repo(o, "zlib", mine = "ssl", **{"my.zstd": "zstd"})
+o.library(name = "zlib", image = "a/zlib:1")
+o.library(name = "ssl", image = "a/ssl:1")
+o.library(name = "zstd", image = "a/zstd:1")
+o.library(name = "unused", image = "a/unused:1")
+other = use_extension("//:x.bzl", "x")
+use_repo(other, theirs = "zlib")
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, l := range f.Libraries {
+		got = append(got, l.Name+" is @"+l.Repository)
+	}
+	if got, want := strings.Join(got, ", "), "ssl is @ssl, zlib is @zlib, ssl is @mine, zstd is @my.zstd, unused is @unused"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestParseErrorsNameTheLine(t *testing.T) {
 	const head = "r = use_repo_rule(\"@rules_ocipkg//rules:defs.bzl\", \"ocipkg_library\")\n"
 	for _, c := range []struct{ name, text, want string }{
