@@ -70,13 +70,22 @@ func TestPublish(t *testing.T) {
 		if err := os.WriteFile(status, []byte("#!/bin/sh\necho STABLE_GREET_NAME stamped\necho STABLE_GREET_VERSION 3.1\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		r := author.exec(t, nil, "run", "--stamp", "--workspace_status_command="+status, "//:push_stamped")
+		r := author.exec(t, nil, "run", "-c", "opt", "--stamp", "--workspace_status_command="+status, "//:push_stamped")
 		if r.code != 0 || !strings.HasPrefix(r.stdout, address+"/stamped:v3.1@sha256:") {
 			t.Errorf("exit status %d, %q\n%s", r.code, r.stdout, r.stderr)
 		}
-		r = author.exec(t, nil, "run", "//:push_stamped")
+		r = author.exec(t, nil, "run", "-c", "opt", "//:push_stamped")
 		if r.code == 0 || !strings.Contains(r.stderr, "STABLE_GREET_NAME") || !strings.Contains(r.stderr, "--stamp") {
 			t.Errorf("without --stamp: exit status %d, %q\n%s", r.code, r.stdout, r.stderr)
+		}
+	})
+
+	t.Run("next majors", func(t *testing.T) {
+		digest := author.text(t, "bazel-bin/package.digest")
+		author.nextMajors(t)
+		author.bazel(t, "build", "-c", "opt", "--config=next", "--disk_cache=", "//:index", "//:package")
+		if next := author.text(t, "bazel-bin/package.digest"); next != digest {
+			t.Errorf("it packed %s, and before %s", next, digest)
 		}
 	})
 
@@ -180,6 +189,9 @@ func (w *workspace) packsHermetically(t *testing.T) {
 		if strings.Contains(line, "Environment:") {
 			t.Errorf("the environment: %s", line)
 		}
+	}
+	if needed := w.bazel(t, "cquery", `filter("rules_go|io_bazel|fetcher", deps(//:index))`); strings.TrimSpace(needed) != "" {
+		t.Errorf("packing needs a Go toolchain:\n%s", needed)
 	}
 	first := w.text(t, "bazel-bin/index.digest")
 	base := filepath.Join(t.TempDir(), "base")
