@@ -19,6 +19,7 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/store"
+	"github.com/ocipkg/rules_ocipkg/internal/tree"
 )
 
 // Inspection is what an artifact is, as `ocipkg inspect --json` prints it. Its keys are stable: some may be added.
@@ -362,7 +363,9 @@ func unpackBlob(layout *artifact.Layout, layer artifact.Descriptor, dir string) 
 		return err
 	}
 	defer blob.Close()
-	return artifact.Unpack(blob, layer.MediaType, root, true, artifact.Limits{})
+	w := tree.In(root)
+	defer w.Close()
+	return artifact.Unpack(blob, layer.MediaType, w, true, artifact.Limits{})
 }
 
 // Name is the name that a library would naturally have in MODULE.bazel: the last part of its image's.

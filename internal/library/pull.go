@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -23,6 +22,7 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/store"
+	"github.com/ocipkg/rules_ocipkg/internal/tree"
 	"github.com/ocipkg/rules_ocipkg/internal/trust"
 )
 
@@ -132,13 +132,13 @@ func (d *Depot) fill(ctx context.Context, l *Library, config artifact.Config) er
 	for _, i := range missing {
 		group.Go(func() error {
 			layer := l.Manifest.Layers[i]
-			fill := func(dir *os.Root) error {
+			fill := func(w tree.Writer) error {
 				blob, err := d.blob(ctx, l.Reference, layer)
 				if err != nil {
 					return err
 				}
 				defer blob.Close()
-				err = artifact.Unpack(meter.reader(blob), layer.MediaType, dir, l.foreign, artifact.Limits{Unpacked: unpacked[layer.Digest.String()]})
+				err = artifact.Unpack(meter.reader(blob), layer.MediaType, w, l.foreign, artifact.Limits{Unpacked: unpacked[layer.Digest.String()]})
 				return d.Registry.Blame(blob, err)
 			}
 			tree, err := d.Store.AddTree(ctx, layer.Digest, d.Waiting, fill)

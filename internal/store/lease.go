@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/ocipkg/rules_ocipkg/internal/filelock"
 )
 
 // A lease is a shared lock on a tree's own directory. Whoever holds one has the tree where it was found for as long:
@@ -22,7 +24,7 @@ const leasePatience = 10 * time.Second
 
 // lend takes the lease of the tree at path. An fs.ErrNotExist says that there is none, or none any more.
 func lend(path string) (lease, error) {
-	if !dirLocks {
+	if !filelock.Folders {
 		return lease{}, nil
 	}
 	for start := time.Now(); ; {
@@ -30,14 +32,14 @@ func lend(path string) (lease, error) {
 		if err != nil {
 			return lease{}, err
 		}
-		switch err := flockDir(dir, false); {
-		case errors.Is(err, errNoLocks):
+		switch err := filelock.Shared(dir); {
+		case errors.Is(err, filelock.ErrUnsupported):
 			dir.Close()
 			return lease{}, nil
-		case errors.Is(err, errLocked):
+		case errors.Is(err, filelock.ErrLocked):
 			dir.Close()
 			if time.Since(start) > leasePatience {
-				return lease{}, errLocked
+				return lease{}, filelock.ErrLocked
 			}
 			time.Sleep(time.Millisecond)
 		case err != nil:
@@ -58,17 +60,18 @@ func (l lease) release() {
 	}
 }
 
-// claim locks the tree at path for this holder alone. errLocked says that somebody uses it; an fs.ErrNotExist that it
-// is gone; errNoLocks that nobody can tell.
+// claim locks the tree at path for this holder alone. filelock.ErrLocked says that somebody uses it; an fs.ErrNotExist
+// that it is gone; filelock.ErrUnsupported that nobody can tell. On Windows, where folders cannot be locked, a Removal
+// therefore leaves alone whatever was used lately, as on file systems without locks.
 func claim(path string) (lease, error) {
-	if !dirLocks {
-		return lease{}, errNoLocks
+	if !filelock.Folders {
+		return lease{}, filelock.ErrUnsupported
 	}
 	dir, err := os.Open(path)
 	if err != nil {
 		return lease{}, err
 	}
-	if err := flockDir(dir, true); err != nil {
+	if err := filelock.Exclusive(dir); err != nil {
 		dir.Close()
 		return lease{}, err
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/ocipkg/rules_ocipkg/internal/filelock"
 )
 
 // A Removal takes things out of the store. Each is renamed away first; Finish then makes the renames durable and only
@@ -40,9 +42,9 @@ func (r *Removal) Tree(d v1.Hash, wanted func() (bool, error)) error {
 	l, err := claim(path)
 	defer l.release()
 	switch {
-	case errors.Is(err, errLocked):
+	case errors.Is(err, filelock.ErrLocked):
 		return ErrInUse
-	case errors.Is(err, errNoLocks):
+	case errors.Is(err, filelock.ErrUnsupported):
 		fi, err := os.Lstat(path)
 		if err != nil {
 			return absent("tree " + d.String())

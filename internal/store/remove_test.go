@@ -19,6 +19,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/filelock"
 )
 
 func remove(t testing.TB, s *Store, d v1.Hash) error {
@@ -94,7 +95,7 @@ func TestRemovalAsksUnderTheLock(t *testing.T) {
 	asked := false
 	err := r.Tree(d, func() (bool, error) {
 		asked = true
-		if _, err := claim(filepath.Join(s.dir, "trees", "sha256", d.Hex)); !errors.Is(err, errLocked) {
+		if _, err := claim(filepath.Join(s.dir, "trees", "sha256", d.Hex)); !errors.Is(err, filelock.ErrLocked) {
 			t.Errorf("not locked when asked: %v", err)
 		}
 		return true, nil
@@ -238,7 +239,7 @@ func TestSweepRecords(t *testing.T) {
 	if err := s.writeRecord(seedDigest(2), &record{}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.AddTree(t.Context(), seedDigest(1), nil, func(dir *os.Root) error {
+	_, err := s.AddTree(t.Context(), seedDigest(1), nil, func(w writer) error {
 		if err := s.writeRecord(seedDigest(1), &record{}); err != nil { // as if it had come so far
 			return err
 		}
@@ -246,7 +247,7 @@ func TestSweepRecords(t *testing.T) {
 		if left := below(t, s, "records/sha256"); len(left) != 1 || left[0] != seedDigest(1).Hex {
 			t.Errorf("left %v", left)
 		}
-		return fillSeed(1)(dir)
+		return fillSeed(1)(w)
 	})
 	if err != nil {
 		t.Fatal(err)
