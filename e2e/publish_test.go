@@ -124,6 +124,70 @@ func TestPublish(t *testing.T) {
 	})
 }
 
+// TestPublishedShapes: a C++ library of several targets is published as they say: headers by every name that an #include
+// has for them, those of no concern to others left out, definitions, and what has to be linked as well.
+func TestPublishedShapes(t *testing.T) {
+	s := theSuite
+	address := s.dockerRegistry(t)
+	w := s.workspace(t, "e2e/testdata/publish", "publish", address)
+	w.bazel(t, "build", "//...")
+	control := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin/geometry/app"))
+	if control.stdout != "314 square cm\n" {
+		t.Fatalf("the program prints %q with the libraries of its own workspace: %s", control.stdout, control.stderr)
+	}
+	images := map[string]string{}
+	for name, want := range map[string][]string{
+		"shapes": {"include/geometry/area.h", "include/geometry/limits.h", "include/metric/metric.h", "include/shapes/shape.h", "lib/libarea.a", "lib/librounding.a", "lib/libshape.a", "libarea.a", "librounding.a", "libshape.a"},
+		"files":  {"include/shapes/shape.h", "lib/libarea.a", "lib/librounding.a", "lib/libshape.a", "libarea.a", "librounding.a", "libshape.a"},
+	} {
+		images[name] = strings.TrimSpace(w.bazel(t, "run", "//geometry:push_"+name, "--", "--to", address+"/"+name))
+		dir := filepath.Join(s.out, "pulled-"+name)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		s.must(t, s.out, s.ocipkg, "pull", images[name], "--output", dir)
+		got := files(t, dir)
+		for i := range got {
+			got[i], _ = filepath.Rel(dir, got[i])
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s has %q, want %q", name, got, want)
+		}
+	}
+
+	user := s.declare(t, "publish_user", images)
+	text, err := os.ReadFile(filepath.Join(w.dir, "user", "app.cc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	build := `load("@rules_cc//cc:defs.bzl", "cc_binary")
+
+[
+    cc_binary(
+        name = name + "_app",
+        srcs = ["app.cc"],
+        deps = ["@" + name],
+    )
+    for name in ["shapes", "files"]
+]
+`
+	for name, text := range map[string]string{"BUILD.bazel": build, "app.cc": string(text)} {
+		if err := os.WriteFile(filepath.Join(user.dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	user.edit(t, "MODULE.bazel", func(text string) string {
+		return text + "\nbazel_dep(name = \"rules_cc\", version = \"0.1.5\")\n"
+	})
+	user.bazel(t, "build", "//...")
+	for program, want := range map[string]string{"shapes_app": "314 square cm\n", "files_app": "314 square mm\n"} {
+		if r := s.inEnv(t, user.dir, filepath.Join(user.dir, "bazel-bin", program)); r.stdout != want {
+			t.Errorf("%s: exit status %d, %q, want %q: %s", program, r.code, r.stdout, want, r.stderr)
+		}
+	}
+}
+
 // packsAsTheCommand compares the layout of //:package, file by file, with what `ocipkg pack` makes of an install prefix.
 func (w *workspace) packsAsTheCommand(t *testing.T) {
 	t.Helper()

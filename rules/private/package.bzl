@@ -97,6 +97,27 @@ def library_name(basename):
             return basename[:-len(ending)] + published
     return basename
 
+def static_files(files):
+    """Chooses the static libraries among files, such as those that a cc_library builds.
+
+    Args:
+      files: a list of Files or of what has their basename and dirname.
+
+    Returns:
+      A list of those that are static libraries; of two variants of one the one that fits shared objects, too.
+    """
+    archives = [file for file in files if file.basename.endswith(".a") or file.basename.endswith(".lib")]
+    pic = {
+        (file.dirname, library_name(file.basename)): None
+        for file in archives
+        if library_name(file.basename) != file.basename
+    }
+    return [
+        file
+        for file in archives
+        if library_name(file.basename) != file.basename or (file.dirname, file.basename) not in pic
+    ]
+
 def sort_link_flags(flags):
     """Divides linker flags into system libraries and others.
 
@@ -273,7 +294,7 @@ def _ocipkg_package_impl(ctx):
         if not place:
             fail("{}: the header {} is not in the folder that is to be stripped from its path. Set strip_include_prefix to one that it is in; with a leading slash it counts from the repository's root.".format(ctx.label, file.short_path))
         put(place, file)
-    for file in ctx.files.static + ctx.files.shared:
+    for file in static_files(ctx.files.static) + ctx.files.shared:
         put("lib/" + library_name(file.basename), file)
     for file in ctx.files.pkg_config:
         put("lib/pkgconfig/" + file.basename, file)

@@ -10,6 +10,7 @@ load(
     "ocipkg_package",
     "sort_link_flags",
     "source_header_place",
+    "static_files",
 )
 
 def _header_place_test_impl(ctx):
@@ -53,6 +54,17 @@ def _library_name_test_impl(ctx):
     return unittest.end(env)
 
 _library_name_test = unittest.make(_library_name_test_impl)
+
+def _static_files_test_impl(ctx):
+    env = unittest.begin(ctx)
+    files = [
+        struct(dirname = path.rpartition("/")[0], basename = path.rpartition("/")[2], path = path)
+        for path in ["a/libz.a", "a/libz.so", "a/libz.pic.a", "b/libz.a", "b/liby.pic.a", "c/x.lib"]
+    ]
+    asserts.equals(env, ["a/libz.pic.a", "b/libz.a", "b/liby.pic.a", "c/x.lib"], [file.path for file in static_files(files)])
+    return unittest.end(env)
+
+_static_files_test = unittest.make(_static_files_test_impl)
 
 def _sort_link_flags_test_impl(ctx):
     env = unittest.begin(ctx)
@@ -223,7 +235,13 @@ def package_test_suite(name):
     """
     unittest.suite(name + "_functions", *[
         partial.make(test, size = "small")
-        for test in [_header_place_test, _library_name_test, _sort_link_flags_test, _source_header_place_test]
+        for test in [
+            _header_place_test,
+            _library_name_test,
+            _sort_link_flags_test,
+            _source_header_place_test,
+            _static_files_test,
+        ]
     ])
     _libraries(name)
     tests = []
