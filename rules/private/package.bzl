@@ -174,6 +174,13 @@ def _target(ctx):
                 parts.append(part)
     return "-".join(parts) if len(parts) == 2 else ""
 
+def _words(ctx, values):
+    """Takes words out of quotes as a shell does, which is how cc_library reads its attributes."""
+    words = []
+    for value in values:
+        words += ctx.tokenize(value)
+    return words
+
 def _unique(values):
     return {value: None for value in values}.keys()
 
@@ -322,8 +329,8 @@ def _ocipkg_package_impl(ctx):
     if includes and not ctx.attr.includes:
         includes = ["include"] + includes
     args.add_all(ctx.attr.includes or _unique(includes), before_each = "--include")
-    args.add_all(_unique(defines + ctx.attr.defines), before_each = "--define")
-    args.add_all(link.linkopts + ctx.attr.linkopts, format_each = "--linkopt=%s")
+    args.add_all(_unique(defines + _words(ctx, ctx.attr.defines)), before_each = "--define")
+    args.add_all(link.linkopts + _words(ctx, ctx.attr.linkopts), format_each = "--linkopt=%s")
     args.add_all(_unique(link.system_libraries + ctx.attr.system_libraries), before_each = "--system-library")
     for library, needed in ctx.attr.requires.items():
         args.add_all(needed, before_each = "--requires", format_each = library + "=%s")
@@ -391,7 +398,7 @@ packed is what the configuration compiles. See docs/publishing.md.
             doc = "SONAMEs that the libraries need and the consumer brings.",
         ),
         "defines": attr.string_list(
-            doc = "Preprocessor definitions that consumers need, besides the `defines` of `deps`. Example: `[\"GREET_STATIC=1\"]`.",
+            doc = "Preprocessor definitions that consumers need, besides the `defines` of `deps` and quoted as they are. Example: `[\"GREET_STATIC=1\"]`.",
         ),
         "deps": attr.label_list(
             aspects = [_published_aspect],
@@ -423,7 +430,7 @@ packed is what the configuration compiles. See docs/publishing.md.
             doc = "Texts of the licence, which go into `share/licenses/`.",
         ),
         "linkopts": attr.string_list(
-            doc = "Linker flags that consumers need, besides the `linkopts` of `deps`.",
+            doc = "Linker flags that consumers need, besides the `linkopts` of `deps` and quoted as they are.",
         ),
         "pic": attr.bool(
             doc = "Whether to refuse static libraries whose code does not fit shared objects.",

@@ -1,6 +1,6 @@
 """The rule `ocipkg_push`."""
 
-load(":layout.bzl", "LayoutInfo", "TOOL")
+load(":layout.bzl", "LayoutInfo")
 
 StampInfo = provider(
     doc = "Whether Bazel runs with --stamp.",
@@ -149,7 +149,8 @@ those of the environment in which it is run; see docs/registries.md.
         "_tool": attr.label(
             allow_single_file = True,
             cfg = "exec",
-            default = TOOL,
+            # Not the one of actions: it runs where `bazel run` does.
+            default = "@rules_ocipkg_tool//:ocipkg",
             executable = True,
         ),
     },
