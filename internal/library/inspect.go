@@ -99,18 +99,20 @@ func (d *Depot) inspect(ctx context.Context, ref registry.Reference, want artifa
 	}
 	inStore := func(h v1.Hash) bool { _, err := d.Store.Blob(h); return err == nil }
 	local := ref.Pinned() && inStore(ref.Digest)
-	data, mediaType, digest, err := d.document(ctx, ref)
+	hold := d.Store.Hold()
+	defer hold.Release()
+	data, mediaType, digest, err := d.document(ctx, hold, ref)
 	if err != nil {
 		return nil, err
 	}
 	pinned := ref.WithDigest(digest)
 	i := inspector{
 		document: func(ctx context.Context, h v1.Hash) ([]byte, error) {
-			data, _, _, err := d.document(ctx, pinned.WithDigest(h))
+			data, _, _, err := d.document(ctx, hold, pinned.WithDigest(h))
 			return data, err
 		},
 		config: func(ctx context.Context, desc artifact.Descriptor) ([]byte, error) {
-			return d.config(ctx, &Library{Reference: pinned, Manifest: artifact.Manifest{Config: desc}})
+			return d.config(ctx, hold, &Library{Reference: pinned, Manifest: artifact.Manifest{Config: desc}})
 		},
 		measure: func(ctx context.Context, h v1.Hash, _ artifact.Manifest) (*artifact.Package, error) {
 			l, err := d.pull(ctx, ref.WithDigest(h), want)

@@ -259,6 +259,7 @@ func DirectorySize(dir string) (int64, error) {
 type checking struct {
 	dir      string // the tree
 	thorough bool   // hash every file; else only what does not look untouched
+	readOnly bool   // change neither modes nor the record
 	sealed   time.Time
 	left     map[string]*recorded // not met yet; nil where there is no record
 	damage   []Damage
@@ -331,7 +332,7 @@ func (c *checking) file(at string, want *recorded, fi fs.FileInfo) {
 		if fi.ModTime().After(c.latest) {
 			c.latest = fi.ModTime()
 		}
-		if fi.Mode().Perm() != want.mode {
+		if fi.Mode().Perm() != want.mode && !c.readOnly {
 			_ = os.Chmod(name, want.mode) // best effort: what counts is right
 		}
 	}
@@ -352,7 +353,7 @@ func (c *checking) finish() []Damage {
 // freshen spares the next one the hashing of files that only look younger than their record, as after a restore from a
 // backup that keeps no times.
 func (c *checking) freshen(s *Store, d v1.Hash) {
-	if s == nil || len(c.damage) > 0 || !c.latest.After(c.sealed) {
+	if s == nil || c.readOnly || len(c.damage) > 0 || !c.latest.After(c.sealed) {
 		return
 	}
 	if r, err := s.record(d); err == nil {

@@ -150,6 +150,41 @@ func TestHarmlessChanges(t *testing.T) {
 	}
 }
 
+// Invariant: VerifyTree changes nothing, not even what is no damage; CorrectTree sets that right.
+func TestVerifyTreeChangesNothing(t *testing.T) {
+	s := newStore(t)
+	tree := addFiles(t, s, "static", static)
+	name := filepath.Join(tree.Path(), "lib", "libz.a")
+	later := time.Now().Add(time.Hour).Truncate(time.Second)
+	if err := errors.Join(os.Chmod(name, 0o600), os.Chtimes(name, later, later)); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(s.recordPath(tree.Digest()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, correct := range []bool{false, true} {
+		verify := s.VerifyTree
+		if correct {
+			verify = s.CorrectTree
+		}
+		if err := verify(t.Context(), tree.Digest()); err != nil {
+			t.Error(err)
+		}
+		fi, err := os.Stat(name)
+		if err != nil || !fi.ModTime().Equal(later) {
+			t.Fatal(fi, err)
+		}
+		if right := fi.Mode().Perm() == 0o444; right != correct {
+			t.Errorf("correct %v: the mode is %v", correct, fi.Mode())
+		}
+		after, err := os.ReadFile(s.recordPath(tree.Digest()))
+		if err != nil || bytes.Equal(before, after) == correct {
+			t.Errorf("correct %v: the record is as it was: %v, %v", correct, bytes.Equal(before, after), err)
+		}
+	}
+}
+
 // Invariant: a tree is used whether its record is there or not, and verified only with one.
 func TestWithoutRecord(t *testing.T) {
 	s := newStore(t)
