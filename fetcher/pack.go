@@ -136,6 +136,7 @@ push" gives several of them one name.`,
 	f.StringArrayVar(&claims.Linkopts, "linkopt", nil, "linker flag that consumers need; may be repeated")
 	f.StringArrayVar(&claims.SystemLibraries, "system-library", nil, "library that every such platform has and this one needs, such as m; may be repeated")
 	f.StringArrayVar(&requires, "requires", nil, "LIBRARY=LIBRARY: one library of the artifact needs another one, where that cannot be read from them; may be repeated")
+	f.StringArrayVar(&claims.AlwaysLink, "always-link", nil, "library whose archive is linked whole, because objects of it do their work by being there; may be repeated")
 	f.StringArrayVar(&claims.AllowMissing, "allow-missing", nil, "SONAME that a library needs and the consumer brings; may be repeated")
 	f.StringVar(&tag, "image", "", "reference that \"ocipkg push\" takes by default, and the ocipkg project's command always")
 	f.StringVar(&compression, "compression", string(artifact.Zstd), "zstd, or gzip for readers that know no zstd")

@@ -29,6 +29,7 @@ type Claims struct {
 	Includes        []string            // folders of the artifact to search for headers; default: include
 	SystemLibraries []string            // besides the measured ones, without "-l"
 	Requires        map[string][]string // by library, further ones of the same artifact that it needs
+	AlwaysLink      []string            // libraries of the artifact whose archive is linked whole, because objects of it do their work by being there
 
 	RefuseMissing bool     // whether a NEEDED library that nobody brings is an error
 	AllowMissing  []string // SONAMEs that are no error all the same, because the consumer brings them

@@ -321,6 +321,9 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 	var doc string
 	if f.static {
 		attrs = append(attrs, Attr{"static_library", l.Static.Path})
+		if l.Static.AlwaysLink {
+			attrs = append(attrs, Attr{"alwayslink", true})
+		}
 		switch l.Static.PIC {
 		case "pie":
 			doc = fmt.Sprintf("%s fits executables, not shared objects: %s.", l.Static.Path, l.Static.Reason)

@@ -23,6 +23,7 @@ def _prebuilt_library_impl(ctx):
         feature_configuration = feature_configuration,
         cc_toolchain = cc_toolchain,
         static_library = ctx.file.static_library,
+        alwayslink = ctx.attr.alwayslink,
         dynamic_library = shared,
         dynamic_library_symlink_path = "" if ctx.file.interface_library else symlink,
         interface_library = ctx.file.interface_library,
@@ -46,6 +47,9 @@ prebuilt_library = rule(
     doc = "A shared library, found at run time by its SONAME whatever its file is called, and its static twin.",
     implementation = _prebuilt_library_impl,
     attrs = {
+        "alwayslink": attr.bool(
+            doc = "Whether all of the static library is linked, and not only what is asked for by name.",
+        ),
         "deps": attr.label_list(
             doc = "Libraries that it needs.",
             providers = [CcInfo],
