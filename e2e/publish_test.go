@@ -137,8 +137,9 @@ func TestPublishedShapes(t *testing.T) {
 	}
 	images := map[string]string{}
 	for name, want := range map[string][]string{
-		"shapes": {"include/geometry/area.h", "include/geometry/limits.h", "include/metric/metric.h", "include/shapes/shape.h", "lib/libarea.a", "lib/librounding.a", "lib/libshape.a", "libarea.a", "librounding.a", "libshape.a"},
-		"files":  {"include/shapes/shape.h", "lib/libarea.a", "lib/librounding.a", "lib/libshape.a", "libarea.a", "librounding.a", "libshape.a"},
+		"shapes":  {"include/geometry/area.h", "include/geometry/limits.h", "include/metric/metric.h", "include/shapes/shape.h", "lib/libarea.a", "lib/librounding.a", "lib/libshape.a", "libarea.a", "librounding.a", "libshape.a"},
+		"plugins": {"lib/libplugin.a", "libplugin.a"},
+		"files":   {"include/shapes/shape.h", "lib/libarea.a", "lib/librounding.a", "lib/libshape.a", "libarea.a", "librounding.a", "libshape.a"},
 	} {
 		images[name] = strings.TrimSpace(w.bazel(t, "run", "//geometry:push_"+name, "--", "--to", address+"/"+name))
 		dir := filepath.Join(s.out, "pulled-"+name)
@@ -157,6 +158,10 @@ func TestPublishedShapes(t *testing.T) {
 		}
 	}
 
+	if described := s.must(t, s.out, s.ocipkg, "inspect", "--json", images["files"]); !strings.Contains(described, `"license": "MIT"`) {
+		t.Errorf("the description was not read:\n%s", described)
+	}
+
 	user := s.declare(t, "publish_user", images)
 	text, err := os.ReadFile(filepath.Join(w.dir, "user", "app.cc"))
 	if err != nil {
@@ -172,8 +177,14 @@ func TestPublishedShapes(t *testing.T) {
     )
     for name in ["shapes", "files"]
 ]
+
+cc_binary(
+    name = "plugins_app",
+    srcs = ["empty.c"],
+    deps = ["@plugins"],
+)
 `
-	for name, text := range map[string]string{"BUILD.bazel": build, "app.cc": string(text)} {
+	for name, text := range map[string]string{"BUILD.bazel": build, "app.cc": string(text), "empty.c": "int main(void) { return 0; }\n"} {
 		if err := os.WriteFile(filepath.Join(user.dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +193,7 @@ func TestPublishedShapes(t *testing.T) {
 		return text + "\nbazel_dep(name = \"rules_cc\", version = \"0.1.5\")\n"
 	})
 	user.bazel(t, "build", "//...")
-	for program, want := range map[string]string{"shapes_app": "314 square cm\n", "files_app": "314 square mm\n"} {
+	for program, want := range map[string]string{"shapes_app": "314 square cm\n", "files_app": "314 square mm\n", "plugins_app": "the plugin is here\n"} {
 		if r := s.inEnv(t, user.dir, filepath.Join(user.dir, "bazel-bin", program)); r.stdout != want {
 			t.Errorf("%s: exit status %d, %q, want %q: %s", program, r.code, r.stdout, want, r.stderr)
 		}

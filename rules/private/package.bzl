@@ -92,10 +92,30 @@ def library_name(basename):
     Returns:
       Such as libz.a.
     """
-    for ending, published in [(".pic.a", ".a"), (".pic.lib", ".lib"), (".if.lib", ".lib")]:
+    for ending, published in [
+        (".pic.a", ".a"),
+        (".pic.lo", ".a"),
+        (".lo", ".a"),
+        (".pic.lib", ".lib"),
+        (".lo.lib", ".lib"),
+        (".if.lib", ".lib"),
+    ]:
         if basename.endswith(ending):
             return basename[:-len(ending)] + published
     return basename
+
+def link_name(basename):
+    """Returns what follows -l for a static library.
+
+    Args:
+      basename: such as libz.a or z.lib.
+
+    Returns:
+      Such as z.
+    """
+    if basename.endswith(".lib"):
+        return basename[:-len(".lib")]
+    return basename.removeprefix("lib").removesuffix(".a")
 
 def static_files(files):
     """Chooses the static libraries among files, such as those that a cc_library builds.
@@ -106,7 +126,7 @@ def static_files(files):
     Returns:
       A list of those that are static libraries; of two variants of one the one that fits shared objects, too.
     """
-    archives = [file for file in files if file.basename.endswith(".a") or file.basename.endswith(".lib")]
+    archives = [file for file in files if library_name(file.basename).endswith(".a") or file.basename.endswith(".lib")]
     pic = {
         (file.dirname, library_name(file.basename)): None
         for file in archives
@@ -263,18 +283,18 @@ def _ocipkg_package_impl(ctx):
             put("/".join([part for part in ["include", found.place] if part]), header)
             includes += ["include/" + sub for sub in found.subdirectories]
 
-    flags = []
+    flags, always_link = [], []
     for linker_input in _linker_inputs(ctx.attr.deps):
         if linker_input.libraries and linker_input.owner.repo_name not in ours:
             foreign[linker_input.owner] = None
             continue
         flags += list(linker_input.user_link_flags)
         for library in linker_input.libraries:
-            if library.alwayslink:
-                fail("{}: {} is alwayslink, which an artifact cannot say of a static library. Link it into a cc_shared_library, and pack that.".format(ctx.label, linker_input.owner))
             static = library.pic_static_library or library.static_library
             if static:
                 put("lib/" + library_name(static.basename), static)
+                if library.alwayslink:
+                    always_link.append(link_name(library_name(static.basename)))
 
             # A cc_library links a shared library for tests alone: it says nothing of what it needs.
             shared = _shared_library(library)
@@ -334,6 +354,7 @@ def _ocipkg_package_impl(ctx):
     args.add_all(_unique(link.system_libraries + ctx.attr.system_libraries), before_each = "--system-library")
     for library, needed in ctx.attr.requires.items():
         args.add_all(needed, before_each = "--requires", format_each = library + "=%s")
+    args.add_all(_unique(always_link + ctx.attr.always_link), before_each = "--always-link")
     args.add_all(ctx.attr.allow_missing, before_each = "--allow-missing")
     if ctx.attr.pic:
         args.add("--pic")
@@ -396,6 +417,9 @@ packed is what the configuration compiles. See docs/publishing.md.
     attrs = {
         "allow_missing": attr.string_list(
             doc = "SONAMEs that the libraries need and the consumer brings.",
+        ),
+        "always_link": attr.string_list(
+            doc = "Libraries of the artifact, by what follows `-l`, of which consumers link every object and not only those that are asked for by name; besides those of `deps` that are `alwayslink`.",
         ),
         "defines": attr.string_list(
             doc = "Preprocessor definitions that consumers need, besides the `defines` of `deps` and quoted as they are. Example: `[\"GREET_STATIC=1\"]`.",

@@ -7,6 +7,7 @@ load(
     "//rules/private:package.bzl",
     "header_place",
     "library_name",
+    "link_name",
     "ocipkg_package",
     "sort_link_flags",
     "source_header_place",
@@ -45,12 +46,17 @@ def _library_name_test_impl(ctx):
     env = unittest.begin(ctx)
     for basename, want in {
         "libz.a": "libz.a",
+        "libz.lo": "libz.a",
+        "libz.pic.lo": "libz.a",
+        "z.lo.lib": "z.lib",
         "libz.pic.a": "libz.a",
         "libz.so.1": "libz.so.1",
         "z.if.lib": "z.lib",
         "z.lib": "z.lib",
     }.items():
         asserts.equals(env, want, library_name(basename))
+    for basename in ["libz.a", "z.lib"]:
+        asserts.equals(env, "z", link_name(basename))
     return unittest.end(env)
 
 _library_name_test = unittest.make(_library_name_test_impl)
@@ -370,7 +376,20 @@ def package_test_suite(name):
         flags = {"--target": ["riscv64-unknown-linux"]},
         places = ["lib/libstatic.a"],
     )
-    refused("alwayslink", ["alwayslink", "cc_shared_library"], deps = [":" + name + "_alwayslink"])
+    packed(
+        "alwayslink",
+        deps = [":" + name + "_alwayslink", ":zed"],
+        always_link = ["more"],
+        flags = {"--always-link": [name + "_alwayslink", "more"]},
+        places = [
+            "include/data.inc",
+            "include/inner.h",
+            "include/z.h",
+            "lib/lib{}_alwayslink.a".format(name),
+            "lib/lib{}_inner.a".format(name),
+            "lib/libzed.a",
+        ],
+    )
     refused("here", ["-Lsomewhere", "no other machine"], deps = [":" + name + "_here"])
     refused("foreign", ["runfiles:runfiles", "provided_deps"], deps = [":" + name + "_foreign"])
     refused("twice", ["would both become lib/libzz.so"], deps = [":" + name + "_imported"], shared = [":" + name + "_twice_libzz"])
