@@ -176,6 +176,13 @@ _SYSTEMS = {
     "@platforms//os:windows": "pc-windows",
 }
 
+# What follows the system in a triple, where the platform says something else than its default: of the default nobody
+# knows whether it was meant.
+_LIBRARIES = {
+    "//rules/libc:musl": "musl",
+    "//rules/windows_abi:mingw": "gnu",
+}
+
 def _constraint_attr(values):
     return attr.label_keyed_string_dict(
         default = {Label(label): part for label, part in values.items()},
@@ -185,14 +192,17 @@ def _constraint_attr(values):
 def _target(ctx):
     """Returns the target triple of the platform, as far as its constraints tell it, or an empty string.
 
-    Whose C library or compiler it is, is left open: the files tell that.
+    Whose C library or compiler it is, is mostly left open: the files tell that.
     """
-    parts = []
-    for constraints in [ctx.attr._architectures, ctx.attr._systems]:
-        for constraint, part in constraints.items():
-            if ctx.target_platform_has_constraint(constraint[platform_common.ConstraintValueInfo]):
-                parts.append(part)
-    return "-".join(parts) if len(parts) == 2 else ""
+    def those_of(constraints):
+        return [
+            part
+            for constraint, part in constraints.items()
+            if ctx.target_platform_has_constraint(constraint[platform_common.ConstraintValueInfo])
+        ]
+
+    parts = those_of(ctx.attr._architectures) + those_of(ctx.attr._systems)
+    return "-".join(parts + those_of(ctx.attr._libraries)) if len(parts) == 2 else ""
 
 def _words(ctx, values):
     """Takes words out of quotes as a shell does, which is how cc_library reads its attributes."""
@@ -492,6 +502,7 @@ packed is what the configuration compiles. See docs/publishing.md.
             doc = "Version of the library. The default is that of the `.pc` files.",
         ),
         "_architectures": _constraint_attr(_ARCHITECTURES),
+        "_libraries": _constraint_attr(_LIBRARIES),
         "_systems": _constraint_attr(_SYSTEMS),
         "_tool": attr.label(
             allow_single_file = True,

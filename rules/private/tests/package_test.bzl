@@ -141,11 +141,17 @@ _optimized_test = analysistest.make(
     config_settings = {"//command_line_option:compilation_mode": "opt"},
 )
 
-_riscv_test = analysistest.make(
-    _packed_test_impl,
-    attrs = _packed_attrs,
-    config_settings = {"//command_line_option:platforms": str(Label(":package_test_riscv"))},
-)
+def _on(platform):
+    return analysistest.make(
+        _packed_test_impl,
+        attrs = _packed_attrs,
+        config_settings = {"//command_line_option:platforms": str(Label(":package_test_" + platform))},
+    )
+
+_riscv_test = _on("riscv")
+_musl_test = _on("musl")
+_mingw_test = _on("mingw")
+_unknown_test = _on("unknown")
 
 def _refused_test_impl(ctx):
     env = analysistest.begin(ctx)
@@ -363,19 +369,37 @@ def package_test_suite(name):
         name = name + "_riscv",
         constraint_values = ["@platforms//cpu:riscv64", "@platforms//os:linux"],
     )
+    native.platform(
+        name = name + "_musl",
+        constraint_values = ["@platforms//cpu:x86_64", "@platforms//os:linux", "//rules/libc:musl"],
+    )
+    native.platform(
+        name = name + "_mingw",
+        constraint_values = ["@platforms//cpu:x86_64", "@platforms//os:windows", "//rules/windows_abi:mingw"],
+    )
+    native.platform(
+        name = name + "_unknown",
+        constraint_values = ["@platforms//cpu:x86_64", "@platforms//os:freebsd"],
+    )
     native.genrule(
         name = name + "_static_file",
         outs = [name + "/libstatic.a"],
         cmd = "touch $@",
         tags = ["manual"],
     )
-    packed(
-        "platform",
-        static = [name + "/libstatic.a"],
-        rule = _riscv_test,
-        flags = {"--target": ["riscv64-unknown-linux"]},
-        places = ["lib/libstatic.a"],
-    )
+    for platform, rule, target in [
+        ("riscv", _riscv_test, ["riscv64-unknown-linux"]),
+        ("musl", _musl_test, ["x86_64-unknown-linux-musl"]),
+        ("mingw", _mingw_test, ["x86_64-pc-windows-gnu"]),
+        ("unknown", _unknown_test, []),
+    ]:
+        packed(
+            "for_" + platform,
+            static = [name + "/libstatic.a"],
+            rule = rule,
+            flags = {"--target": target},
+            places = ["lib/libstatic.a"],
+        )
     packed(
         "alwayslink",
         deps = [":" + name + "_alwayslink", ":zed"],
