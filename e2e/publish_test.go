@@ -89,6 +89,21 @@ func TestPublish(t *testing.T) {
 		}
 	})
 
+	t.Run("from a cache", func(t *testing.T) {
+		// What was built elsewhere is downloaded where it is pushed, and no earlier.
+		cache := "--disk_cache=" + filepath.Join(t.TempDir(), "cache")
+		author.bazel(t, "clean") // what is up to date is not put into a cache
+		author.bazel(t, "build", "-c", "opt", cache, "//:push")
+		author.bazel(t, "clean")
+		r := author.exec(t, nil, "run", "-c", "opt", cache, "--remote_download_minimal", "//:push", "--", "--tag", "cached")
+		if r.code != 0 || !strings.HasPrefix(r.stdout, address+"/greet:cached@") || !strings.HasSuffix(pinned, r.stdout[strings.Index(r.stdout, "@")+1:len(r.stdout)-1]) {
+			t.Errorf("exit status %d, %q and not %q\n%s", r.code, r.stdout, pinned, r.stderr)
+		}
+		if !regexp.MustCompile(`\d+ disk cache hit`).MatchString(r.stderr) || strings.Contains(r.stderr, "linux-sandbox") {
+			t.Errorf("something was built again:\n%s", r.stderr)
+		}
+	})
+
 	t.Run("use", func(t *testing.T) {
 		if pinned == "" {
 			t.Skip("SKIPPED, nothing was pushed")
