@@ -194,6 +194,7 @@ def _target(ctx):
 
     Whose C library or compiler it is, is mostly left open: the files tell that.
     """
+
     def those_of(constraints):
         return [
             part
