@@ -520,6 +520,8 @@ func (p *planner) notForImport(l artifact.Library) string {
 		return fmt.Sprintf("The run-time linker looks for %s, and the file is called %s.", found, base)
 	case len(p.siblings[l.Name]) > 0 || p.needed[l.Name]:
 		return "It and its siblings find each other at run time only when they lie in one folder."
+	case p.target.OS == "linux":
+		return "Another repository may have a library of its file's name, which cc_import lets no program link besides."
 	}
 	return ""
 }

@@ -14,18 +14,27 @@ def _prebuilt_library_impl(ctx):
     )
     shared = ctx.file.shared_library
 
-    # One folder for all libraries of a repository, and in it each under its SONAME: so that the run-time linker finds
-    # them from the program by one RPATH entry, and from each other by $ORIGIN. DLLs are copied into the program's folder
-    # as they are.
-    symlink = (ctx.label.repo_name or "_main") + "/" + (ctx.attr.soname or shared.basename)
+    dynamic = shared
+    symlink = ""
+    if not ctx.file.interface_library:
+        # One folder for all libraries of a repository, and in it each under its SONAME: so that the run-time linker finds
+        # them from the program by one RPATH entry, and from each other by $ORIGIN. DLLs are copied into the program's folder
+        # as they are.
+        symlink = (ctx.label.repo_name or "_main") + "/" + (ctx.attr.soname or shared.basename)
+
+        # For Bazel, source files of one path below their repositories' roots are one library, built in two ways, which it
+        # refuses to link into one program. lib/libfoo.so.1 and lib/libfoo.so.2 are of one path there. What an action
+        # made has the repository in its path; for all targets that import a file it is one action.
+        dynamic = ctx.actions.declare_file("_shared/" + shared.basename)
+        ctx.actions.symlink(output = dynamic, target_file = shared)
     library = cc_common.create_library_to_link(
         actions = ctx.actions,
         feature_configuration = feature_configuration,
         cc_toolchain = cc_toolchain,
         static_library = ctx.file.static_library,
         alwayslink = ctx.attr.alwayslink,
-        dynamic_library = shared,
-        dynamic_library_symlink_path = "" if ctx.file.interface_library else symlink,
+        dynamic_library = dynamic,
+        dynamic_library_symlink_path = symlink,
         interface_library = ctx.file.interface_library,
     )
     linking_context = cc_common.create_linking_context(
