@@ -18,7 +18,7 @@ func TestDependencies(t *testing.T) {
 		t.Skip("SKIPPED, the libraries are Debian's packages:", err)
 	}
 	prefixes := filepath.Join(s.repository, ".out", "prefixes")
-	address, _ := s.process(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "dependencies"))
+	address := s.server(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "dependencies")).Ready
 	s.must(t, s.repository, "tools/publish-examples", s.ocipkg, prefixes, address)
 	for name, packages := range map[string][]string{
 		"curl":    {"--closure", "--without", "libssl*", "--without", "zlib1g", "--without", "libzstd*", "--without", "libnghttp2*", "libcurl4-openssl-dev"},

@@ -22,7 +22,7 @@ func TestMatrix(t *testing.T) {
 	s := theSuite
 	native := filepath.Join(s.out, "native")
 	s.matrixLibraries(t, native)
-	address, _ := s.process(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "matrix"))
+	address := s.server(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "matrix")).Ready
 	for name, flags := range map[string][]string{
 		"single": nil, "pair": nil, "origin": nil, "archives": nil, "mixed": nil, "versions": nil, "older": nil, "newer": nil, "header": nil,
 		"plugin": {"--always-link", "plugin"}, "plugin_lazy": nil,

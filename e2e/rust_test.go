@@ -13,7 +13,7 @@ func TestRust(t *testing.T) {
 	s.crossEnv(t, "rustc")
 	native := filepath.Join(s.out, "native-rust")
 	s.matrixLibraries(t, native)
-	address, _ := s.process(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "rust"))
+	address := s.server(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "rust")).Ready
 	for _, name := range []string{"pair", "origin", "archives", "mixed"} {
 		s.must(t, s.out, s.ocipkg, "pack", filepath.Join(native, name), "--name", name, "--version", "1", "-o", filepath.Join(native, name+".tar"))
 		s.must(t, s.out, s.ocipkg, "push", filepath.Join(native, name+".tar"), address+"/"+name+":1")

@@ -26,7 +26,7 @@ func TestWindows(t *testing.T) {
 	if _, err := os.Stat(zlib); err != nil {
 		s.must(t, s.repository, "tools/debian-prefix", zlib, "libz-mingw-w64-dev")
 	}
-	address, _ := s.process(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "windows"))
+	address := s.server(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "windows")).Ready
 	for name, prefix := range map[string]string{
 		"dlla": filepath.Join(native, "dlla"),
 		"lib":  filepath.Join(native, "lib"),
