@@ -1,4 +1,4 @@
-"""A prebuilt library that cc_import would link in a way that fails at run time; see docs/linking.md."""
+"""A prebuilt library that cc_import would link in a way that fails, most often at run time; see docs/linking.md."""
 
 load("@rules_cc//cc:find_cc_toolchain.bzl", "find_cc_toolchain", "use_cc_toolchain")
 load("@rules_cc//cc/common:cc_common.bzl", "cc_common")
@@ -14,9 +14,15 @@ def _prebuilt_library_impl(ctx):
     )
     shared = ctx.file.shared_library
 
+    archive = ctx.file.static_library
+    if archive and ctx.attr.alwayslink and archive.extension == "a":
+        # By this ending rules_go knows an archive that is linked whole.
+        archive = ctx.actions.declare_file("_static/" + archive.basename.removesuffix(".a") + ".lo")
+        ctx.actions.symlink(output = archive, target_file = ctx.file.static_library)
+
     dynamic = shared
     symlink = ""
-    if not ctx.file.interface_library:
+    if shared and not ctx.file.interface_library:
         # One folder for all libraries of a repository, and in it each under its SONAME: so that the run-time linker finds
         # them from the program by one RPATH entry, and from each other by $ORIGIN. DLLs are copied into the program's folder
         # as they are.
@@ -31,7 +37,7 @@ def _prebuilt_library_impl(ctx):
         actions = ctx.actions,
         feature_configuration = feature_configuration,
         cc_toolchain = cc_toolchain,
-        static_library = ctx.file.static_library,
+        static_library = archive,
         alwayslink = ctx.attr.alwayslink,
         dynamic_library = dynamic,
         dynamic_library_symlink_path = symlink,
@@ -53,7 +59,7 @@ def _prebuilt_library_impl(ctx):
     ]
 
 prebuilt_library = rule(
-    doc = "A shared library, found at run time by its SONAME whatever its file is called, and its static twin.",
+    doc = "A shared library, found at run time by its SONAME whatever its file is called, its static twin, or both.",
     implementation = _prebuilt_library_impl,
     attrs = {
         "alwayslink": attr.bool(
@@ -72,8 +78,7 @@ prebuilt_library = rule(
         ),
         "shared_library": attr.label(
             allow_single_file = True,
-            doc = "The shared library.",
-            mandatory = True,
+            doc = "The shared library, if there is one.",
         ),
         "soname": attr.string(
             doc = "The name that the run-time linker looks for; the file's name where it has none.",
