@@ -347,6 +347,9 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 			if l.Shared.SONAME != "" || l.Shared.InstallName != "" {
 				attrs = append(attrs, Attr{"soname", l.Shared.RunName()})
 			}
+			if link := "lib" + name + ".so"; p.target.OS == "linux" && l.Shared.RunName() != link {
+				attrs = append(attrs, Attr{"link_name", link})
+			}
 			doc = strings.TrimSpace(doc + " " + why)
 			if p.target.OS == "linux" && len(p.siblings[name]) > 0 && !slices.ContainsFunc(l.Shared.RunPath, isOrigin) {
 				// The run-time linker looks for what this library needs along the library's own RUNPATH, which it has

@@ -43,9 +43,21 @@ def _prebuilt_library_impl(ctx):
         dynamic_library_symlink_path = symlink,
         interface_library = ctx.file.interface_library,
     )
+    links = []
+    if symlink and ctx.attr.link_name:
+        # rustc knows libraries by what follows -l alone, and looks in the folder of the one that it is given: beside it lies
+        # a link of that name. Bazel itself links by SONAMEs.
+        links.append(cc_common.create_library_to_link(
+            actions = ctx.actions,
+            feature_configuration = feature_configuration,
+            cc_toolchain = cc_toolchain,
+            dynamic_library = dynamic,
+            dynamic_library_symlink_path = (ctx.label.repo_name or "_main") + "/" + ctx.attr.link_name,
+        ).dynamic_library)
     linking_context = cc_common.create_linking_context(
         linker_inputs = depset([cc_common.create_linker_input(
             owner = ctx.label,
+            additional_inputs = depset(links),
             libraries = depset([library]),
             user_link_flags = ctx.attr.linkopts,
         )]),
@@ -72,6 +84,9 @@ prebuilt_library = rule(
         "interface_library": attr.label(
             allow_single_file = [".lib", ".dll.a"],
             doc = "The import library of a DLL.",
+        ),
+        "link_name": attr.string(
+            doc = "The name by which `-l` finds it, where that is not its SONAME.",
         ),
         "linkopts": attr.string_list(
             doc = "Linker flags for whatever links it.",
