@@ -99,9 +99,10 @@ func TestRemoteCache(t *testing.T) {
 	s := theSuite
 	address := s.dockerRegistry(t)
 	s.must(t, s.repository, "tools/publish-examples", s.ocipkg, filepath.Join(s.repository, ".out", "prefixes"), address)
+	// Not go_sqlite3, which passes too: without the cache that all tests share, Go's standard library is compiled for minutes.
 	for example, programs := range map[string][]string{
+		"c_zlib":          {"app", "app_test"},
 		"cc_openssl_zstd": {"app", "app_test"},
-		"go_sqlite3":      {"app/app_/app"},
 	} {
 		t.Run(example, func(t *testing.T) {
 			cache := newCacheServer(t)
