@@ -34,6 +34,10 @@ var plans = map[string]ccplan.Plan{
 		{Name: "a", Static: &artifact.StaticLibrary{Path: "lib/liba.a", PIC: "pic"}, Shared: &artifact.SharedLibrary{Path: "lib/liba.so.1", SONAME: "liba.so.1", Needed: []string{"libb.so.1"}}, Requires: []string{"b"}},
 		{Name: "b", Static: &artifact.StaticLibrary{Path: "lib/libb.a", PIC: "pic"}, Shared: &artifact.SharedLibrary{Path: "lib/libb.so.1", SONAME: "libb.so.1"}, Requires: []string{"a"}}}},
 		"lib/liba.a", "lib/liba.so.1", "lib/libb.a", "lib/libb.so.1"),
+	"hub": ccplan.Hub(ccplan.HubInput{Name: "h", What: "h 1", Files: []string{"header_index.json"}, LeftOut: []string{"riscv64-unknown-linux-gnu"}, Spokes: []ccplan.Spoke{
+		{Target: "aarch64-unknown-linux-gnu", Package: "//aarch64-unknown-linux-gnu", Plan: plan("h", &artifact.Package{Name: "h", Includes: []string{"include"}}, "include/h.h")},
+		{Target: "x86_64-unknown-linux-gnu", Package: "@h__x86_64-unknown-linux-gnu//", Plan: plan("h", &artifact.Package{Name: "h", Includes: []string{"include"}}, "include/h.h")},
+	}}),
 	"odd_names": plan("h", &artifact.Package{Name: "h", Includes: []string{"include", "."}, Defines: []string{`Q="a b"`, "D=$x"}},
 		"@at.h", "@a/b", "-dash.h", "$dollar.h", "%percent.h", `"quoted".h`, "'single'.h", "with space.h", "größe.h", "a+b=c,d;e.h", "[x](y){z}.h", "#hash.h", "include/@at.h", "include/a@b.h", "~tilde", "&and<or>|pipe?star*!", "`tick", "^hat"),
 }

@@ -33,32 +33,11 @@ var sharedName = regexp.MustCompile(`\.(so|dylib|dll)(\.[^/]*)?$`)
 // Repository lays a library out in dir, an empty or missing directory, as a repository called name. Where it fails dir
 // is as it was.
 func Repository(ctx context.Context, l *Library, dir, name string, repositories buildfile.Repositories) (stats store.Stats, err error) {
-	what := "repository " + name
-	if !artifact.ValidLibraryName(name) {
-		return stats, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "it cannot be the name of a target", Do: "give a name of letters, digits and underscores"}
+	restore, err := claim(dir, name)
+	if err != nil {
+		return stats, err
 	}
-	entries, err := os.ReadDir(dir)
-	missing := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !missing {
-		return stats, diagnostic.Wrap(err, "%s", what)
-	}
-	if len(entries) > 0 {
-		return stats, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: fmt.Sprintf("the folder %s is not empty", dir), Do: "name an empty one, or one that does not exist yet"}
-	}
-	defer func() {
-		if err == nil {
-			return
-		}
-		err = diagnostic.Wrap(err, "%s", what)
-		if missing {
-			os.RemoveAll(dir)
-			return
-		}
-		made, _ := os.ReadDir(dir)
-		for _, e := range made {
-			os.RemoveAll(filepath.Join(dir, e.Name()))
-		}
-	}()
+	defer func() { err = restore(err) }()
 	err = l.healing(ctx, func() (err error) {
 		stats, err = store.Materialise(dir, l.foreign, l.Trees...)
 		return err
@@ -81,20 +60,61 @@ func Repository(ctx context.Context, l *Library, dir, name string, repositories 
 	if err = consistent(l.Package, name, files); err != nil {
 		return stats, err
 	}
-	plan := ccplan.New(ccplan.Input{Name: name, Package: l.Package, Files: files})
+	return stats, writePlan(root, l, name, l.plan(name, files), repositories)
+}
+
+// claim makes sure that dir is an empty or missing directory for a repository called name. What it returns is called with
+// the error that the work in dir ended with, and makes dir what it was if there is one.
+func claim(dir, name string) (restore func(error) error, err error) {
+	what := "repository " + name
+	if !artifact.ValidLibraryName(name) {
+		return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "it cannot be the name of a target", Do: "give a name of letters, digits and underscores"}
+	}
+	entries, err := os.ReadDir(dir)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return nil, diagnostic.Wrap(err, "%s", what)
+	}
+	if len(entries) > 0 {
+		return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: fmt.Sprintf("the folder %s is not empty", dir), Do: "name an empty one, or one that does not exist yet"}
+	}
+	return func(err error) error {
+		if err == nil {
+			return nil
+		}
+		if missing {
+			os.RemoveAll(dir)
+			return diagnostic.Wrap(err, "%s", what)
+		}
+		made, _ := os.ReadDir(dir)
+		for _, e := range made {
+			os.RemoveAll(filepath.Join(dir, e.Name()))
+		}
+		return diagnostic.Wrap(err, "%s", what)
+	}, nil
+}
+
+// plan is what the library becomes in a repository called name, with these files.
+func (l *Library) plan(name string, files []string) ccplan.Plan {
+	return ccplan.New(ccplan.Input{Name: name, Package: l.Package, Files: files, Linkage: l.Linkage})
+}
+
+// title is the library's name and version.
+func (l *Library) title() string {
+	return strings.TrimSpace(l.Package.Name + " " + l.Package.Version)
+}
+
+// writePlan writes the plan of a repository called name, and its header index.
+func writePlan(root *os.Root, l *Library, name string, plan ccplan.Plan, repositories buildfile.Repositories) error {
 	index, err := buildfile.HeaderIndex(plan, name)
 	if err != nil {
-		return stats, err
+		return err
 	}
-	if err = create(root, HeaderIndexFile, index); err != nil {
-		return stats, err
+	if err := create(root, HeaderIndexFile, index); err != nil {
+		return err
 	}
-	title := l.Package.Name
-	if l.Package.Version != "" {
-		title += " " + l.Package.Version
-	}
-	header := fmt.Sprintf("%s, from %s.\nWritten by ocipkg; changes are lost with the next fetch.", title, l.Reference)
-	return stats, create(root, buildFile, buildfile.Render(plan, header, repositories))
+	header := fmt.Sprintf("%s, from %s.\nWritten by ocipkg; changes are lost with the next fetch.", l.title(), l.Reference)
+	return create(root, buildFile, buildfile.Render(plan, header, repositories))
 }
 
 // listFiles lists files and links, sorted, and takes away what does not belong into a repository: package markers,

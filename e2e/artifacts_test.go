@@ -9,16 +9,16 @@ import (
 	"testing"
 )
 
-// TestDependencies links Debian's libcurl with OpenSSL, zlib, zstd and nghttp2, each an artifact of its own, and libcurl's
+// TestArtifacts links Debian's libcurl with OpenSSL, zlib, zstd and nghttp2, each an artifact of its own, and libcurl's
 // with twenty libraries that need each other and those four. Every program finds each library where it was given, and
 // says which versions it found.
-func TestDependencies(t *testing.T) {
+func TestArtifacts(t *testing.T) {
 	s := theSuite
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		t.Skip("SKIPPED, the libraries are Debian's packages:", err)
 	}
 	prefixes := filepath.Join(s.repository, ".out", "prefixes")
-	address := s.server(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "dependencies")).Ready
+	address := s.server(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "artifacts")).Ready
 	s.must(t, s.repository, "tools/publish-examples", s.ocipkg, prefixes, address)
 	for name, packages := range map[string][]string{
 		"curl":    {"--closure", "--without", "libssl*", "--without", "zlib1g", "--without", "libzstd*", "--without", "libnghttp2*", "libcurl4-openssl-dev"},
@@ -39,7 +39,7 @@ func TestDependencies(t *testing.T) {
 		s.must(t, s.out, s.ocipkg, "push", prefix+".tar", address+"/"+name+":debian")
 	}
 
-	w := s.workspace(t, "e2e/testdata/dependencies", "dependencies", address)
+	w := s.workspace(t, "e2e/testdata/artifacts", "artifacts", address)
 	for _, shared := range []string{"matrix.bzl", "middle.c", "check_test.go"} {
 		data, err := os.ReadFile(filepath.Join(s.repository, "e2e", "testdata", "matrix", shared))
 		if err != nil {
