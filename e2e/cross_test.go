@@ -98,33 +98,12 @@ func (w *workspace) edit(t *testing.T, name string, change func(text string) str
 	}
 }
 
-// forTwoPlatforms declares each library of the workspace for arm64 as well, and has a select choose.
+// forTwoPlatforms has the libraries that are in one repository each for arm64 as well. Those of the module extension are for
+// every platform that they are published for.
 func (w *workspace) forTwoPlatforms(t *testing.T) {
 	t.Helper()
-	var names []string
 	w.edit(t, "MODULE.bazel", func(text string) string {
-		declared := regexp.MustCompile(`ocipkg_library\(\n    name = "(\w+)",\n(    image = .*\n)\)\n`)
-		for _, m := range declared.FindAllStringSubmatch(text, -1) {
-			names = append(names, m[1])
-			text += "\nocipkg_library(\n    name = \"" + m[1] + "_arm64\",\n" + m[2] + "    target = \"aarch64-unknown-linux-gnu\",\n)\n"
-		}
-		return text
-	})
-	if len(names) == 0 {
-		t.Fatal("the workspace declares no library")
-	}
-	w.edit(t, "BUILD.bazel", func(text string) string {
-		for _, name := range names {
-			text = strings.ReplaceAll(text, `"@`+name+`"`, `":any_`+name+`"`) + `
-alias(
-    name = "any_` + name + `",
-    actual = select({
-        "@platforms//cpu:aarch64": "@` + name + `_arm64",
-        "//conditions:default": "@` + name + `",
-    }),
-)
-`
-		}
-		return text
+		declared := regexp.MustCompile(`(ocipkg_library\(\n    name = .*\n    image = .*\n)`)
+		return declared.ReplaceAllString(text, "${1}    platforms = [\"aarch64-unknown-linux-gnu\", \"x86_64-unknown-linux-gnu\"],\n")
 	})
 }

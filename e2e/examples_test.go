@@ -107,9 +107,9 @@ func TestExamples(t *testing.T) {
 		})
 	}
 
-	for _, example := range []string{"cc_openssl_zstd", "go_sqlite3"} {
-		t.Run("next majors/"+example, func(t *testing.T) {
-			w := s.workspace(t, filepath.Join("examples", example), example, address)
+	for _, entry := range examples {
+		t.Run("next majors/"+entry.Name(), func(t *testing.T) {
+			w := s.workspace(t, filepath.Join("examples", entry.Name()), entry.Name(), address)
 			w.pin(t)
 			w.nextMajors(t)
 			w.bazel(t, "test", "--config=next", "//...")

@@ -31,7 +31,7 @@ def _alwayslink_test_impl(ctx):
     env = analysistest.begin(ctx)
     library = _library(env)
     asserts.true(env, library.alwayslink)
-    asserts.equals(env, "libz.a", library.static_library.basename)
+    asserts.equals(env, "libz.lo", library.static_library.basename)
     return analysistest.end(env)
 
 _alwayslink_test = analysistest.make(_alwayslink_test_impl)
