@@ -28,7 +28,7 @@ func info(nonEmpty ...string) rule.KindInfo {
 	}
 	for _, attr := range []string{
 		"hdrs", "deps", "static_library", "shared_library", "interface_library", "soname", "includes", "defines", "features", "linkopts",
-		"additional_linker_inputs", "target_compatible_with",
+		"additional_linker_inputs", "alwayslink", "link_name", "target_compatible_with",
 	} {
 		k.MergeableAttrs[attr] = true
 	}

@@ -29,6 +29,7 @@ type Claims struct {
 	Includes        []string            // folders of the artifact to search for headers; default: include
 	SystemLibraries []string            // besides the measured ones, without "-l"
 	Requires        map[string][]string // by library, further ones of the same artifact that it needs
+	AlwaysLink      []string            // libraries of the artifact whose archive is linked whole, because objects of it do their work by being there
 
 	RefuseMissing bool     // whether a NEEDED library that nobody brings is an error
 	AllowMissing  []string // SONAMEs that are no error all the same, because the consumer brings them
@@ -399,8 +400,12 @@ func (m *measuring) platform(p *Package, claims Claims) error {
 			return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + m.machineOf,
 				Why: fmt.Sprintf("it is for %s and was said to be for %s", t, claimed), Do: "leave --target out, it is read from the files, or give the files for that platform"}
 		}
-		p.Target = claimed.String()
-		return nil
+		if claimed.Env != "" {
+			p.Target = claimed.String()
+			return nil
+		}
+		// What the claim leaves open is measured.
+		t.Vendor = claimed.Vendor
 	}
 	switch {
 	case m.libc != "":
