@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,12 +11,13 @@ import (
 
 // vendor copies a Go module, as the module proxy has it, into a folder of the workspace, without its tests: those of
 // nobody here. A BUILD file says by which path it is imported.
-func (w *workspace) vendor(t *testing.T, module, version, dir string) {
+// It returns the module's hash, as go.sum has it.
+func (w *workspace) vendor(t *testing.T, module, version, dir string) string {
 	t.Helper()
 	scratch := t.TempDir()
 	w.must(t, scratch, "go", "mod", "init", "scratch")
 	r := w.suite.exec(t, scratch, nil, "go", "mod", "download", "-json", module+"@"+version)
-	var downloaded struct{ Dir, Error string }
+	var downloaded struct{ Dir, Sum, Error string }
 	if err := json.Unmarshal([]byte(r.stdout), &downloaded); err != nil || r.code != 0 {
 		t.Skipf("SKIPPED, the module %s cannot be had: %s%s", module, downloaded.Error, r.stderr)
 	}
@@ -43,6 +45,7 @@ func (w *workspace) vendor(t *testing.T, module, version, dir string) {
 	if err := os.WriteFile(filepath.Join(to, "BUILD.bazel"), []byte("# gazelle:prefix "+module+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	return downloaded.Sum
 }
 
 // TestGazelle: cgo packages that nobody here wrote find their libraries: `ocipkg index` and `bazel run //:gazelle` write
@@ -53,7 +56,7 @@ func TestGazelle(t *testing.T) {
 	address := s.dockerRegistry(t)
 	s.must(t, s.repository, "tools/publish-examples", s.ocipkg, filepath.Join(s.repository, ".out", "prefixes"), address)
 	w := s.workspace(t, "e2e/testdata/gazelle", "gazelle", address)
-	w.vendor(t, "github.com/mattn/go-sqlite3", "v1.14.32", "third_party/go-sqlite3")
+	sum := w.vendor(t, "github.com/mattn/go-sqlite3", "v1.14.32", "third_party/go-sqlite3")
 	w.vendor(t, "github.com/DataDog/zstd", "v1.5.7", "third_party/zstd")
 	zlib := filepath.Join(w.dir, "third_party", "zlib")
 	w.must(t, w.dir, "cp", "-R", filepath.Join(w.repository, ".out", "prefixes", "zlib"), zlib)
@@ -94,5 +97,47 @@ func TestGazelle(t *testing.T) {
 	}
 	if r := w.exec(t, nil, "run", "//:gazelle_from_repositories", "--", "-mode=diff"); r.code != 0 {
 		t.Errorf("with the indexes of the repositories something would change:\n%s%s", r.stdout, r.stderr)
+	}
+
+	w.goDeps(t, sum, "sqlite "+s.version(t, address+"/sqlite3:debian"))
+}
+
+// goDeps builds the same module out of go_deps, where no extension of Gazelle runs: with a patch that brings the BUILD file
+// which Gazelle has written for the copy. docs/gazelle.md has the same steps as shell commands.
+func (w *workspace) goDeps(t *testing.T, sum, prints string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.dir, "third_party", "go-sqlite3", "BUILD.bazel"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer(
+		// What the repository of a Go module can name: rules_go as Gazelle calls it, and the main repository.
+		`"@rules_go//`, `"@io_bazel_rules_go//`, `"@sqlite3"`, `"@@//third_party:sqlite3"`,
+		"# gazelle:prefix github.com/mattn/go-sqlite3\n", "", "-Ithird_party/go-sqlite3", "-I.",
+	).Replace(string(data))
+	lines := strings.SplitAfter(strings.TrimSuffix(text, "\n"), "\n")
+	patch := fmt.Sprintf("--- /dev/null\n+++ b/BUILD.bazel\n@@ -0,0 +1,%d @@\n+%s\n", len(lines), strings.Join(lines, "+"))
+	source := filepath.Join(w.repository, "e2e", "testdata", "gazelle_go_deps")
+	w.must(t, w.dir, "cp", "-R", filepath.Join(source, "external_app"), filepath.Join(source, "third_party"), ".")
+	part, err := os.ReadFile(filepath.Join(source, "MODULE.part"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	module, err := os.ReadFile(filepath.Join(w.dir, "MODULE.bazel"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string]string{
+		"third_party/go-sqlite3.patch": patch,
+		"MODULE.bazel":                 string(module) + strings.Replace(string(part), "SUM", sum, 1),
+	} {
+		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(data), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.bazel(t, "build", "//external_app")
+	app := filepath.Join(w.dir, "bazel-bin", "external_app", "external_app_", "external_app")
+	if r := w.inEnv(t, w.dir, app); r.code != 0 || strings.TrimSpace(r.stdout) != prints {
+		t.Errorf("by go_deps: exit status %d: %s%s", r.code, r.stdout, r.stderr)
 	}
 }
