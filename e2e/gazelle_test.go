@@ -99,6 +99,7 @@ func TestGazelle(t *testing.T) {
 		t.Errorf("with the indexes of the repositories something would change:\n%s%s", r.stdout, r.stderr)
 	}
 
+	w.goldens(t)
 	w.goDeps(t, sum, "sqlite "+s.version(t, address+"/sqlite3:debian"))
 }
 
@@ -140,4 +141,27 @@ func (w *workspace) goDeps(t *testing.T, sum, prints string) {
 	if r := w.inEnv(t, w.dir, app); r.code != 0 || strings.TrimSpace(r.stdout) != prints {
 		t.Errorf("by go_deps: exit status %d: %s%s", r.code, r.stdout, r.stderr)
 	}
+}
+
+// goldens has Bazel analyse what Gazelle makes of workspaces in gazelle_ext/testdata: that the labels are of targets, and
+// the keys of select()s of platforms that rules_go knows. Their sources include headers that nobody has, so that they
+// cannot be compiled.
+func (w *workspace) goldens(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"pkg_config", "include", "link_names", "platforms", "tags", "tags_flag", "kinds"} {
+		source := filepath.Join(w.repository, "gazelle_ext", "testdata", name)
+		if err := os.MkdirAll(filepath.Join(w.dir, "goldens"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		to := filepath.Join(w.dir, "goldens", name)
+		w.must(t, w.dir, "cp", "-R", source, to)
+		for _, file := range files(t, to) {
+			if filepath.Base(file) == "BUILD.out" {
+				if err := os.Rename(file, filepath.Join(filepath.Dir(file), "BUILD.bazel")); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	w.bazel(t, "build", "--nobuild", "//goldens/...")
 }

@@ -48,7 +48,7 @@ func (*prebuiltLang) ApparentLoads(moduleToApparentName func(string) string) []r
 		name = "rules_ocipkg"
 	}
 	return []rule.LoadInfo{{
-		Name:    "@" + name + "//gazelle_ext/prebuilt:defs.bzl",
+		Name:    "@" + name + "//rules:prebuilt.bzl",
 		Symbols: []string{"ocipkg_cc_import", "ocipkg_cc_library", "ocipkg_prebuilt_library"},
 	}}
 }

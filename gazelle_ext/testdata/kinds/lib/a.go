@@ -1,6 +1,1 @@
 package p
-
-/*
-#include <zlib.h>
-*/
-import "C"

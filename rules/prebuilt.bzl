@@ -1,4 +1,6 @@
-"""What the Gazelle language ocipkg_prebuilt writes: rules_cc's rules and ours, under names that no other language claims."""
+"""What the Gazelle language ocipkg_prebuilt writes, which also writes the load: rules_cc's rules and ours, under names that no other
+language claims. Not in defs.bzl, which is loaded for MODULE.bazel and must not need rules_cc for it.
+"""
 
 load("@rules_cc//cc:defs.bzl", "cc_import", "cc_library")
 load("//rules/private:prebuilt_library.bzl", "prebuilt_library")
