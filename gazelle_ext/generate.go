@@ -42,16 +42,22 @@ func (l *ocipkgLang) GenerateRules(args language.GenerateArgs) language.Generate
 		if _, ok := goKinds[r.Kind()]; !ok {
 			continue
 		}
-		there := existing(args, r)
-		if !isTrue(r.Attr("cgo")) {
-			if there != nil && there.Attr("cdeps") != nil {
+		switch cgo := isTrue(r.Attr("cgo")); {
+		case cgo:
+			l.cgoRule(args, s, r, existing(args, r))
+		case hasCdeps(args.File):
+			if there := existing(args, r); there != nil && there.Attr("cdeps") != nil {
 				l.withoutCgo(args, s, r, there)
 			}
-			continue
 		}
-		l.cgoRule(args, s, r, there)
 	}
 	return language.GenerateResult{}
+}
+
+// hasCdeps reports whether any rule of a file has cdeps. Most rules have no cgo and never had, and finding out which rule
+// of a file one becomes takes a while.
+func hasCdeps(f *rule.File) bool {
+	return f != nil && slices.ContainsFunc(f.Rules, func(r *rule.Rule) bool { return r.Attr("cdeps") != nil })
 }
 
 // existing finds the rule of the file that Gazelle will merge r into, nil where there is none.
@@ -220,7 +226,8 @@ func (q *query) cdeps(wanted *cdeps, byHand map[string]bool) {
 		on := cgo.Platform(platform)
 		labels := map[label.Label]bool{}
 		named := map[string]bool{} // repositories of which a name or a -l asks for a target
-		for _, need := range q.pkg.Needs(on, q.s.tags) {
+		needs := q.pkg.Needs(on, q.s.tags)
+		for _, need := range needs {
 			at := q.answer(need)
 			if at == label.NoLabel || byHand[at.Repo] && at.Repo != "" {
 				continue
@@ -231,7 +238,7 @@ func (q *query) cdeps(wanted *cdeps, byHand map[string]bool) {
 				labels[at] = true
 			}
 		}
-		for _, need := range q.pkg.Needs(on, q.s.tags) {
+		for _, need := range needs {
 			// Every target of a repository brings all its headers: the index names the main one, and where the package
 			// says itself which libraries it links, it gets no more than those.
 			if need.Kind != cgo.Header && need.Kind != cgo.Quoted {

@@ -13,6 +13,7 @@ import (
 	"go/build/constraint"
 	"go/parser"
 	"go/token"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -284,13 +285,16 @@ func (p Package) Conditional() bool {
 				return true
 			}
 		}
-		for _, d := range f.preamble {
-			if d.name == "if" || d.name == "ifdef" || d.name == "ifndef" {
-				return true
-			}
+		if f.asks() {
+			return true
 		}
 	}
 	return false
+}
+
+// asks reports whether the preamble has conditions.
+func (f *File) asks() bool {
+	return slices.ContainsFunc(f.preamble, func(d directive) bool { return d.name == "if" || d.name == "ifdef" || d.name == "ifndef" })
 }
 
 // Lines are the #cgo lines that count on a platform, in the order of the files.
@@ -337,7 +341,12 @@ func (p Package) Needs(on Platform, tags Tags) []Need {
 		}
 	}
 	lines := p.Lines(on, tags)
-	defined := macros(on)
+	var defined definitions // only where a preamble asks
+	for _, f := range p {
+		if defined == nil && f.asks() {
+			defined = macros(on)
+		}
+	}
 	for _, l := range lines {
 		switch l.Verb {
 		case PkgConfig:
@@ -352,7 +361,9 @@ func (p Package) Needs(on Platform, tags Tags) []Need {
 				add(Library, name)
 			}
 		case CFlags, CPPFlags:
-			defined.options(l.Args)
+			if defined != nil {
+				defined.options(l.Args)
+			}
 		}
 	}
 	for _, f := range p {

@@ -125,7 +125,8 @@ func (t truth) not() truth {
 	return unknown
 }
 
-// included finds what the preamble of one file includes, given the macros of options and platform. Where a condition
+// included finds what the preamble of one file includes, given the macros of options and platform, which may be nil where
+// it has no conditions. Where a condition
 // cannot be decided, both of its branches count: a library too many is linked in vain, one too few breaks the build.
 func included(preamble []directive, from definitions) []Need {
 	defined := maps.Clone(from)
@@ -182,7 +183,7 @@ func included(preamble []directive, from definitions) []Need {
 				stack = stack[:len(stack)-1]
 			}
 		case "define", "undef":
-			if state == no {
+			if state == no || defined == nil {
 				continue
 			}
 			name := identifier(d.rest)

@@ -7,6 +7,7 @@
 package buildfile
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -171,6 +172,29 @@ func JoinIndexes(indexes []Index) ([]byte, error) {
 			joined[key] = append(joined[key], "@"+index.Repository+"//:"+target)
 		}
 	}
-	data, err := json.MarshalIndent(joined, "", "  ")
-	return append(data, '\n'), err
+	// A line a key: half the size of what MarshalIndent makes, and a difference is one line.
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, key := range slices.Sorted(maps.Keys(joined)) {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString("\n  ")
+		name, err := json.Marshal(key)
+		if err != nil {
+			return nil, err
+		}
+		labels, err := json.Marshal(joined[key])
+		if err != nil {
+			return nil, err
+		}
+		b.Write(name)
+		b.WriteString(": ")
+		b.Write(labels)
+	}
+	if len(joined) > 0 {
+		b.WriteByte('\n')
+	}
+	b.WriteString("}\n")
+	return b.Bytes(), nil
 }

@@ -146,7 +146,7 @@ func TestHeaderIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "{\n  \"-lz\": [\n    \"@zlib//:zlib\"\n  ],\n  \"pkg-config:zlib\": [\n    \"@zlib//:zlib\"\n  ],\n  \"zconf.h\": [\n    \"@zlib//:zlib\"\n  ],\n  \"zlib.h\": [\n    \"@zlib//:zlib\"\n  ]\n}\n"; string(data) != want {
+	if want := "{\n  \"-lz\": [\"@zlib//:zlib\"],\n  \"pkg-config:zlib\": [\"@zlib//:zlib\"],\n  \"zconf.h\": [\"@zlib//:zlib\"],\n  \"zlib.h\": [\"@zlib//:zlib\"]\n}\n"; string(data) != want {
 		t.Errorf("got %s", data)
 	}
 	if data, err = HeaderIndex(plans["odd_names"], "h"); err != nil {
