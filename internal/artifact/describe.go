@@ -400,8 +400,12 @@ func (m *measuring) platform(p *Package, claims Claims) error {
 			return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + m.machineOf,
 				Why: fmt.Sprintf("it is for %s and was said to be for %s", t, claimed), Do: "leave --target out, it is read from the files, or give the files for that platform"}
 		}
-		p.Target = claimed.String()
-		return nil
+		if claimed.Env != "" {
+			p.Target = claimed.String()
+			return nil
+		}
+		// What the claim leaves open is measured.
+		t.Vendor = claimed.Vendor
 	}
 	switch {
 	case m.libc != "":

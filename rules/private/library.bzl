@@ -1,7 +1,7 @@
 """The repository rule `ocipkg_library`, and what it shares with the repositories of the module extension."""
 
 load(":platforms.bzl", "platforms_error")
-load(":tool.bzl", "tool_path")
+load(":tool_path.bzl", "tool_path")
 
 # Bazel's default of 600 seconds kills a large library on a slow line. The tool notices by itself when nothing comes any more.
 _TIMEOUT_SECONDS = 86400
