@@ -12,7 +12,7 @@ _MISMATCH = 8
 # Attributes that mean the same in ocipkg_library and in the tag ocipkg.library.
 SHARED_ATTRS = {
     "image": attr.string(
-        doc = "The library: `registry/name:tag@sha256:…`. Without a digest the tag is looked up at every fetch, and the line that pins it is printed; `OCIPKG_REQUIRE_DIGEST=1` makes that an error.",
+        doc = "The library: `registry/name:tag@sha256:...`. Without a digest the tag is looked up at every fetch, and the line that pins it is printed; `OCIPKG_REQUIRE_DIGEST=1` makes that an error.",
         mandatory = True,
     ),
     "linkage": attr.string(
@@ -138,7 +138,7 @@ ocipkg_library = use_repo_rule("@rules_ocipkg//rules:defs.bzl", "ocipkg_library"
 
 ocipkg_library(
     name = "zlib",
-    image = "ghcr.io/acme/zlib:1.3.1@sha256:…",
+    image = "ghcr.io/acme/zlib:1.3.1@sha256:...",
 )
 ```
 
