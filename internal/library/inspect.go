@@ -88,16 +88,17 @@ type inspector struct {
 // pinned and in the store costs no request; then only that is told of the other platforms which the store knows, too.
 // With must an image without a platform that fits is an error of kind Mismatch.
 func (d *Depot) Inspect(ctx context.Context, ref registry.Reference, want artifact.Triple, must bool) (*Inspection, error) {
-	x, err := d.inspect(ctx, ref, want, must)
+	x, err := d.inspect(ctx, ref, want, must, false)
 	return x, diagnostic.Wrap(err, "inspect %s", ref)
 }
 
-func (d *Depot) inspect(ctx context.Context, ref registry.Reference, want artifact.Triple, must bool) (*Inspection, error) {
+// inspect is Inspect; with all it asks the registry for the platforms that the store does not know.
+func (d *Depot) inspect(ctx context.Context, ref registry.Reference, want artifact.Triple, must, all bool) (*Inspection, error) {
 	if err := d.Policy.Admit(ref.Pinned()); err != nil {
 		return nil, d.suggest(ctx, ref, err)
 	}
 	inStore := func(h v1.Hash) bool { _, err := d.Store.Blob(h); return err == nil }
-	local := ref.Pinned() && inStore(ref.Digest)
+	local := ref.Pinned() && inStore(ref.Digest) && !all
 	data, mediaType, digest, err := d.document(ctx, ref)
 	if err != nil {
 		return nil, err
@@ -112,7 +113,7 @@ func (d *Depot) inspect(ctx context.Context, ref registry.Reference, want artifa
 			return d.config(ctx, &Library{Reference: pinned, Manifest: artifact.Manifest{Config: desc}})
 		},
 		measure: func(ctx context.Context, h v1.Hash, _ artifact.Manifest) (*artifact.Package, error) {
-			l, err := d.pull(ctx, ref.WithDigest(h), want)
+			l, err := d.pull(ctx, ref.WithDigest(h), want, nil)
 			if err != nil {
 				return nil, err
 			}

@@ -38,6 +38,12 @@ type Depot struct {
 	Warn func(message string)
 	// Progress, where not nil, is told of bytes of layers as they arrive: done of total.
 	Progress func(done, total int64)
+
+	// Kept, where not "", is a folder of blobs, each called as the digits of its digest: those there are used, and those
+	// that had to be fetched are left there.
+	Kept string
+
+	layouts layouts
 }
 
 // Library is a library whose every byte is in the store.
@@ -60,17 +66,28 @@ const parallelLayers = 3
 
 // Pull brings the library that ref names into the store, for the target want.
 func (d *Depot) Pull(ctx context.Context, ref registry.Reference, want artifact.Triple) (*Library, error) {
-	l, err := d.pull(ctx, ref, want)
+	return d.PullDeclared(ctx, ref, want, nil)
+}
+
+// PullDeclared is Pull for a library that is declared so: it brings those of its layers that are wanted, and none where a
+// dependency is not declared, which is an error of kind NotFound. A nil decl wants all and checks nothing.
+func (d *Depot) PullDeclared(ctx context.Context, ref registry.Reference, want artifact.Triple, decl *Declaration) (*Library, error) {
+	l, err := d.pull(ctx, ref, want, decl)
 	return l, diagnostic.Wrap(err, "pull %s", ref)
 }
 
-func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.Triple) (*Library, error) {
+func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.Triple, decl *Declaration) (*Library, error) {
 	l, config, err := d.describe(ctx, ref, want)
 	if err != nil {
 		return nil, err
 	}
 	if err := fits(l.Package, want); err != nil {
 		return nil, err
+	}
+	if decl != nil {
+		if err := l.declared(*decl); err != nil {
+			return nil, err
+		}
 	}
 	d.remember(ref, l.Reference)
 	if err := d.fill(ctx, l, config); err != nil {
@@ -205,7 +222,7 @@ func (d *Depot) document(ctx context.Context, ref registry.Reference) (data []by
 	if ref.Pinned() {
 		data, err := d.Store.Blob(ref.Digest)
 		if err == nil {
-			return data, mediaTypeOf(data), ref.Digest, nil
+			return data, mediaTypeOf(data), ref.Digest, d.keepBytes(data, ref.Digest)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return nil, "", v1.Hash{}, err
@@ -224,18 +241,24 @@ func (d *Depot) document(ctx context.Context, ref registry.Reference) (data []by
 	if _, err := d.Store.PutBlob(doc.Bytes); err != nil {
 		return nil, "", v1.Hash{}, err
 	}
-	return doc.Bytes, doc.MediaType, doc.Digest, nil
+	return doc.Bytes, doc.MediaType, doc.Digest, d.keepBytes(doc.Bytes, doc.Digest)
 }
 
-// fetchDocument reads a manifest or index: one that the crate has, if it is pinned, else the registry's. What a tag
+// fetchDocument reads a manifest or index: one that is nearby, if it is pinned, else the registry's. What a tag
 // points to now, the registry alone knows.
 func (d *Depot) fetchDocument(ctx context.Context, ref registry.Reference) (registry.Document, error) {
-	if ref.Pinned() {
-		if blob, err := d.crateBlob(ref, artifact.Descriptor{Digest: ref.Digest}); err == nil {
-			defer blob.Close()
-			if data, err := io.ReadAll(io.LimitReader(blob, manifestLimit+1)); err == nil && len(data) <= manifestLimit {
-				return registry.Document{MediaType: mediaTypeOf(data), Digest: ref.Digest, Bytes: data}, nil
-			}
+	for ref.Pinned() && ctx.Err() == nil {
+		blob, err := d.nearby(ref, artifact.Descriptor{Digest: ref.Digest})
+		if err != nil {
+			break
+		}
+		data, err := io.ReadAll(io.LimitReader(blob, manifestLimit+1))
+		blob.Close()
+		if err == nil && len(data) <= manifestLimit {
+			return registry.Document{MediaType: mediaTypeOf(data), Digest: ref.Digest, Bytes: data}, nil
+		}
+		if !errors.Is(err, registry.ErrMirrorLied) { // then there is a layout less
+			break
 		}
 	}
 	return d.Registry.Document(ctx, ref)
@@ -256,8 +279,11 @@ func mediaTypeOf(data []byte) string {
 func (d *Depot) config(ctx context.Context, l *Library) ([]byte, error) {
 	desc := l.Manifest.Config
 	data, err := d.Store.Blob(desc.Digest)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return data, err
+	if err == nil {
+		return data, d.keepBytes(data, desc.Digest)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
 	if desc.Size > manifestLimit {
 		return nil, &diagnostic.Error{Kind: diagnostic.Refused, Why: fmt.Sprintf("it has %d bytes; %d are possible", desc.Size, manifestLimit)}

@@ -16,6 +16,7 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/buildfile"
 	"github.com/ocipkg/rules_ocipkg/internal/ccplan"
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/store"
 )
 
@@ -30,9 +31,19 @@ var packageMarkers = []string{"BUILD", "BUILD.bazel", "WORKSPACE", "WORKSPACE.ba
 // sharedName is what Bazel takes for a shared library (rules_cc, cc_helper.bzl).
 var sharedName = regexp.MustCompile(`\.(so|dylib|dll)(\.[^/]*)?$`)
 
-// Repository lays a library out in dir, an empty or missing directory, as a repository called name. Where it fails dir
-// is as it was.
-func Repository(ctx context.Context, l *Library, dir, name string, repositories buildfile.Repositories) (stats store.Stats, err error) {
+// Repository lays a library out in dir, an empty or missing directory, as a repository called name, as if its
+// dependencies were declared under their own names. Where it fails dir is as it was.
+func Repository(ctx context.Context, l *Library, dir, name string, repositories buildfile.Repositories) (store.Stats, error) {
+	decl := Declaration{Name: name}
+	for _, d := range l.Package.Dependencies {
+		decl.Deps = append(decl.Deps, dependencyLabel(d.Name))
+	}
+	return DeclaredRepository(ctx, l, dir, decl, repositories)
+}
+
+// DeclaredRepository is Repository for a library that is declared so.
+func DeclaredRepository(ctx context.Context, l *Library, dir string, decl Declaration, repositories buildfile.Repositories) (stats store.Stats, err error) {
+	name := decl.Name
 	what := "repository " + name
 	if !artifact.ValidLibraryName(name) {
 		return stats, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "it cannot be the name of a target", Do: "give a name of letters, digits and underscores"}
@@ -81,13 +92,30 @@ func Repository(ctx context.Context, l *Library, dir, name string, repositories 
 	if err = consistent(l.Package, name, files); err != nil {
 		return stats, err
 	}
-	plan := ccplan.New(ccplan.Input{Name: name, Package: l.Package, Files: files})
+	pkg, err := override(l.Package, decl, files)
+	if err != nil {
+		return stats, err
+	}
+	input := ccplan.Input{Name: name, Package: pkg, Files: files}
+	if decl.BuildFile == "" {
+		if input.Dependencies, err = dependencies(pkg, decl, l.Reference); err != nil {
+			return stats, err
+		}
+	}
+	plan := ccplan.New(input)
 	index, err := buildfile.HeaderIndex(plan, name)
 	if err != nil {
 		return stats, err
 	}
 	if err = create(root, HeaderIndexFile, index); err != nil {
 		return stats, err
+	}
+	if decl.BuildFile != "" {
+		text, err := os.ReadFile(decl.BuildFile)
+		if err != nil {
+			return stats, &diagnostic.Error{Kind: diagnostic.NotFound, What: "build_file " + decl.BuildFile, Err: err}
+		}
+		return stats, create(root, buildFile, text)
 	}
 	title := l.Package.Name
 	if l.Package.Version != "" {
@@ -210,6 +238,21 @@ func consistent(p *artifact.Package, name string, files []string) error {
 	for _, l := range slices.Concat(p.SystemLibraries, p.Frameworks) {
 		if !artifact.ValidLibraryName(l) {
 			return refuse("it names a system library %q", l)
+		}
+	}
+	depends := map[string]bool{}
+	for _, d := range p.Dependencies {
+		if !artifact.ValidLibraryName(d.Name) || depends[d.Name] {
+			return refuse("it names a dependency %q, or names it twice", d.Name)
+		}
+		depends[d.Name] = true
+		if ref, err := registry.ParseReference(d.Image); err != nil || !ref.Pinned() {
+			return refuse("it names %q, which is no image with a digest, as the dependency %s", d.Image, d.Name)
+		}
+		for _, n := range d.Needed {
+			if !artifact.ValidLibraryName(n) {
+				return refuse("it needs a library %q", n)
+			}
 		}
 	}
 	for _, dir := range p.Includes {

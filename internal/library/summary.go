@@ -218,7 +218,7 @@ func (w *summary) dependencies(p *artifact.Package) {
 			needed[r] = needed[r] || r != l.Name
 		}
 	}
-	if edges == 0 && len(p.Missing) == 0 && len(p.SystemLibraries) == 0 {
+	if edges == 0 && len(p.Missing) == 0 && len(p.SystemLibraries) == 0 && len(p.Dependencies) == 0 {
 		return
 	}
 	w.section("dependencies")
@@ -258,6 +258,10 @@ func (w *summary) dependencies(p *artifact.Package) {
 				draw(l.Name, "  ", "  ", nil)
 			}
 		}
+	}
+	for _, d := range p.Dependencies {
+		w.wrapped("  of another image  ", "                    ", strings.TrimSpace(d.Name+" "+strings.Join(d.Needed, ", ")), ", ")
+		w.line("                    " + d.Image)
 	}
 	w.wrapped("  of the platform  ", "                   ", strings.Join(p.SystemLibraries, ", "), ", ")
 	for _, soname := range p.Missing {

@@ -1,32 +1,28 @@
 """The module extension `ocipkg`."""
 
+load(":attributes.bzl", "TAG_ATTRIBUTES", "tag_values")
 load(":library.bzl", "ocipkg_library")
 
 _library = tag_class(
-    attrs = {
-        "image": attr.string(
-            doc = "The library's image, as in `ocipkg_library`.",
-            mandatory = True,
-        ),
+    attrs = TAG_ATTRIBUTES | {
         "name": attr.string(
             doc = "Name of the repository.",
             mandatory = True,
-        ),
-        "target": attr.string(
-            doc = "Target triple, as in `ocipkg_library`.",
         ),
     },
     doc = "Declares a library. Two modules may declare one name if they mean the same image; the root module's word counts over theirs.",
 )
 
 def _wanted(tag):
-    return tag.image + (" for " + tag.target if tag.target else "")
+    said = ["{} = {}".format(name, repr(value)) for name, value in sorted(tag.values.items()) if value]
+    return ", ".join(said)
 
 def merge_tags(tags):
     """Decides which declaration of each library counts.
 
     Args:
-      tags: a list of structs with the fields name, image, target, module (a name) and is_root, the root module's first.
+      tags: a list of structs with the fields name, values (a dict of attributes), module (a name) and is_root, the root
+        module's first.
 
     Returns:
       A struct of libraries, a dict from name to the struct that counts, and error, a message or None.
@@ -36,9 +32,9 @@ def merge_tags(tags):
         first = libraries.get(tag.name)
         if not first:
             libraries[tag.name] = tag
-        elif not first.is_root and (first.image, first.target) != (tag.image, tag.target):
+        elif not first.is_root and first.values != tag.values:
             return struct(libraries = {}, error = (
-                "ocipkg.library: the modules {} and {} declare the library {} as {} and as {}. " +
+                "ocipkg.library: the modules {} and {} declare the library {} with {} and with {}. " +
                 "Declare it in the root module, whose word counts."
             ).format(first.module, tag.module, tag.name, _wanted(first), _wanted(tag)))
         elif first.is_root and tag.is_root:
@@ -51,8 +47,7 @@ def _ocipkg_impl(mctx):
         for tag in module.tags.library:
             tags.append(struct(
                 name = tag.name,
-                image = tag.image,
-                target = tag.target,
+                values = tag_values(tag),
                 module = module.name or "<root>",
                 is_root = module.is_root,
             ))
@@ -60,7 +55,7 @@ def _ocipkg_impl(mctx):
     if merged.error:
         fail(merged.error)
     for name, tag in merged.libraries.items():
-        ocipkg_library(name = name, image = tag.image, target = tag.target)
+        ocipkg_library(name = name, **tag.values)
 
     # Evaluating this asks nobody anything: the same tags give the same repositories.
     return mctx.extension_metadata(reproducible = True)

@@ -1,5 +1,6 @@
 """The repository rule `ocipkg_library`."""
 
+load(":attributes.bzl", "RULE_ATTRIBUTES", "attribute_arguments")
 load(":tool.bzl", "tool_path")
 
 # Bazel's default of 600 seconds kills a large library on a slow line. The tool notices by itself when nothing comes any more.
@@ -19,21 +20,19 @@ def label_prefix(label):
     """
     return str(label).partition("//")[0]
 
-def fetch_arguments(name, image, target, prefixes):
+def fetch_arguments(name, attributes, workspace, prefixes):
     """Assembles the arguments of `ocipkg fetch`.
 
     Args:
       name: apparent name of the repository.
-      image: reference of the library.
-      target: target triple, or an empty string for the host's.
+      attributes: a struct with RULE_ATTRIBUTES; build_file is left out.
+      workspace: path of the root module's folder.
       prefixes: dict from a repository's name in this module to what its labels begin with.
 
     Returns:
       A list of strings.
     """
-    args = ["fetch", image, "--quiet", "--name", name, "--output", "."]
-    if target:
-        args += ["--target", target]
+    args = ["fetch", attributes.image, "--quiet", "--name", name, "--output", "."] + attribute_arguments(attributes, workspace)
     for repository in sorted(prefixes):
         args += ["--repository", repository + "=" + prefixes[repository]]
     return args
@@ -46,21 +45,26 @@ def _ocipkg_library_impl(rctx):
     rctx.getenv("OCIPKG_REQUIRE_DIGEST")
 
     name = rctx.original_name
+    args = fetch_arguments(name, rctx.attr, str(rctx.workspace_root), {
+        "platforms": label_prefix(Label("@platforms//os:os")),
+        "rules_cc": label_prefix(Label("@rules_cc//cc:defs.bzl")),
+        "rules_ocipkg": label_prefix(Label("//rules:defs.bzl")),
+    })
+    if rctx.attr.build_file:
+        args += ["--build-file", rctx.path(rctx.attr.build_file)]
+        rctx.watch(rctx.attr.build_file)  # from Bazel 8 on, a path is not watched for having been asked for
     rctx.report_progress("Fetching " + image)
-    result = rctx.execute(
-        [tool_path(rctx)] + fetch_arguments(name, image, rctx.attr.target, {
-            "platforms": label_prefix(Label("@platforms//os:os")),
-            "rules_cc": label_prefix(Label("@rules_cc//cc:defs.bzl")),
-            "rules_ocipkg": label_prefix(Label("//rules:defs.bzl")),
-        }),
-        timeout = _TIMEOUT_SECONDS,
-    )
-    if result.return_code != 0:
-        fail("\nocipkg_library(name = \"{}\"): {}".format(name, result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)))
-    if result.stderr.strip():
-        # buildifier: disable=print
-        print(result.stderr.strip())
-    fetched = json.decode(result.stdout)
+
+    def run(more):
+        result = rctx.execute([tool_path(rctx)] + args + more, timeout = _TIMEOUT_SECONDS)
+        if result.return_code != 0:
+            fail("\nocipkg_library(name = \"{}\"): {}".format(name, result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)))
+        if result.stderr.strip():
+            # buildifier: disable=print
+            print(result.stderr.strip())
+        return json.decode(result.stdout)
+
+    fetched = run([])
     if not fetched["wasPinned"]:
         # buildifier: disable=print
         print("\nocipkg_library(name = \"{}\") is not pinned: its tag may point elsewhere tomorrow. In MODULE.bazel write\n    image = \"{}\",\nor run `ocipkg pin`.".format(name, fetched["image"]))
@@ -91,13 +95,5 @@ The repository has these targets:
 Credentials are those of docker and podman, among others; see `ocipkg login` and docs/registries.md.
 """,
     implementation = _ocipkg_library_impl,
-    attrs = {
-        "image": attr.string(
-            doc = "The library: `registry/name:tag@sha256:…`. Without a digest the tag is looked up at every fetch, and the line that pins it is printed; `OCIPKG_REQUIRE_DIGEST=1` makes that an error.",
-            mandatory = True,
-        ),
-        "target": attr.string(
-            doc = "Target triple of the library, such as `aarch64-unknown-linux-gnu`. The default is the machine that runs Bazel.",
-        ),
-    },
+    attrs = RULE_ATTRIBUTES,
 )

@@ -2,20 +2,35 @@
 
 load("@bazel_skylib//lib:partial.bzl", "partial")
 load("@bazel_skylib//lib:unittest.bzl", "asserts", "unittest")
+load("//rules/private:attributes.bzl", "RULE_ATTRIBUTES")
 load("//rules/private:extension.bzl", "merge_tags")
 load("//rules/private:library.bzl", "fetch_arguments", "label_prefix")
+
+def _attributes(**said):
+    values = {name: "" if name in ["image", "strip_include_prefix", "target"] else [] for name in RULE_ATTRIBUTES}
+    return struct(**(values | said))
 
 def _fetch_arguments_test_impl(ctx):
     env = unittest.begin(ctx)
     asserts.equals(
         env,
         ["fetch", "r.example/z:1", "--quiet", "--name", "z", "--output", ".", "--repository", "a=@@a", "--repository", "b=@@b~"],
-        fetch_arguments("z", "r.example/z:1", "", {"b": "@@b~", "a": "@@a"}),
+        fetch_arguments("z", _attributes(image = "r.example/z:1"), "/w", {"b": "@@b~", "a": "@@a"}),
     )
     asserts.equals(
         env,
-        ["fetch", "r.example/z:1", "--quiet", "--name", "z", "--output", ".", "--target", "aarch64-unknown-linux-gnu"],
-        fetch_arguments("z", "r.example/z:1", "aarch64-unknown-linux-gnu", {}),
+        ["fetch", "r.example/z:1", "--quiet", "--name", "z", "--output", ".", "--target=aarch64-unknown-linux-gnu", "--strip-include-prefix=include/z", "--component=headers", "--component=static", "--define=A", "--dep=@y", "--include=include", "--linkopt=-Wl,a,b", "--mirror=m.example/x", "--mirror=file:///w/x"],
+        fetch_arguments("z", _attributes(
+            components = ["headers", "static"],
+            defines = ["A"],
+            deps = ["@y"],
+            image = "r.example/z:1",
+            includes = ["include"],
+            linkopts = ["-Wl,a,b"],
+            mirrors = ["m.example/x", "file://%workspace%/x"],
+            strip_include_prefix = "include/z",
+            target = "aarch64-unknown-linux-gnu",
+        ), "/w", {}),
     )
     return unittest.end(env)
 
@@ -31,14 +46,14 @@ def _label_prefix_test_impl(ctx):
 _label_prefix_test = unittest.make(_label_prefix_test_impl)
 
 def _tag(name, image, module, is_root = False, target = ""):
-    return struct(name = name, image = image, target = target, module = module, is_root = is_root)
+    return struct(name = name, values = {"image": image, "target": target}, module = module, is_root = is_root)
 
 def _merge_tags_test_impl(ctx):
     env = unittest.begin(ctx)
 
     merged = merge_tags([_tag("a", "r/a:2", "root", True), _tag("a", "r/a:1", "dep"), _tag("b", "r/b:1", "dep"), _tag("b", "r/b:1", "other")])
     asserts.equals(env, None, merged.error)
-    asserts.equals(env, {"a": "r/a:2", "b": "r/b:1"}, {name: tag.image for name, tag in merged.libraries.items()}, "the root decides; the same twice is no conflict")
+    asserts.equals(env, {"a": "r/a:2", "b": "r/b:1"}, {name: tag.values["image"] for name, tag in merged.libraries.items()}, "the root decides; the same twice is no conflict")
 
     merged = merge_tags([_tag("a", "r/a:1", "one"), _tag("a", "r/a:2", "two")])
     for part in ["one", "two", "library a", "r/a:1", "r/a:2", "root module"]:
