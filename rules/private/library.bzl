@@ -1,6 +1,7 @@
 """The repository rule `ocipkg_library`."""
 
 load(":attributes.bzl", "RULE_ATTRIBUTES", "attribute_arguments")
+load(":bazel_cache.bzl", "fetch_through_bazel_cache")
 load(":tool.bzl", "tool_path")
 
 # Bazel's default of 600 seconds kills a large library on a slow line. The tool notices by itself when nothing comes any more.
@@ -64,6 +65,11 @@ def _ocipkg_library_impl(rctx):
             print(result.stderr.strip())
         return json.decode(result.stdout)
 
+    cache = rctx.getenv("OCIPKG_BAZEL_CACHE", "")
+    if cache not in ["", "0", "1", "distdir"]:
+        fail("\nOCIPKG_BAZEL_CACHE is {}. It can be 1, for the repository cache, or distdir, for that and --distdir.".format(repr(cache)))
+    if cache not in ["", "0"] and "@sha256:" in image:
+        fetch_through_bazel_cache(rctx, cache == "distdir", run)
     fetched = run([])
     if not fetched["wasPinned"]:
         # buildifier: disable=print
