@@ -102,7 +102,10 @@ The pinned reference is printed on standard output.`,
 				t.printf("for the ocipkg crate: %s", registry.Reference{Repository: beside.Repository, Tag: beside.Tag})
 				result.UpstreamTags = append(result.UpstreamTags, beside.String())
 			}
-			t.printf("pushed; in MODULE.bazel:\n  %s", library.ModuleLine(pushed.Reference))
+			t.printf("pushed; in MODULE.bazel:\n  %s", library.ModuleLine(pushed.Reference, pushed.Needs...))
+			if len(pushed.Needs) > 0 {
+				t.printf("with what it needs: ocipkg add %s", pushed.Reference)
+			}
 			return out.print(t, result, pushed.Reference.String())
 		},
 	}

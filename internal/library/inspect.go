@@ -182,6 +182,11 @@ func (d *Depot) storedLayer(h v1.Hash) bool {
 // fill reads the platforms behind the document data.
 func (i inspector) fill(ctx context.Context, x *Inspection, data []byte, want artifact.Triple, must bool) error {
 	x.Target = want.String()
+	defer func() {
+		if ref, err := registry.ParseReference(x.Image); err == nil && x.Package != nil && x.Module != "" {
+			x.Module = ModuleLine(ref, x.Package.Dependencies...)
+		}
+	}()
 	if !artifact.IsIndex(mediaTypeOf(data)) {
 		if x.MediaType == "" {
 			x.MediaType = artifact.TypeManifest
@@ -371,9 +376,17 @@ func Name(ref registry.Reference) string {
 	return strings.ReplaceAll(path.Base(ref.Repository.RepositoryStr()), ".", "_")
 }
 
-// ModuleLine is what to write in MODULE.bazel for a pinned image.
-func ModuleLine(pinned registry.Reference) string {
-	return fmt.Sprintf("ocipkg_library(name = %q, image = %q)", Name(pinned), pinned)
+// ModuleLine is what to write in MODULE.bazel for a pinned image that needs others, which are declared by themselves.
+func ModuleLine(pinned registry.Reference, needs ...artifact.Dependency) string {
+	deps := ""
+	if len(needs) > 0 {
+		var all []string
+		for _, d := range needs {
+			all = append(all, dependencyLabel(d.Name))
+		}
+		deps = ", deps = " + starlarkList(all)
+	}
+	return fmt.Sprintf("ocipkg_library(name = %q, image = %q%s)", Name(pinned), pinned, deps)
 }
 
 // IsLayout tells, of what a person writes where an image or a layout may stand, the layout: whatever is there, and what

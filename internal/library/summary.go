@@ -260,8 +260,12 @@ func (w *summary) dependencies(p *artifact.Package) {
 		}
 	}
 	for _, d := range p.Dependencies {
-		w.wrapped("  of another image  ", "                    ", strings.TrimSpace(d.Name+" "+strings.Join(d.Needed, ", ")), ", ")
-		w.line("                    " + d.Image)
+		needed := strings.Join(d.Needed, ", ")
+		if needed == "" {
+			needed = "headers or static libraries"
+		}
+		w.wrapped("  of "+d.Name+"  ", "    ", needed, ", ")
+		w.line("    " + d.Image)
 	}
 	w.wrapped("  of the platform  ", "                   ", strings.Join(p.SystemLibraries, ", "), ", ")
 	for _, soname := range p.Missing {
