@@ -90,6 +90,7 @@ fix: | .out/tmp
 	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
 	go mod tidy
 	go generate ./fetcher
+	go run ./tools/messages
 	go run $(BUILDIFIER) -mode=fix -lint=fix $(STARLARK)
 	$(BAZEL) run //:gazelle
 

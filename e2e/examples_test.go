@@ -26,8 +26,7 @@ func (s *suite) dockerRegistry(t *testing.T) string {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	address, _ := s.process(t, `listening on ([0-9.:]+)`, filepath.Join(prefix, "bin", "docker-registry"), "serve", config)
-	return address
+	return s.server(t, `listening on ([0-9.:]+)`, filepath.Join(prefix, "bin", "docker-registry"), "serve", config).Ready
 }
 
 func (s *suite) version(t *testing.T, image string) string {

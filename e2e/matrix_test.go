@@ -24,7 +24,7 @@ func TestMatrix(t *testing.T) {
 	if r := s.inEnv(t, s.repository, "e2e/testdata/native/build", native); r.code != 0 {
 		t.Fatalf("build of the libraries: %s", r.stderr)
 	}
-	address, _ := s.process(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "matrix"))
+	address := s.server(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "matrix")).Ready
 	for _, name := range []string{"single", "pair", "origin", "archives", "mixed"} {
 		s.must(t, s.out, s.ocipkg, "pack", filepath.Join(native, name), "--name", name, "--version", "1", "-o", filepath.Join(native, name+".tar"))
 		s.must(t, s.out, s.ocipkg, "push", filepath.Join(native, name+".tar"), address+"/"+name+":1")

@@ -32,15 +32,15 @@ func TestServe(t *testing.T) {
 	}
 
 	// The line that it ends its preparations with is the command that makes the copy.
-	command, stop := s.process(t, `(tools/copy-example \S+ DIR \S+)`, "make", "-C", s.repository, "serve", "ADDRESS=localhost:0")
-	words := strings.Fields(command)
+	server := s.server(t, `(tools/copy-example \S+ DIR \S+)`, "make", "-C", s.repository, "serve", "ADDRESS=localhost:0")
+	words := strings.Fields(server.Ready)
 	example, served := words[1], words[3]
 	w := s.workspace(t, example, "served", served)
 	output := w.bazel(t, "run", "//:app")
 	if line := "zlib " + s.version(t, served+"/zlib:debian"); !strings.Contains(output, line) {
 		t.Errorf("it does not print %q:\n%s", line, output)
 	}
-	stop()
+	_ = server.Stop() // with the status of a shell that was told to end
 	if c, err := net.Dial("tcp", served); err == nil {
 		c.Close()
 		t.Errorf("the registry on %s is still there", served)

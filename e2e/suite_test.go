@@ -13,13 +13,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
+
+	"github.com/ocipkg/rules_ocipkg/internal/servertest"
 )
 
 // suite is what all tests share: paths, the command, and the processes to end.
@@ -141,62 +139,12 @@ func (s *suite) inEnv(t *testing.T, dir string, command ...string) result {
 	return s.exec(t, dir, nil, append([]string{s.bazel, "--in-env"}, command...)...)
 }
 
-// process starts a server, waits until its output matches ready, and returns the first group of the match. It is
-// told to end with the test. However long a slow machine takes to start it, it is waited for while it lives.
-func (s *suite) process(t *testing.T, ready string, command ...string) (address string, stop func()) {
+// server starts a server and waits until its output matches ready (servertest.Start).
+func (s *suite) server(t *testing.T, ready string, command ...string) *servertest.Server {
 	t.Helper()
 	cmd := exec.Command(command[0], command[1:]...)
-	output := &watched{match: regexp.MustCompile(ready), found: make(chan string, 1)}
-	cmd.Stdout, cmd.Stderr = output, output
 	cmd.Env = environment()
-	cmd.WaitDelay = time.Minute // of output that what the server has left behind holds open
-	dieWithUs(cmd)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait() // of a server that was told to end
-		close(ended)
-	}()
-	stop = sync.OnceFunc(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
-		<-ended
-	})
-	t.Cleanup(stop)
-	select {
-	case address = <-output.found:
-		return address, stop
-	case <-ended:
-		t.Fatalf("%v did not start:\n%s", command, output)
-		return "", nil
-	}
-}
-
-type watched struct {
-	mu    sync.Mutex
-	text  bytes.Buffer
-	match *regexp.Regexp
-	found chan string
-}
-
-func (w *watched) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.text.Write(p)
-	if m := w.match.FindSubmatch(w.text.Bytes()); m != nil {
-		select {
-		case w.found <- string(m[1]):
-		default:
-		}
-	}
-	return len(p), nil
-}
-
-func (w *watched) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.String()
+	return servertest.Start(t, cmd, ready)
 }
 
 // workspace is a copy of a workspace whose libraries come from a registry of the test's.

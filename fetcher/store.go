@@ -173,10 +173,10 @@ func newStoreVerify() *cobra.Command {
 		Use:   "verify",
 		Short: "Compare every byte in the store with what it should be, and fetch again what differs",
 		Long: `Read everything in the store and compare it with what it was when it was fetched and verified:
-every byte and every name. What differs is set aside and fetched again from its registry; a file's
-mode that differs is set right.
+every byte and every name. What differs is set aside and fetched again from its registry. A file's
+mode or time that differs is no damage; the mode is set right.
 
-With --no-repair what is damaged stays as it is. The exit status is 6 if damage was found and not
+With --no-repair nothing in the store is changed. The exit status is 6 if damage was found and not
 repaired.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

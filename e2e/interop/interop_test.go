@@ -25,12 +25,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact/artifacttest"
 	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
+	"github.com/ocipkg/rules_ocipkg/internal/servertest"
 )
 
 // suite is what all tests share. Of the paths, out is .out/interop in the checkout.
@@ -74,7 +74,7 @@ func (s *suite) start() (stop func(), err error) {
 			return func() {}, nil
 		}
 	}
-	for _, stale := range []string{"work", "registry", "address"} {
+	for _, stale := range []string{"work", "registry"} {
 		if err := os.RemoveAll(filepath.Join(s.out, stale)); err != nil {
 			return nil, err
 		}
@@ -95,33 +95,12 @@ func (s *suite) start() (stop func(), err error) {
 			return func() {}, nil
 		}
 	}
-	address := filepath.Join(s.out, "address")
-	server := exec.Command(s.ocipkg, "serve", "--quiet", "--dir", filepath.Join(s.out, "registry"), "--address", "localhost:0", "--address-file", address)
-	server.Stderr = os.Stderr
-	// Should the tests be killed, the server goes with them.
-	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := server.Start(); err != nil {
+	server, err := servertest.Run(exec.Command(s.ocipkg, "serve", "--quiet", "--dir", filepath.Join(s.out, "registry"), "--address", "localhost:0"), `on http://(\S+)`)
+	if err != nil {
 		return nil, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Wait() }()
-	stop = func() {
-		_ = server.Process.Signal(os.Interrupt) // it may have ended by itself
-		<-ended
-	}
-	for {
-		data, err := os.ReadFile(address)
-		if err == nil {
-			text := strings.TrimSpace(string(data))
-			s.address = "localhost" + text[strings.LastIndex(text, ":"):]
-			return stop, nil
-		}
-		select {
-		case err := <-ended:
-			return nil, fmt.Errorf("ocipkg serve: %w", err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	s.address = "localhost" + server.Ready[strings.LastIndex(server.Ready, ":"):]
+	return func() { _ = server.Stop() }, nil
 }
 
 // need skips a test where the programs cannot be had.

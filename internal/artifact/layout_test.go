@@ -42,7 +42,7 @@ func unpackedFrom(t *testing.T, l *Layout, m Manifest, foreign bool) string {
 				t.Fatal(err)
 			}
 			defer own.Close()
-			if err := Unpack(blob, layer.MediaType, own, false, Limits{}); err != nil {
+			if err := unpackBelow(own, blob, layer.MediaType, false, Limits{}); err != nil {
 				t.Fatal(err)
 			}
 			if err := overlayTree(dir, part); err != nil {
@@ -50,7 +50,7 @@ func unpackedFrom(t *testing.T, l *Layout, m Manifest, foreign bool) string {
 			}
 			continue
 		}
-		if err := Unpack(blob, layer.MediaType, root, true, Limits{}); err != nil {
+		if err := unpackBelow(root, blob, layer.MediaType, true, Limits{}); err != nil {
 			t.Fatal(err)
 		}
 	}

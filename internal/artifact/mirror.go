@@ -75,11 +75,12 @@ const layoutDownloads = 3
 // MirrorLayout makes the layout at dest hold exactly the blobs, with an index.json of the entries, of which the first
 // is what the layout is about. dest is an archive where it ends in ".tar", else a folder. open gives a blob's bytes,
 // which are verified; what dest holds already is not asked for, and an archive or folder that holds all of it is left
-// as it is.
+// as it is. Where that fails with an error of which again is true, what was written of the blob is thrown away and it is
+// opened once more; again may be nil.
 //
 // An archive is replaced in one step. A folder grows blob by blob and gets its index.json last, so that what was
 // interrupted can be continued. A layout of something else, and whatever is none, is an error of kind Usage.
-func MirrorLayout(ctx context.Context, dest string, entries, blobs []Descriptor, open func(context.Context, Descriptor) (io.ReadCloser, error)) error {
+func MirrorLayout(ctx context.Context, dest string, entries, blobs []Descriptor, open func(context.Context, Descriptor) (io.ReadCloser, error), again func(error) bool) error {
 	if err := replaceable(dest); err != nil {
 		return err
 	}
@@ -90,7 +91,10 @@ func MirrorLayout(ctx context.Context, dest string, entries, blobs []Descriptor,
 	blobs = slices.Clone(blobs)
 	slices.SortFunc(blobs, func(a, b Descriptor) int { return cmp.Compare(a.Digest.Hex, b.Digest.Hex) })
 	blobs = slices.CompactFunc(blobs, func(a, b Descriptor) bool { return a.Digest == b.Digest })
-	m := &mirror{dest: dest, index: index, blobs: blobs, open: open}
+	if again == nil {
+		again = func(error) bool { return false }
+	}
+	m := &mirror{dest: dest, index: index, blobs: blobs, open: open, again: again}
 	if old, err := OpenLayout(dest); err == nil {
 		defer old.Close()
 		about, ok := old.index.about()
@@ -114,6 +118,7 @@ type mirror struct {
 	index []byte
 	blobs []Descriptor // sorted, each once
 	open  func(context.Context, Descriptor) (io.ReadCloser, error)
+	again func(error) bool
 	old   *Layout // what is at dest, nil for nothing
 	same  bool    // whether its index.json is the one to write
 }
@@ -179,39 +184,52 @@ func (m *mirror) archive(ctx context.Context) error {
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	t := tar.NewWriter(f)
-	header := func(name string, size int64) error {
-		return t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: size, Format: tar.FormatPAX})
+	// A tar.Writer cannot take back what it was given, so each entry has one of its own.
+	entry := func(name string, size int64, write func(io.Writer) error) error {
+		start, err := f.Seek(0, io.SeekCurrent)
+		for err == nil {
+			t := tar.NewWriter(f)
+			err = t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: size, Format: tar.FormatPAX})
+			if err == nil {
+				err = write(t)
+			}
+			if err == nil {
+				return t.Flush()
+			}
+			if !m.again(err) {
+				break
+			}
+			if _, err = f.Seek(start, io.SeekStart); err == nil {
+				err = f.Truncate(start)
+			}
+		}
+		return err
 	}
 	for _, small := range []struct {
 		name string
 		data []byte
 	}{{"oci-layout", []byte(layoutVersion)}, {"index.json", m.index}} {
-		if err := header(small.name, int64(len(small.data))); err != nil {
-			return err
-		}
-		if _, err := t.Write(small.data); err != nil {
+		if err := entry(small.name, int64(len(small.data)), func(w io.Writer) error { _, err := w.Write(small.data); return err }); err != nil {
 			return err
 		}
 	}
 	for _, d := range m.blobs {
-		if err := header("blobs/sha256/"+d.Digest.Hex, d.Size); err != nil {
-			return err
-		}
-		var r io.ReadCloser
+		open := m.open
 		if here[d.Digest.Hex] {
-			r, err = m.old.OpenBlob(d.Digest)
-		} else {
-			r, err = m.open(ctx, d)
+			open = func(context.Context, Descriptor) (io.ReadCloser, error) { return m.old.OpenBlob(d.Digest) }
 		}
-		if err == nil {
-			err = copyVerified(t, r, d)
-		}
+		err := entry("blobs/sha256/"+d.Digest.Hex, d.Size, func(w io.Writer) error {
+			r, err := open(ctx, d)
+			if err != nil {
+				return err
+			}
+			return copyVerified(w, r, d)
+		})
 		if err != nil {
 			return err
 		}
 	}
-	if err := errors.Join(t.Close(), f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(tar.NewWriter(f).Close(), f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), m.dest)
@@ -231,13 +249,18 @@ func (m *mirror) folder(ctx context.Context) error {
 		}
 		whole = false
 		group.Go(func() error {
-			return writeFile(blobs, filepath.Join(blobs, d.Digest.Hex), func(w io.Writer) error {
-				r, err := m.open(ctx, d)
-				if err != nil {
+			for {
+				err := writeFile(blobs, filepath.Join(blobs, d.Digest.Hex), func(w io.Writer) error {
+					r, err := m.open(ctx, d)
+					if err != nil {
+						return err
+					}
+					return copyVerified(w, r, d)
+				})
+				if err == nil || !m.again(err) {
 					return err
 				}
-				return copyVerified(w, r, d)
-			})
+			}
 		})
 	}
 	if err := group.Wait(); err != nil {

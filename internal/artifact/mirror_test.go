@@ -47,7 +47,7 @@ func TestMirrorLayout(t *testing.T) {
 			a, b, signature := c.put("a"), c.put("b"), c.put("signature")
 			mirror := func(entries, blobs []Descriptor) (asked int64, err error) {
 				c.asked.Store(0)
-				err = MirrorLayout(t.Context(), dest, entries, blobs, c.open)
+				err = MirrorLayout(t.Context(), dest, entries, blobs, c.open, nil)
 				return c.asked.Load(), err
 			}
 			holds := func(want ...string) {
@@ -150,7 +150,7 @@ func TestMirrorIntoInterruptedFolder(t *testing.T) {
 			return nil, stop
 		}
 		return c.open(ctx, d)
-	})
+	}, nil)
 	if !errors.Is(err, stop) {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestMirrorIntoInterruptedFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.asked.Store(0)
-	if err := MirrorLayout(t.Context(), dest, []Descriptor{a}, []Descriptor{a, b}, c.open); err != nil {
+	if err := MirrorLayout(t.Context(), dest, []Descriptor{a}, []Descriptor{a, b}, c.open, nil); err != nil {
 		t.Fatal(err)
 	}
 	if c.asked.Load() != 1 {
@@ -182,7 +182,7 @@ func TestMirrorOverUnreadable(t *testing.T) {
 	}
 	c := &cellar{}
 	a := c.put("a")
-	if err := MirrorLayout(t.Context(), dest, []Descriptor{a}, []Descriptor{a}, c.open); diagnostic.KindOf(err) != diagnostic.Usage {
+	if err := MirrorLayout(t.Context(), dest, []Descriptor{a}, []Descriptor{a}, c.open, nil); diagnostic.KindOf(err) != diagnostic.Usage {
 		t.Errorf("error %v", err)
 	}
 	if data, err := os.ReadFile(index); err != nil || string(data) != "{" {

@@ -10,10 +10,10 @@ import (
 	"io/fs"
 	"maps"
 	"math"
-	"os"
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/klauspost/compress/gzip"
@@ -21,6 +21,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/tree"
 )
 
 // Limits bound what one layer may unpack to. A field that is zero means that of DefaultLimits.
@@ -45,18 +46,18 @@ const (
 	maxRatio = 20
 )
 
-// Unpack writes a layer's tree into dst, an empty directory, and reads r to its very end, so that a reader which
-// verifies its bytes has seen them all. On any error the caller throws dst away: a refused layer leaves nothing.
+// Unpack writes a layer's tree to dst, which is empty, and reads r to its very end, so that a reader which verifies its
+// bytes has seen them all. On any error the caller throws dst away: a refused layer leaves nothing.
 //
 // Allowed are folders, files and relative symbolic links that stay inside; names are clean UTF-8 in NFC, unlike each
 // other on every file system. Archives of the ocipkg project (foreign) may also name one file twice, the last
-// counting, hold sparse files, and set bits such as setuid, because its packers write such. Modes become 0444 or 0555,
-// less the umask; owners and times are dropped. Whatever else an archive holds is an error of kind Refused that names
+// counting, hold sparse files, and set bits such as setuid, because its packers write such. Of modes only the executable
+// bits count; owners and times are dropped. Whatever else an archive holds is an error of kind Refused that names
 // the entry.
 //
 // A gzip stream has one member, because readers in the field stop at its end and would see another tree. A zstd stream
 // may have several frames, skippable ones too: RFC 8878 (3.1) leaves no reader a choice about them.
-func Unpack(r io.Reader, mediaType string, dst *os.Root, foreign bool, limits Limits) error {
+func Unpack(r io.Reader, mediaType string, dst tree.Writer, foreign bool, limits Limits) error {
 	limits.Entries = cmp.Or(limits.Entries, DefaultLimits.Entries)
 	limits.File = cmp.Or(limits.File, DefaultLimits.File)
 	limits.Total = cmp.Or(limits.Total, DefaultLimits.Total)
@@ -85,15 +86,16 @@ func Unpack(r io.Reader, mediaType string, dst *os.Root, foreign bool, limits Li
 		return &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layer", Why: "it is of type " + mediaType}
 	}
 	bounded := &boundedReader{r: stream, compressed: compressed, declared: limits.Unpacked, limit: limits.Total + int64(limits.Entries)*2048, floor: limits.Floor}
-	u := &unpacker{dst: dst, stream: bounded, foreign: foreign, limits: limits, seen: map[string]string{}, kind: map[string]byte{}, targets: map[string]string{}, roots: map[string]*os.Root{".": dst}}
-	defer u.close()
-	if err := u.all(tar.NewReader(bounded)); err != nil {
+	plain := newAheadReader(bounded)
+	defer plain.Close()
+	u := &unpacker{dst: dst, stream: bounded, plain: plain, foreign: foreign, limits: limits, seen: map[string]string{}, kind: map[string]byte{}, targets: map[string]string{}}
+	if err := u.all(); err != nil {
 		return err
 	}
 	// Behind the tar's end there may be zeros that fill its last block, and nothing else.
 	buf := make([]byte, 4096)
 	for {
-		n, err := bounded.Read(buf)
+		n, err := plain.Read(buf)
 		for _, b := range buf[:n] {
 			if b != 0 {
 				return badArchive("", "bytes follow the end of its tar", nil)
@@ -153,12 +155,12 @@ func shorten(s string) string {
 
 type countingReader struct {
 	r io.Reader
-	n int64
+	n atomic.Int64 // bytes read
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
-	c.n += int64(n)
+	c.n.Add(int64(n))
 	return n, err
 }
 
@@ -174,7 +176,7 @@ type boundedReader struct {
 
 // tooMuch reports whether n bytes are out of proportion to what has been read of the layer.
 func (b *boundedReader) tooMuch(n int64) bool {
-	return n > max(b.floor, saturated(b.compressed.n, maxRatio))
+	return n > max(b.floor, saturated(b.compressed.n.Load(), maxRatio))
 }
 
 func (b *boundedReader) Read(p []byte) (int, error) {
@@ -199,36 +201,29 @@ func saturated(n, times int64) int64 {
 }
 
 type unpacker struct {
-	dst     *os.Root
+	dst     tree.Writer
 	stream  *boundedReader
+	plain   *aheadReader // of it
 	foreign bool
 	limits  Limits
 	entries int
-	total   int64               // bytes of files as their headers say
-	written int64               // bytes of files so far; more than came out of the stream where files are sparse
-	seen    map[string]string   // name folded as a case-blind file system folds it -> name
-	kind    map[string]byte     // name -> 'd', 'f' or 'l'
-	steps   int                 // parts of link targets walked so far
-	targets map[string]string   // link -> where it points, to be judged when the tree is whole
-	roots   map[string]*os.Root // open directories: opening below one saves a walk from the top for each file
-	copying []byte              // see buffer
+	total   int64             // bytes of files as their headers say
+	written int64             // bytes of files so far; more than came out of the stream where files are sparse
+	seen    map[string]string // name folded as a case-blind file system folds it -> name
+	kind    map[string]byte   // name -> 'd', 'f' or 'l'
+	steps   int               // parts of link targets walked so far
+	targets map[string]string // link -> where it points, to be judged when the tree is whole
+	copying []byte            // see buffer
 }
 
-func (u *unpacker) close() {
-	for name, r := range u.roots {
-		if name != "." {
-			r.Close()
-		}
-	}
-}
-
-func (u *unpacker) all(t *tar.Reader) error {
+func (u *unpacker) all() error {
+	t := tar.NewReader(u.plain)
 	for {
-		before := u.stream.n
+		before := u.plain.n
 		h, err := t.Next()
 		if err == io.EOF {
 			// archive/tar takes the end of the bytes for the end of the archive, and so a part of one for the whole.
-			if u.stream.n-before < 2*512 {
+			if u.plain.n-before < 2*512 {
 				return badArchive("", "its tar has no end", nil)
 			}
 			break
@@ -310,8 +305,7 @@ func (u *unpacker) entry(t *tar.Reader, h *tar.Header) error {
 		return badArchive(h.Name, "it is there twice", nil)
 	}
 	dir := path.Dir(name)
-	parent, err := u.directory(dir, h.Name)
-	if err != nil {
+	if err := u.folder(dir, h.Name); err != nil {
 		return err
 	}
 	u.seen[folded] = name
@@ -321,9 +315,9 @@ func (u *unpacker) entry(t *tar.Reader, h *tar.Header) error {
 		if known {
 			return nil
 		}
-		return parent.Mkdir(path.Base(name), 0o755)
+		return u.dst.Mkdir(name)
 	case tar.TypeSymlink:
-		if err := u.forget(parent, name, known); err != nil {
+		if err := u.forget(name, known); err != nil {
 			return err
 		}
 		u.kind[name] = 'l'
@@ -336,16 +330,16 @@ func (u *unpacker) entry(t *tar.Reader, h *tar.Header) error {
 		if u.total += h.Size; u.total > u.limits.Total {
 			return badArchive(h.Name, fmt.Sprintf("with it the files exceed %d bytes", u.limits.Total), nil)
 		}
-		if err := u.forget(parent, name, known); err != nil {
+		if err := u.forget(name, known); err != nil {
 			return err
 		}
 		u.kind[name] = 'f'
-		return u.file(parent, path.Base(name), h, t)
+		return u.file(name, h, t)
 	}
 }
 
 // forget takes away what a foreign archive named before and now names again.
-func (u *unpacker) forget(parent *os.Root, name string, known bool) error {
+func (u *unpacker) forget(name string, known bool) error {
 	if !known {
 		return nil
 	}
@@ -353,58 +347,36 @@ func (u *unpacker) forget(parent *os.Root, name string, known bool) error {
 		delete(u.targets, name)
 		return nil
 	}
-	return parent.Remove(path.Base(name))
+	return u.dst.Remove(name)
 }
 
-// directory opens a directory of the tree. In our archives a folder stands before what is in it; the ocipkg project's
-// leave folders out.
-func (u *unpacker) directory(dir, entry string) (*os.Root, error) {
-	if r := u.roots[dir]; r != nil {
-		return r, nil
+// folder sees to it that a folder of the tree is there. In our archives it stands before what is in it; the ocipkg
+// project's leave folders out.
+func (u *unpacker) folder(dir, entry string) error {
+	switch k := u.kind[dir]; {
+	case k == 'd' || dir == ".":
+		return nil
+	case k != 0:
+		return badArchive(entry, fmt.Sprintf("it lies below %q, which is no folder", dir), nil)
+	case !u.foreign:
+		return badArchive(entry, fmt.Sprintf("its folder %q has not been named before it", dir), nil)
 	}
-	if len(u.roots) > maxDepth {
-		// As many again may follow for the one at hand, and other layers unpack at the same time: a process has few handles.
-		u.close()
-		u.roots = map[string]*os.Root{".": u.dst}
+	if before, known := u.seen[fold(dir)]; known {
+		return badArchive(entry, fmt.Sprintf("its folder and %q are one where capital letters do not count", before), nil)
 	}
-	if k := u.kind[dir]; k != 'd' {
-		if k != 0 {
-			return nil, badArchive(entry, fmt.Sprintf("it lies below %q, which is no folder", dir), nil)
-		}
-		if !u.foreign {
-			return nil, badArchive(entry, fmt.Sprintf("its folder %q has not been named before it", dir), nil)
-		}
-		if before, known := u.seen[fold(dir)]; known {
-			return nil, badArchive(entry, fmt.Sprintf("its folder and %q are one where capital letters do not count", before), nil)
-		}
-		parent, err := u.directory(path.Dir(dir), entry)
-		if err != nil {
-			return nil, err
-		}
-		if err := parent.Mkdir(path.Base(dir), 0o755); err != nil {
-			return nil, err
-		}
-		u.kind[dir] = 'd'
-		u.seen[fold(dir)] = dir
+	if err := u.folder(path.Dir(dir), entry); err != nil {
+		return err
 	}
-	parent, err := u.directory(path.Dir(dir), entry)
-	if err != nil {
-		return nil, err
+	if err := u.dst.Mkdir(dir); err != nil {
+		return err
 	}
-	r, err := parent.OpenRoot(path.Base(dir))
-	if err != nil {
-		return nil, err
-	}
-	u.roots[dir] = r
-	return r, nil
+	u.kind[dir] = 'd'
+	u.seen[fold(dir)] = dir
+	return nil
 }
 
-func (u *unpacker) file(parent *os.Root, base string, h *tar.Header, t *tar.Reader) error {
-	mode := fs.FileMode(0o444)
-	if h.FileInfo().Mode()&0o111 != 0 {
-		mode = 0o555
-	}
-	f, err := parent.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+func (u *unpacker) file(name string, h *tar.Header, t *tar.Reader) error {
+	f, err := u.dst.Create(name, h.FileInfo().Mode()&0o111 != 0)
 	if err != nil {
 		return err
 	}
@@ -447,11 +419,7 @@ func (u *unpacker) link(name, target string) error {
 	if _, err := u.resolve(name, path.Dir(name), target, 0); err != nil {
 		return err
 	}
-	parent, err := u.directory(path.Dir(name), name)
-	if err != nil {
-		return err
-	}
-	return parent.Symlink(target, path.Base(name))
+	return u.dst.Symlink(target, name)
 }
 
 // resolve walks a link's target from the folder at as the system would, through other links, and returns where it

@@ -40,7 +40,7 @@ func FuzzUnpack(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer root.Close()
-		err = Unpack(bytes.NewReader(data), types[int(mediaType)%len(types)], root, foreign, Limits{Entries: 1000, Floor: floor})
+		err = unpackBelow(root, bytes.NewReader(data), types[int(mediaType)%len(types)], foreign, Limits{Entries: 1000, Floor: floor})
 		if err != nil && diagnostic.KindOf(err) != diagnostic.Refused {
 			t.Errorf("kind %d: %v", diagnostic.KindOf(err), err)
 		}

@@ -21,7 +21,15 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/tree"
 )
+
+// unpackBelow is Unpack into a folder.
+func unpackBelow(root *os.Root, r io.Reader, mediaType string, foreign bool, limits Limits) error {
+	w := tree.In(root)
+	defer w.Close()
+	return Unpack(r, mediaType, w, foreign, limits)
+}
 
 // unpackInto unpacks into a folder of its own and reports what is in it, and what is beside it, afterwards.
 func unpackInto(t testing.TB, r io.Reader, mediaType string, foreign bool, limits Limits) (inside, outside []string, err error) {
@@ -38,7 +46,7 @@ func unpackInto(t testing.TB, r io.Reader, mediaType string, foreign bool, limit
 		t.Fatal(err)
 	}
 	defer root.Close()
-	err = Unpack(r, mediaType, root, foreign, limits)
+	err = unpackBelow(root, r, mediaType, foreign, limits)
 	walkErr := filepath.WalkDir(parent, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -457,7 +465,7 @@ func TestUnpackSeesWhatOthersSee(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	if err := Unpack(bytes.NewReader(gzipped(t, archive)), TypeLayerGzip, root, false, Limits{}); err != nil {
+	if err := unpackBelow(root, bytes.NewReader(gzipped(t, archive)), TypeLayerGzip, false, Limits{}); err != nil {
 		t.Fatal(err)
 	}
 	names := func(dir string) (all []string) {
@@ -502,7 +510,7 @@ func TestUnpackKeeps(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	if err := Unpack(bytes.NewReader(data), TypeLayerGzip, root, false, Limits{}); err != nil {
+	if err := unpackBelow(root, bytes.NewReader(data), TypeLayerGzip, false, Limits{}); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"bin/tool -r-xr-xr-x 3", "d/l -> ../bin/tool", "d/writable -r--r--r-- 3", "m -> d/l"}
@@ -543,7 +551,7 @@ func TestUnpackForeign(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer root.Close()
-			if err := Unpack(bytes.NewReader(gzipped(t, tarOf(t, c.entries...))), TypeV0Gzip, root, true, Limits{}); err != nil {
+			if err := unpackBelow(root, bytes.NewReader(gzipped(t, tarOf(t, c.entries...))), TypeV0Gzip, true, Limits{}); err != nil {
 				t.Fatal(err)
 			}
 			got := listing(t, parent)

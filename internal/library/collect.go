@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
+	"maps"
 	"slices"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/ocipkg/rules_ocipkg/internal/artifact"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/store"
 )
@@ -111,6 +113,7 @@ func Collect(s *store.Store, gc GC) (Collected, error) {
 	for d := range wanted {
 		c.Size += inv.size(d)
 	}
+	total := c.Size
 	doom := func(u *unit) {
 		if u.held != nil {
 			doomed[u.held] = true
@@ -136,9 +139,10 @@ func Collect(s *store.Store, gc GC) (Collected, error) {
 		}
 		doom(u)
 	}
-	c.Kept = inv.count(slices.DeleteFunc(slices.Clone(inv.held), func(h *held) bool { return doomed[h] }))
 	c.Linked = inv.count(linkedNames)
 	c.Removed, err = inv.remove(doomed, loose, gc.DryRun)
+	c.Kept = inv.count(slices.DeleteFunc(slices.Clone(inv.held), func(h *held) bool { return doomed[h] }))
+	c.Size = total - c.Bytes
 	if err != nil {
 		return c, err
 	}
@@ -239,29 +243,60 @@ func (u *unit) label() string {
 	return slices.Concat(u.blobs, u.trees)[0].String()
 }
 
-// remove takes doomed names and loose things, and what of theirs no other name keeps. First the names: should it be
-// killed, then what they kept has no name, and goes with the next gc.
+// remove takes doomed names and loose things, and what of theirs no other name keeps. What was used since the inventory
+// stays, and is doomed no longer.
+//
+// First go the names: should it be killed, then whatever has a name is whole, and what has none goes with the next gc.
 func (inv *inventory) remove(doomed map[*held]bool, loose map[v1.Hash]bool, dry bool) (Removed, error) {
 	done := Removed{Images: []Image{}}
 	r := inv.store.Remove()
-	known := map[string]v1.Hash{} // the names whose keep is in kept
+	known := map[string]*held{} // the names whose keep is in kept
 	kept := map[v1.Hash]bool{}
-	going := map[v1.Hash]bool{}
-	for d := range loose {
-		going[d] = true
+	going := maps.Clone(loose)
+	if going == nil {
+		going = map[v1.Hash]bool{}
 	}
+	inUse := map[v1.Hash]bool{} // trees
 	// Several tags of one digest have one view by that digest: it goes with the last of them.
-	viewed := map[string]bool{}
+	viewed := map[string]int{}
 	for _, h := range inv.held {
-		if p, ok := cratePath(h.ref); ok && !doomed[h] {
-			viewed[p] = true
+		if p, ok := cratePath(h.ref); ok {
+			viewed[p]++
+		}
+		if !doomed[h] {
+			known[h.name.Ref] = h
+			keep(kept, h)
 		}
 	}
 	for _, h := range inv.held {
 		if !doomed[h] {
-			known[h.name.Ref] = h.root
-			keep(kept, h)
 			continue
+		}
+		if !dry {
+			err := r.Name(h.name, func() error {
+				p, ok := cratePath(h.ref)
+				if !ok || h.ref == (registry.Reference{}) {
+					return nil
+				}
+				if viewed[p]--; viewed[p] > 0 {
+					return nil
+				}
+				_, err := r.View(p)
+				return err
+			})
+			left, err := isInUse(err)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return done, errors.Join(err, r.Finish())
+			}
+			if left {
+				delete(doomed, h)
+				for d := range h.trees {
+					if _, there := inv.trees[d]; there && !kept[d] {
+						inUse[d] = true
+					}
+				}
+				continue
+			}
 		}
 		keep(going, h)
 		for _, image := range inv.images(h) {
@@ -270,76 +305,95 @@ func (inv *inventory) remove(doomed map[*held]bool, loose map[v1.Hash]bool, dry 
 				done.Images = append(done.Images, image)
 			}
 		}
-		if dry {
-			continue
-		}
-		if err := r.Name(h.name.Ref); err != nil {
-			return done, errors.Join(err, r.Finish())
-		}
-		if p, ok := cratePath(h.ref); ok && !viewed[p] && h.ref != (registry.Reference{}) {
-			if _, err := r.View(p); err != nil {
-				return done, errors.Join(err, r.Finish())
-			}
-		}
 	}
-	// A process that pulled something since the inventory has set its name while it held its trees.
+	// A process that pulled something since the inventory has set its name while it held what the name needs. So this is
+	// asked again for each thing, when nobody can take hold of it any more.
 	wanted := func(d v1.Hash) (bool, error) {
 		names, err := inv.store.Names()
 		if err != nil {
 			return false, err
 		}
 		for _, n := range names {
-			if known[n.Ref] != n.Digest {
-				known[n.Ref] = n.Digest
-				keep(kept, inv.follow(n))
+			if h := known[n.Ref]; h != nil && h.root == n.Digest && !inv.arrived(h) {
+				continue
 			}
+			h := inv.follow(n)
+			if err := inv.readable("remove from the store"); err != nil {
+				return false, err
+			}
+			keep(kept, h)
+			known[n.Ref] = h
 		}
 		return kept[d], nil
 	}
+	take := func(d v1.Hash, remove func(v1.Hash, func() (bool, error)) error) (taken, left bool, err error) {
+		if kept[d] || dry {
+			return !kept[d], false, nil
+		}
+		left, err = isInUse(remove(d, func() (bool, error) { return wanted(d) }))
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, false, nil
+		}
+		return err == nil && !left && !kept[d], left, err
+	}
+	trees, blobs := inv.order(going)
 	err := func() error {
-		for d := range going {
-			if kept[d] {
-				continue
+		for _, d := range trees {
+			size := inv.treeSize(d)
+			taken, left, err := take(d, r.Tree)
+			if err != nil {
+				return err
 			}
-			if _, there := inv.trees[d]; there {
-				size := inv.treeSize(d)
-				if !dry {
-					left, err := inUse(r.Tree(d, func() (bool, error) { return wanted(d) }))
-					if errors.Is(err, fs.ErrNotExist) {
-						continue
-					}
-					if err != nil {
-						return err
-					}
-					if left {
-						done.InUse++
-					}
-					if left || kept[d] {
-						continue
-					}
-				}
+			if left {
+				inUse[d] = true
+			}
+			if taken {
 				done.Trees++
 				done.Bytes += size
 			}
-			if o, there := inv.blobs[d]; there {
-				if !dry {
-					if keep, err := wanted(d); err != nil || keep {
-						if err != nil {
-							return err
-						}
-						continue
-					}
-					if err := r.Blob(d); err != nil {
-						return err
-					}
-				}
+		}
+		for _, d := range blobs {
+			taken, _, err := take(d, r.Blob)
+			if err != nil {
+				return err
+			}
+			if taken {
 				done.Blobs++
-				done.Bytes += o.Size
+				done.Bytes += inv.blobs[d].Size
 			}
 		}
 		return nil
 	}()
+	done.InUse = len(inUse)
 	return done, errors.Join(err, r.Finish())
+}
+
+// order says in which order things are removed: trees, which take the space, then configs, then manifests, and indexes
+// last. So as long as a tree or a config is left, the documents are there by which a name that is set again meanwhile
+// is followed to it.
+func (inv *inventory) order(going map[v1.Hash]bool) (trees, blobs []v1.Hash) {
+	rank := map[v1.Hash]int{}
+	for d := range going {
+		if _, there := inv.trees[d]; there {
+			trees = append(trees, d)
+		}
+		if _, there := inv.blobs[d]; there {
+			blobs = append(blobs, d)
+			data, err := inv.store.PeekBlob(d)
+			if err != nil {
+				continue
+			}
+			if artifact.IsIndex(mediaTypeOf(data)) {
+				rank[d] = 2
+			} else if _, err := artifact.ParseManifest(data); err == nil {
+				rank[d] = 1
+			}
+		}
+	}
+	byText := func(a, b v1.Hash) int { return cmp.Compare(a.Hex, b.Hex) }
+	slices.SortFunc(trees, byText)
+	slices.SortFunc(blobs, func(a, b v1.Hash) int { return cmp.Or(cmp.Compare(rank[a], rank[b]), byText(a, b)) })
+	return trees, blobs
 }
 
 func keep(set map[v1.Hash]bool, h *held) {

@@ -82,7 +82,8 @@ type Copied struct {
 // Copy takes the artifact at from to the place to, byte for byte: an index with the manifests of all its platforms, their
 // blobs, and what belongs to any of them: referrers, cosign's tags and upstream's gzip manifests <tag>-<triple>. What
 // the destination has is not sent again; blobs of another repository of one registry are mounted. The tag comes last,
-// so that who finds it finds everything.
+// so that who finds it finds everything. Of mirrors of the source that hand out wrong bytes nothing is copied: the blob is
+// read again from elsewhere.
 //
 // What belongs to an artifact is what the source says belongs to it: signatures are carried, not judged.
 func Copy(ctx context.Context, client *registry.Client, from, to Place, progress func(done, total int64)) (*Copied, error) {
@@ -96,7 +97,7 @@ func copyArtifact(ctx context.Context, client *registry.Client, from, to Place, 
 		return nil, err
 	}
 	defer source.close()
-	c := &collector{source: source, found: map[v1.Hash]*parcel{}}
+	c := &collector{source: source, found: map[v1.Hash]*parcel{}, read: map[v1.Hash][]byte{}}
 	if err := c.collect(ctx, root); err != nil {
 		return nil, err
 	}
@@ -339,7 +340,8 @@ type parcel struct {
 type collector struct {
 	source  copySource
 	found   map[v1.Hash]*parcel
-	parcels []*parcel // each behind those it needs
+	read    map[v1.Hash][]byte // blobs that had to be looked at
+	parcels []*parcel          // each behind those it needs
 	bytes   int
 
 	accompanying int
@@ -521,12 +523,7 @@ func (c *collector) targets(ctx context.Context, root registry.Document) ([]stri
 	if len(p.blobs) == 0 || p.blobs[0].MediaType != artifact.TypeConfig || p.blobs[0].Size > manifestLimit {
 		return nil, nil
 	}
-	r, err := c.source.blob(ctx, p.blobs[0])
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	data, err := io.ReadAll(r)
+	data, err := c.readBlob(ctx, p.blobs[0])
 	if err != nil {
 		return nil, err
 	}
@@ -538,6 +535,38 @@ func (c *collector) targets(ctx context.Context, root registry.Document) ([]stri
 		return []string{t.String()}, nil
 	}
 	return nil, nil
+}
+
+// readBlob reads a small blob whole, and keeps it for open.
+func (c *collector) readBlob(ctx context.Context, desc v1.Descriptor) ([]byte, error) {
+	read := func() ([]byte, error) {
+		r, err := c.source.blob(ctx, desc)
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		return io.ReadAll(r)
+	}
+	data, err := read()
+	for mirrorLied(err) {
+		data, err = read()
+	}
+	if err == nil {
+		c.read[desc.Digest] = data
+	}
+	return data, err
+}
+
+// mirrorLied reports whether a blob has to be asked for again, and will come from elsewhere: each time there is a mirror
+// less.
+func mirrorLied(err error) bool { return errors.Is(err, registry.ErrMirrorLied) }
+
+// open opens a blob on its way to the destination.
+func (c *collector) open(ctx context.Context, desc v1.Descriptor) (io.ReadCloser, error) {
+	if data, ok := c.read[desc.Digest]; ok {
+		return io.NopCloser(bytes.NewReader(data)), nil
+	}
+	return c.source.blob(ctx, desc)
 }
 
 // newTag is what a tag of the source is called at the destination: upstream's begin with the artifact's own.
@@ -589,12 +618,12 @@ func (c *collector) toLayout(ctx context.Context, dest string, root artifactRoot
 		if data, ok := documents[d.Digest]; ok {
 			return io.NopCloser(bytes.NewReader(data)), nil
 		}
-		r, err := c.source.blob(ctx, descriptor(d))
+		r, err := c.open(ctx, descriptor(d))
 		if err != nil {
 			return nil, err
 		}
 		return &measuredBlob{meter.reader(&countedReader{r, &sent}), r}, nil
-	})
+	}, mirrorLied)
 	copied.Sent = sent.Load()
 	return err
 }
@@ -607,10 +636,10 @@ type measuredBlob struct {
 // carried is a parcel on its way to a registry.
 type carried struct {
 	*parcel
-	ctx    context.Context
-	source copySource
-	from   name.Repository // zero where it comes from a layout
-	sent   *atomic.Int64
+	ctx  context.Context
+	open func(context.Context, v1.Descriptor) (io.ReadCloser, error)
+	from name.Repository // zero where it comes from a layout
+	sent *atomic.Int64
 }
 
 func (p *carried) Manifest() registry.Document { return p.doc }
@@ -620,7 +649,7 @@ func (p *carried) MountFrom() name.Repository  { return p.from }
 func (p *carried) OpenBlob(h v1.Hash) (io.ReadCloser, error) {
 	for _, d := range p.parcel.blobs {
 		if d.Digest == h {
-			r, err := p.source.blob(p.ctx, d)
+			r, err := p.open(p.ctx, d)
 			if err != nil {
 				return nil, err
 			}
@@ -658,7 +687,7 @@ func (c *collector) toRegistry(ctx context.Context, client *registry.Client, fro
 	// One after the other, not only because each needs those before it: a registry without the referrers API keeps the
 	// list of referrers in a document that each of them changes.
 	for _, p := range c.parcels {
-		if err := push(byDigest.WithDigest(p.doc.Digest), &carried{parcel: p, ctx: ctx, source: c.source, from: from.Image.Repository, sent: &sent}); err != nil {
+		if err := push(byDigest.WithDigest(p.doc.Digest), &carried{parcel: p, ctx: ctx, open: c.open, from: from.Image.Repository, sent: &sent}); err != nil {
 			return err
 		}
 		done += p.weight()

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 
@@ -475,6 +476,102 @@ func TestCopyRefusesWrongBytes(t *testing.T) {
 	}
 	if _, err := testClient().Document(t.Context(), reference(t, empty.Host+"/zlib:1")); diagnostic.KindOf(err) != diagnostic.NotFound {
 		t.Errorf("the tag is there: %v", err)
+	}
+}
+
+// TestCopyReadsEachBlobOnce counts what the source is asked for, also when the destination breaks off.
+func TestCopyReadsEachBlobOnce(t *testing.T) {
+	cut := registrytest.Fault{Method: http.MethodPatch, Path: "/blobs/uploads/", Skip: 1, Times: 1, Act: registrytest.CutUpload(50)}
+	for _, name := range []string{"index", "manifest", "broken off"} {
+		t.Run(name, func(t *testing.T) {
+			first, second := registrytest.New(t.TempDir()), registrytest.New(t.TempDir())
+			defer first.Close()
+			defer second.Close()
+			image, to := first.Host+"/acme/zlib:1.3.1", second.Host+"/acme/zlib:1.3.1"
+			p := publish(t, image)
+			if name == "manifest" {
+				image, to = first.Host+"/acme/zlib:other", second.Host+"/acme/zlib:other"
+			}
+			if name == "broken off" {
+				second.Inject(cut)
+			}
+			first.Clear()
+			copied := mustCopy(t, image, to)
+			if copied.Sent != copied.Size {
+				t.Errorf("%d bytes were read of %d", copied.Sent, copied.Size)
+			}
+			first.Close() // the log is whole only when every handler has returned
+			asked := map[string]int{}
+			for _, r := range first.Requests("/blobs/") {
+				if r.Method == http.MethodGet {
+					asked[r.Path]++
+				}
+			}
+			for path, n := range asked {
+				if n != 1 {
+					t.Errorf("%s was asked for %d times", path, n)
+				}
+			}
+			if len(asked) != copied.Blobs {
+				t.Errorf("%d blobs were asked for of %d", len(asked), copied.Blobs)
+			}
+			if name != "manifest" {
+				p.complete(t, to)
+			}
+			second.Close()
+			resumed := slices.ContainsFunc(second.Requests("/blobs/uploads/"), func(r registrytest.Request) bool {
+				return r.Method == http.MethodPatch && strings.HasPrefix(r.Header.Get("Content-Range"), "50-")
+			})
+			if resumed != (name == "broken off") {
+				t.Errorf("an upload was resumed: %v", resumed)
+			}
+		})
+	}
+}
+
+// TestCopyFromLyingMirror: what a mirror of the source hands out wrongly comes from the source itself.
+func TestCopyFromLyingMirror(t *testing.T) {
+	for _, c := range []struct{ name, tag string }{{"archive.tar", "1.3.1"}, {"folder", "1.3.1"}, {"registry", "1.3.1"}, {"config.tar", "other"}} {
+		t.Run(c.name, func(t *testing.T) {
+			origin, mirror, second := registrytest.New(t.TempDir()), registrytest.New(t.TempDir()), registrytest.New(t.TempDir())
+			defer origin.Close()
+			defer mirror.Close()
+			defer second.Close()
+			image := origin.Host + "/acme/zlib:1.3.1"
+			p := publish(t, image)
+			publish(t, mirror.Host+"/acme/zlib:1.3.1")
+			mirror.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/", Act: registrytest.Flip(1)})
+			mirrors, err := registry.ParseMirrors(origin.Host + "=" + mirror.Host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var warnings atomic.Int64
+			client := registry.NewClient(registry.Options{Keychain: anonymous{}, Mirrors: mirrors, Retry: &registry.RetryPolicy{Attempts: 2, Base: 1},
+				Warn: func(string) { warnings.Add(1) }})
+			to := second.Host + "/acme/zlib:" + c.tag
+			first := to
+			if c.name != "registry" {
+				first = filepath.Join(t.TempDir(), c.name)
+				if c.name == "folder" {
+					first += "/"
+				}
+			}
+			copied, err := Copy(t.Context(), client, place(t, origin.Host+"/acme/zlib:"+c.tag), place(t, first), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if warnings.Load() == 0 {
+				t.Error("nothing was asked of the mirror")
+			}
+			if first != to {
+				if again := mustCopy(t, first, to); again.Digest != copied.Digest || again.Blobs != copied.Blobs {
+					t.Errorf("copied %+v, then %+v", copied, again)
+				}
+			}
+			if c.tag == "1.3.1" {
+				p.complete(t, to)
+			}
+		})
 	}
 }
 

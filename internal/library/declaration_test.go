@@ -96,7 +96,9 @@ func TestDependencies(t *testing.T) {
 
 func manifestOf(t *testing.T, d *Depot, ref registry.Reference) artifact.Manifest {
 	t.Helper()
-	l, _, err := d.describe(t.Context(), ref, x86)
+	hold := d.Store.Hold()
+	defer hold.Release()
+	l, _, err := d.describe(t.Context(), hold, ref, x86)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,9 @@ func (d *Depot) heal(ctx context.Context, l *Library, damaged *store.DamagedErro
 	for _, t := range l.Trees {
 		t.Release()
 	}
-	again, config, err := d.describe(ctx, l.Reference.WithDigest(l.Digest), l.target)
+	hold := d.Store.Hold()
+	defer hold.Release()
+	again, config, err := d.describe(ctx, hold, l.Reference.WithDigest(l.Digest), l.target)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,8 @@ type held struct {
 	manifests []heldManifest
 	// Everything that the name keeps, whether it is there or not.
 	blobs, trees map[v1.Hash]bool
+	// Manifests and indexes that were not there to be read: what they keep is not known.
+	missing []v1.Hash
 }
 
 type heldManifest struct {
@@ -90,7 +92,7 @@ func (inv *inventory) follow(n store.Named) *held {
 	h.ref, _ = registry.ParseReference(n.Ref) // whatever else it is, it is a name
 	data, err := inv.store.PeekBlob(n.Digest)
 	if err != nil {
-		inv.unread(n.Digest)
+		inv.unread(h, n.Digest)
 		return h
 	}
 	if !artifact.IsIndex(mediaTypeOf(data)) {
@@ -105,20 +107,26 @@ func (inv *inventory) follow(n store.Named) *held {
 		h.blobs[d.Digest] = true
 		if data, err := inv.store.PeekBlob(d.Digest); err == nil {
 			inv.manifest(h, d.Digest, d.Annotations[artifact.AnnotationTarget], data)
-		} else if inv.unread(d.Digest) {
+		} else if inv.unread(h, d.Digest) {
 			h.manifests = append(h.manifests, heldManifest{digest: d.Digest, target: d.Annotations[artifact.AnnotationTarget]})
 		}
 	}
 	return h
 }
 
-// unread notes that a manifest cannot be read, and reports whether it is there, that is, damaged.
-func (inv *inventory) unread(d v1.Hash) bool {
-	_, there := inv.blobs[d]
-	if there {
+// unread notes that a manifest of h cannot be read, and reports whether it is there, that is, damaged.
+func (inv *inventory) unread(h *held, d v1.Hash) bool {
+	h.missing = append(h.missing, d)
+	_, damaged := errors.AsType[*store.DamagedError](inv.store.VerifyBlob(d))
+	if damaged {
 		inv.damaged = append(inv.damaged, d)
 	}
-	return there
+	return damaged
+}
+
+// arrived reports whether something of h that was not there to be read is there now.
+func (inv *inventory) arrived(h *held) bool {
+	return slices.ContainsFunc(h.missing, func(d v1.Hash) bool { _, err := inv.store.PeekBlob(d); return err == nil })
 }
 
 // readable is an error where a manifest is damaged: what it keeps is not known, so that nothing can be removed.
@@ -293,8 +301,8 @@ func (i Image) MarshalJSON() ([]byte, error) {
 	return json.Marshal(p)
 }
 
-// inUse drops the error of a tree that was left alone because a process uses it, and tells of it.
-func inUse(err error) (bool, error) {
+// isInUse drops the error of something that was left alone because a process uses it, and tells of it.
+func isInUse(err error) (bool, error) {
 	if errors.Is(err, store.ErrInUse) {
 		return true, nil
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/store"
+	"github.com/ocipkg/rules_ocipkg/internal/tree"
 )
 
 // Inspection is what an artifact is, as `ocipkg inspect --json` prints it. Its keys are stable: some may be added.
@@ -99,18 +100,20 @@ func (d *Depot) inspect(ctx context.Context, ref registry.Reference, want artifa
 	}
 	inStore := func(h v1.Hash) bool { _, err := d.Store.Blob(h); return err == nil }
 	local := ref.Pinned() && inStore(ref.Digest) && !all
-	data, mediaType, digest, err := d.document(ctx, ref)
+	hold := d.Store.Hold()
+	defer hold.Release()
+	data, mediaType, digest, err := d.document(ctx, hold, ref)
 	if err != nil {
 		return nil, err
 	}
 	pinned := ref.WithDigest(digest)
 	i := inspector{
 		document: func(ctx context.Context, h v1.Hash) ([]byte, error) {
-			data, _, _, err := d.document(ctx, pinned.WithDigest(h))
+			data, _, _, err := d.document(ctx, hold, pinned.WithDigest(h))
 			return data, err
 		},
 		config: func(ctx context.Context, desc artifact.Descriptor) ([]byte, error) {
-			return d.config(ctx, &Library{Reference: pinned, Manifest: artifact.Manifest{Config: desc}})
+			return d.config(ctx, hold, &Library{Reference: pinned, Manifest: artifact.Manifest{Config: desc}})
 		},
 		measure: func(ctx context.Context, h v1.Hash, _ artifact.Manifest) (*artifact.Package, error) {
 			l, err := d.pull(ctx, ref.WithDigest(h), want, nil)
@@ -368,7 +371,9 @@ func unpackBlob(layout *artifact.Layout, layer artifact.Descriptor, dir string) 
 		return err
 	}
 	defer blob.Close()
-	return artifact.Unpack(blob, layer.MediaType, root, true, artifact.Limits{})
+	w := tree.In(root)
+	defer w.Close()
+	return artifact.Unpack(blob, layer.MediaType, w, true, artifact.Limits{})
 }
 
 // Name is the name that a library would naturally have in MODULE.bazel: the last part of its image's.

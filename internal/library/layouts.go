@@ -103,9 +103,12 @@ func (r *layoutReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
 		r.depot.layouts.mu.Lock()
+		told := r.depot.layouts.bad[r.layout] // several of its layers are read at a time
 		r.depot.layouts.bad[r.layout] = true
 		r.depot.layouts.mu.Unlock()
-		r.depot.warn("a mirror is passed over: %s", strings.SplitN(err.Error(), "\n", 2)[0])
+		if !told {
+			r.depot.warn("a mirror is passed over: %s", strings.SplitN(err.Error(), "\n", 2)[0])
+		}
 		err = fmt.Errorf("%w: %w", registry.ErrMirrorLied, err)
 	}
 	return n, err

@@ -31,7 +31,8 @@ func TestPullFromLyingMirror(t *testing.T) {
 				}
 			}
 			ref := reference(t, origin.Host+"/acme/zlib:1.3.1").WithDigest(pushed.Reference.Digest)
-			l, _, err := depot(t).describe(t.Context(), ref, triple(t, intel))
+			other := depot(t)
+			l, _, err := other.describe(t.Context(), other.Store.Hold(), ref, triple(t, intel))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -23,6 +22,7 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/store"
+	"github.com/ocipkg/rules_ocipkg/internal/tree"
 	"github.com/ocipkg/rules_ocipkg/internal/trust"
 )
 
@@ -77,7 +77,10 @@ func (d *Depot) PullDeclared(ctx context.Context, ref registry.Reference, want a
 }
 
 func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.Triple, decl *Declaration) (*Library, error) {
-	l, config, err := d.describe(ctx, ref, want)
+	// What is read here keeps its place until the name is set for good: a gc may be under way.
+	hold := d.Store.Hold()
+	defer hold.Release()
+	l, config, err := d.describe(ctx, hold, ref, want)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +96,7 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 	if err := d.fill(ctx, l, config); err != nil {
 		return nil, err
 	}
-	d.remember(ref, l.Reference) // again, now that the trees are leased: a gc may have met the name before
+	d.remember(ref, l.Reference) // again, now that the trees are there: without locks a gc may have met the name before
 	if l.Package == nil {
 		// Others describe nothing: what an artifact of theirs is, its bytes tell.
 		var view overlay
@@ -149,13 +152,13 @@ func (d *Depot) fill(ctx context.Context, l *Library, config artifact.Config) er
 	for _, i := range missing {
 		group.Go(func() error {
 			layer := l.Manifest.Layers[i]
-			fill := func(dir *os.Root) error {
+			fill := func(w tree.Writer) error {
 				blob, err := d.blob(ctx, l.Reference, layer)
 				if err != nil {
 					return err
 				}
 				defer blob.Close()
-				err = artifact.Unpack(meter.reader(blob), layer.MediaType, dir, l.foreign, artifact.Limits{Unpacked: unpacked[layer.Digest.String()]})
+				err = artifact.Unpack(meter.reader(blob), layer.MediaType, w, l.foreign, artifact.Limits{Unpacked: unpacked[layer.Digest.String()]})
 				return d.Registry.Blame(blob, err)
 			}
 			tree, err := d.Store.AddTree(ctx, layer.Digest, d.Waiting, fill)
@@ -169,14 +172,14 @@ func (d *Depot) fill(ctx context.Context, l *Library, config artifact.Config) er
 	return group.Wait()
 }
 
-// describe reads what a library is, from the store or the registry, without its layers. The package of an artifact that
-// others wrote is nil.
-func (d *Depot) describe(ctx context.Context, ref registry.Reference, want artifact.Triple) (*Library, artifact.Config, error) {
+// describe reads what a library is, from the store or the registry, without its layers, and has hold keep what it has
+// read in the store. The package of an artifact that others wrote is nil.
+func (d *Depot) describe(ctx context.Context, hold *store.Hold, ref registry.Reference, want artifact.Triple) (*Library, artifact.Config, error) {
 	fail := func(err error) (*Library, artifact.Config, error) { return nil, artifact.Config{}, err }
 	if err := d.Policy.Admit(ref.Pinned()); err != nil {
 		return fail(d.suggest(ctx, ref, err))
 	}
-	data, mediaType, digest, err := d.document(ctx, ref)
+	data, mediaType, digest, err := d.document(ctx, hold, ref)
 	if err != nil {
 		return fail(err)
 	}
@@ -191,7 +194,7 @@ func (d *Depot) describe(ctx context.Context, ref registry.Reference, want artif
 			return fail(err)
 		}
 		l.Digest = chosen.Digest
-		if data, mediaType, _, err = d.document(ctx, ref.WithDigest(chosen.Digest)); err != nil {
+		if data, mediaType, _, err = d.document(ctx, hold, ref.WithDigest(chosen.Digest)); err != nil {
 			return fail(err)
 		}
 		if artifact.IsIndex(mediaType) {
@@ -202,7 +205,7 @@ func (d *Depot) describe(ctx context.Context, ref registry.Reference, want artif
 		return fail(err)
 	}
 	var config artifact.Config
-	if data, err = d.config(ctx, l); err != nil {
+	if data, err = d.config(ctx, hold, l); err != nil {
 		return fail(diagnostic.Wrap(err, "config %s", l.Manifest.Config.Digest))
 	}
 	if l.Manifest.V1() {
@@ -218,9 +221,9 @@ func (d *Depot) describe(ctx context.Context, ref registry.Reference, want artif
 }
 
 // document reads a manifest or index, a pinned one from the store where it is there.
-func (d *Depot) document(ctx context.Context, ref registry.Reference) (data []byte, mediaType string, digest v1.Hash, err error) {
+func (d *Depot) document(ctx context.Context, hold *store.Hold, ref registry.Reference) (data []byte, mediaType string, digest v1.Hash, err error) {
 	if ref.Pinned() {
-		data, err := d.Store.Blob(ref.Digest)
+		data, err := hold.Blob(ref.Digest)
 		if err == nil {
 			return data, mediaTypeOf(data), ref.Digest, d.keepBytes(data, ref.Digest)
 		}
@@ -238,7 +241,7 @@ func (d *Depot) document(ctx context.Context, ref registry.Reference) (data []by
 			return nil, "", v1.Hash{}, err
 		}
 	}
-	if _, err := d.Store.PutBlob(doc.Bytes); err != nil {
+	if _, err := hold.PutBlob(doc.Bytes); err != nil {
 		return nil, "", v1.Hash{}, err
 	}
 	return doc.Bytes, doc.MediaType, doc.Digest, d.keepBytes(doc.Bytes, doc.Digest)
@@ -276,9 +279,9 @@ func mediaTypeOf(data []byte) string {
 	return artifact.TypeManifest
 }
 
-func (d *Depot) config(ctx context.Context, l *Library) ([]byte, error) {
+func (d *Depot) config(ctx context.Context, hold *store.Hold, l *Library) ([]byte, error) {
 	desc := l.Manifest.Config
-	data, err := d.Store.Blob(desc.Digest)
+	data, err := hold.Blob(desc.Digest)
 	if err == nil {
 		return data, d.keepBytes(data, desc.Digest)
 	}
@@ -295,7 +298,7 @@ func (d *Depot) config(ctx context.Context, l *Library) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = d.Store.PutBlob(data)
+	_, err = hold.PutBlob(data)
 	return data, err
 }
 

@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -20,10 +22,25 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/buildfile"
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 	"github.com/ocipkg/rules_ocipkg/internal/store"
+	"github.com/ocipkg/rules_ocipkg/internal/tree"
 )
 
 // layer is a tree's files by path; content that begins with "->" is a link's target.
 type layer map[string]string
+
+// folder makes a folder and those above it, where they are missing.
+func folder(w tree.Writer, name string) error {
+	if name == "." {
+		return nil
+	}
+	if err := folder(w, path.Dir(name)); err != nil {
+		return err
+	}
+	if err := w.Mkdir(name); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
 
 // trees puts layers into a store of the test's.
 func trees(t *testing.T, layers ...layer) []store.Tree {
@@ -35,18 +52,24 @@ func trees(t *testing.T, layers ...layer) []store.Tree {
 	var all []store.Tree
 	for i, files := range layers {
 		sum := sha256.Sum256(fmt.Append(nil, i))
-		tree, err := s.AddTree(t.Context(), v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}, nil, func(dir *os.Root) error {
-			for p, content := range files {
-				if err := dir.MkdirAll(path.Dir(p), 0o755); err != nil {
+		tree, err := s.AddTree(t.Context(), v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}, nil, func(w tree.Writer) error {
+			for _, p := range slices.Sorted(maps.Keys(files)) {
+				if err := folder(w, path.Dir(p)); err != nil {
 					return err
 				}
-				var err error
+				content := files[p]
 				if target, ok := strings.CutPrefix(content, "->"); ok {
-					err = dir.Symlink(target, p)
-				} else {
-					err = dir.WriteFile(p, []byte(content), 0o644)
+					if err := w.Symlink(target, p); err != nil {
+						return err
+					}
+					continue
 				}
+				out, err := w.Create(p, false)
 				if err != nil {
+					return err
+				}
+				_, err = io.WriteString(out, content)
+				if err := errors.Join(err, out.Close()); err != nil {
 					return err
 				}
 			}

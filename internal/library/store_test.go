@@ -13,6 +13,8 @@ import (
 	"testing/fstest"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
@@ -393,6 +395,205 @@ func TestCollectAgainstPulls(t *testing.T) {
 	if v, err := d.Verify(t.Context(), false); err != nil {
 		t.Errorf("%+v, %v", v, err)
 	}
+	named(t, d.Store)
+}
+
+// due is an inventory of a store in which everything has been unused for 31 days, and all names of it, which are to go.
+func due(t *testing.T, s *store.Store) (*inventory, map[*held]bool) {
+	t.Helper()
+	age(t, s, "acme", 31*24*time.Hour)
+	inv, err := takeInventory(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doomed := map[*held]bool{}
+	for _, h := range inv.held {
+		doomed[h] = true
+	}
+	return inv, doomed
+}
+
+// named fails unless the manifest of every name is there.
+func named(t *testing.T, s *store.Store) {
+	t.Helper()
+	names, err := s.Names()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names {
+		if _, err := s.PeekBlob(n.Digest); err != nil {
+			t.Errorf("%s names what is gone: %v", n.Ref, err)
+		}
+	}
+}
+
+// Invariant: what was used between a gc's look and its removal stays, whole, and is there without a network.
+func TestCollectSparesWhatWasUsedMeanwhile(t *testing.T) {
+	for name, use := range map[string]func(*Depot, registry.Reference) error{
+		"pulled": func(d *Depot, ref registry.Reference) error {
+			l, err := d.Pull(t.Context(), untagged(ref), x86)
+			if err == nil {
+				l.release()
+			}
+			return err
+		},
+		"pulled by its digest": func(d *Depot, ref registry.Reference) error {
+			l, err := d.Pull(t.Context(), ref, x86)
+			if err == nil {
+				l.release()
+			}
+			return err
+		},
+		"named": func(d *Depot, ref registry.Reference) error { return d.Store.SetName(ref.String(), ref.Digest) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, d, refs, files := threeLibraries(t)
+			inv, doomed := due(t, d.Store)
+			if err := use(newDepot(t, d.Store.Root()), refs[0]); err != nil {
+				t.Fatal(err)
+			}
+			done, err := inv.remove(doomed, nil, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			server.Close()
+			if got := imageList(t, d.Store); !slices.Equal(got, []string{"acme/foo:1"}) {
+				t.Errorf("%q, %+v", got, done)
+			}
+			// foo has two trees of its own and shares one; bar has two, qux three.
+			if done.Trees != 5 || done.Blobs != 4 {
+				t.Errorf("%+v", done)
+			}
+			named(t, d.Store)
+			dir := filepath.Join(t.TempDir(), "repo")
+			if _, err := Repository(t.Context(), pull(t, d, refs[0]), dir, "x", nil); err != nil {
+				t.Fatal(err)
+			}
+			has(t, dir, files[0])
+		})
+	}
+}
+
+// Invariant: what a pull under way has read stays with its name, though all of it is due.
+func TestCollectSparesWhatIsBeingPulled(t *testing.T) {
+	server, d, refs, files := threeLibraries(t)
+	server.Close()
+	hold := newDepot(t, d.Store.Root()).Store.Hold()
+	if _, err := hold.Blob(refs[0].Digest); err != nil {
+		t.Fatal(err)
+	}
+	done := collect(t, d.Store, GC{OlderThan: 0, MaxSize: -1})
+	if got := imageList(t, d.Store); !slices.Equal(got, []string{"acme/foo:1"}) || done.InUse != 3 || done.Kept != 1 || len(done.Images) != 2 {
+		t.Errorf("%q, %+v", got, done)
+	}
+	views, err := d.Store.Views()
+	if err != nil || len(views) != 1 {
+		t.Errorf("%v, %v", views, err)
+	}
+	l := pull(t, d, refs[0])
+	dir := filepath.Join(t.TempDir(), "repo")
+	if _, err := Repository(t.Context(), l, dir, "x", nil); err != nil {
+		t.Fatal(err)
+	}
+	has(t, dir, files[0])
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	l.release()
+	hold.Release()
+	if done := collect(t, d.Store, GC{OlderThan: 0, MaxSize: -1}); done.Kept != 0 || done.Size != 0 {
+		t.Errorf("%+v", done)
+	}
+}
+
+// Invariant: a name that could not be followed to its end is followed again when what was missing has come.
+func TestCollectFollowsNamesAgain(t *testing.T) {
+	_, d, refs, _ := threeLibraries(t)
+	l := pull(t, d, refs[0])
+	loose := map[v1.Hash]bool{l.Manifest.Config.Digest: true}
+	for _, tree := range l.Trees {
+		loose[tree.Digest()] = true
+	}
+	l.release()
+	// As a gc that was killed may leave it, and whoever deletes a file.
+	if err := os.Remove(filepath.Join(d.Store.Root(), ".store", "v1", "blobs", "sha256", refs[0].Digest.Hex)); err != nil {
+		t.Fatal(err)
+	}
+	inv, err := takeInventory(d.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pull(t, d, refs[0]).release()
+	done, err := inv.remove(map[*held]bool{}, loose, false)
+	if err != nil || done.Trees+done.Blobs != 0 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if got := imageList(t, d.Store); !slices.Contains(got, "acme/foo:1") {
+		t.Errorf("%q", got)
+	}
+}
+
+// Invariant: where it cannot be told what a new name needs, nothing more is removed.
+func TestNothingGoesWithANewDamagedManifest(t *testing.T) {
+	_, d, refs, _ := threeLibraries(t)
+	inv, doomed := due(t, d.Store)
+	damaged, err := d.Store.PutBlob([]byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob := filepath.Join(d.Store.Root(), ".store", "v1", "blobs", "sha256", damaged.Hex)
+	if err := errors.Join(os.Chmod(blob, 0o644), os.WriteFile(blob, []byte("{ "), 0o444), d.Store.SetName("example.com/new:1", damaged)); err != nil {
+		t.Fatal(err)
+	}
+	done, err := inv.remove(doomed, nil, false)
+	if diagnostic.KindOf(err) != diagnostic.Corrupt || !strings.Contains(err.Error(), damaged.String()) || done.Trees+done.Blobs != 0 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if trees, err := d.Store.Trees(); err != nil || len(trees) != 8 {
+		t.Errorf("%d trees, %v", len(trees), err)
+	}
+	// The names went first: what has one is whole.
+	if got := imageList(t, d.Store); len(got) != 1 {
+		t.Errorf("%q", got)
+	}
+	if _, err := d.Store.PeekBlob(refs[0].Digest); err != nil {
+		t.Error(err)
+	}
+}
+
+// Invariant: things are removed in one order: trees, configs, manifests, indexes, each by digest.
+func TestRemovalOrder(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	image := server.Host + "/acme/zlib:1.3.1"
+	p := publish(t, image)
+	d := &Depot{Registry: testClient(), Store: newDepot(t, t.TempDir()).Store}
+	for _, target := range []string{amd64Linux, "aarch64-unknown-linux-gnu"} {
+		l, err := d.Pull(t.Context(), reference(t, image), triple(t, target))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.release()
+	}
+	inv, err := takeInventory(d.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	going := map[v1.Hash]bool{}
+	for _, h := range inv.held {
+		keep(going, h)
+	}
+	trees, blobs := inv.order(going)
+	sorted := func(list []v1.Hash) bool {
+		return slices.IsSortedFunc(list, func(a, b v1.Hash) int { return strings.Compare(a.Hex, b.Hex) })
+	}
+	if len(trees) != len(inv.trees) || len(trees) < 3 || !sorted(trees) {
+		t.Errorf("trees %v", trees)
+	}
+	if len(blobs) != 5 || !sorted(blobs[:2]) || !sorted(blobs[2:4]) ||
+		!slices.Contains(blobs[2:4], p.documents["amd64"]) || !slices.Contains(blobs[2:4], p.documents["arm64"]) || blobs[4] != p.root.Digest {
+		t.Errorf("documents %v of %v", blobs, p.documents)
+	}
 }
 
 // Invariant: verify finds what changed, also where no time tells of it, says whose it is, and mends it.
@@ -460,6 +661,68 @@ func TestVerify(t *testing.T) {
 	}
 	if got := imageList(t, d.Store); !slices.Contains(got, "acme/foo:1 incomplete") {
 		t.Errorf("%q", got)
+	}
+}
+
+// snapshot is everything below a folder: names, modes, times, contents.
+func snapshot(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		fi, err := e.Info()
+		if err != nil {
+			return err
+		}
+		all[p] = fmt.Sprint(fi.Mode(), fi.ModTime().UnixNano(), fi.Size())
+		if fi.Mode().IsRegular() {
+			data, err := os.ReadFile(p)
+			if err != nil {
+				return err
+			}
+			all[p] += " " + hashOf(data).Hex
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// Invariant: without repair, verify changes nothing at all, whether it finds damage or what is none.
+func TestVerifyWithoutRepairChangesNothing(t *testing.T) {
+	_, d, refs, _ := threeLibraries(t)
+	l := pull(t, d, refs[0])
+	library, header := treeWith(t, l, "lib/libfoo.a"), treeWith(t, l, "include/shared.h")
+	l.release()
+	later := time.Now().Add(time.Hour).Truncate(time.Second)
+	manifest := filepath.Join(d.Store.Root(), ".store", "v1", "blobs", "sha256", refs[2].Digest.Hex)
+	if err := errors.Join(os.Chmod(header, 0o644), os.Chtimes(header, later, later), os.Chmod(library, 0o644), os.WriteFile(library, []byte("damaged"), 0o644),
+		os.Chmod(manifest, 0o644), os.WriteFile(manifest, []byte("{}"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	before := snapshot(t, d.Store.Root())
+	v, err := d.Verify(t.Context(), false)
+	if diagnostic.KindOf(err) != diagnostic.Corrupt || len(v.Damaged) != 2 {
+		t.Errorf("%+v, %v", v, err)
+	}
+	after := snapshot(t, d.Store.Root())
+	for p, was := range before {
+		if after[p] != was {
+			t.Errorf("%s was %s, is %s", p, was, after[p])
+		}
+	}
+	if len(after) != len(before) {
+		t.Errorf("%d files, were %d", len(after), len(before))
+	}
+	if _, err := d.Verify(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	if fi, err := os.Stat(header); err != nil || fi.Mode().Perm() != 0o444 {
+		t.Errorf("with repair: %v, %v", fi.Mode(), err)
 	}
 }
 

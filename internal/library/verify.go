@@ -40,15 +40,19 @@ type Found struct {
 }
 
 // Verify reads everything in the store and compares it with what it was when it was verified. With mend, what is damaged
-// is set aside and fetched again from where it came; a Found that is not mended is an error of kind Corrupt. Without, the
-// store is left as it is.
+// is set aside and fetched again from where it came, and the modes of files are set right; a Found that is not mended is
+// an error of kind Corrupt. Without, nothing in the store is changed.
 func (d *Depot) Verify(ctx context.Context, mend bool) (Verified, error) {
 	v := Verified{Damaged: []Found{}}
 	inv, err := takeInventory(d.Store)
 	if err != nil {
 		return v, err
 	}
-	damaged, err := d.hashAll(ctx, inv, &v)
+	verifyTree := d.Store.VerifyTree
+	if mend {
+		verifyTree = d.Store.CorrectTree
+	}
+	damaged, err := d.hashAll(ctx, inv, verifyTree, &v)
 	if err != nil {
 		return v, err
 	}
@@ -106,7 +110,7 @@ func damagedCount(n int) string {
 }
 
 // hashAll hashes everything, a few at a time.
-func (d *Depot) hashAll(ctx context.Context, inv *inventory, v *Verified) ([]*store.DamagedError, error) {
+func (d *Depot) hashAll(ctx context.Context, inv *inventory, verifyTree func(context.Context, v1.Hash) error, v *Verified) ([]*store.DamagedError, error) {
 	var mu sync.Mutex
 	var damaged []*store.DamagedError
 	group, ctx := errgroup.WithContext(ctx)
@@ -135,7 +139,7 @@ func (d *Depot) hashAll(ctx context.Context, inv *inventory, v *Verified) ([]*st
 		look(&v.Blobs, func() int64 { return o.Size }, func() error { return d.Store.VerifyBlob(h) })
 	}
 	for h := range inv.trees {
-		look(&v.Trees, func() int64 { return inv.treeSize(h) }, func() error { return d.Store.VerifyTree(ctx, h) })
+		look(&v.Trees, func() int64 { return inv.treeSize(h) }, func() error { return verifyTree(ctx, h) })
 	}
 	err := group.Wait()
 	slices.SortFunc(damaged, func(a, b *store.DamagedError) int { return strings.Compare(a.Digest.String(), b.Digest.String()) })

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/registry/loopback"
 )
 
 // challenge is one way in which a server wants to be logged in to (RFC 9110, 11.6.1). Scheme and the parameters' names are in lower
@@ -137,9 +138,7 @@ func (w *wire) challenged(resp *http.Response) error {
 		if err != nil {
 			return err
 		}
-		w.mu.Lock()
-		w.realms[origin(realm)+realm.Path] = true
-		w.mu.Unlock()
+		bearer.params["realm"] = w.nameRealm(realm, from)
 		w.auth.wanted.Store(true)
 		w.client.trace(fmt.Sprintf("%s wants a token of %s", w.host, realm.Host))
 		resp.Header[field] = []string{bearer.header()}
@@ -165,9 +164,9 @@ func (w *wire) challenged(resp *http.Response) error {
 
 // checkRealm judges where a registry wants credentials to be sent for a token. Another host is usual (Docker Hub, GitLab) and no
 // more dangerous than the registry itself, which could ask for the password too. But nothing goes out in the clear that would
-// not have before, and a registry on the internet has no business with this machine or its neighbours. A registry
-// on this machine may have its token server at another of its ports, named as localhost: go-containerregistry follows no other
-// private address.
+// not have before, and the request itself may do harm where only this machine or its neighbours can send one: a private address
+// may be named by a registry at one, and this machine by one on it. Others that are not for the internet, such as link-local ones,
+// where clouds keep their metadata service, only the registry there itself may name.
 func checkRealm(registry *url.URL, text string) (*url.URL, error) {
 	// Not its text: that may be anything.
 	refuse := func(format string, args ...any) (*url.URL, error) {
@@ -177,8 +176,6 @@ func checkRealm(registry *url.URL, text string) (*url.URL, error) {
 	if err != nil {
 		return refuse("something that is no URL")
 	}
-	_, notIP := netip.ParseAddr(realm.Hostname())
-	byName := notIP != nil
 	switch {
 	case realm.Host == "":
 		return refuse("something that is no URL")
@@ -188,10 +185,59 @@ func checkRealm(registry *url.URL, text string) (*url.URL, error) {
 		return refuse("%s without TLS", realm.Host)
 	case realm.User != nil:
 		return refuse("a URL with a user name in it")
-	case internalHost(realm.Hostname()) && !strings.EqualFold(realm.Host, registry.Host) && !(byName && loopback(realm.Hostname()) && loopback(registry.Hostname())):
+	case internalHost(realm.Hostname()) && !mayName(registry.Hostname(), realm.Hostname()):
 		return refuse("the private address %s", realm.Host)
 	}
 	return realm, nil
+}
+
+// mayName reports whether a registry may name a token server that is not on the internet.
+func mayName(registry, realm string) bool {
+	switch {
+	case strings.EqualFold(registry, realm): // on any port: GitLab has its registry beside itself
+		return true
+	case loopback.Host(realm):
+		return loopback.Host(registry)
+	case private(realm):
+		return loopback.Host(registry) || private(registry)
+	}
+	return false
+}
+
+// private reports whether a host is an address of a network that is not the internet (RFC 1918, RFC 4193).
+func private(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.Unmap().IsPrivate()
+}
+
+// nameRealm returns what go-containerregistry is told that the token server is called. It follows a private address on the registry's
+// own host and port alone; so for another one that checkRealm lets pass, it is told a stand-in there, under a path that has the
+// server's in it, and toRealm sends what comes for that to the server.
+func (w *wire) nameRealm(realm, registry *url.URL) string {
+	named := *realm
+	if internalHost(realm.Hostname()) && realm.Host != w.host {
+		named = url.URL{Scheme: registry.Scheme, Host: w.host, Path: "/" + realm.Host + realm.Path, RawQuery: realm.RawQuery}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.realms[origin(realm)+realm.Path] = realm
+	w.realms[origin(&named)+named.Path] = realm
+	return named.String()
+}
+
+// toRealm returns the request with the token server's own address where it has a stand-in's, else the request.
+func (w *wire) toRealm(in *http.Request) *http.Request {
+	w.mu.Lock()
+	realm := w.realms[origin(in.URL)+in.URL.Path]
+	w.mu.Unlock()
+	if realm == nil || realm.Host == in.URL.Host && realm.Scheme == in.URL.Scheme {
+		return in
+	}
+	out := *in
+	u := *realm
+	u.RawQuery = in.URL.RawQuery
+	out.URL, out.Host = &u, u.Host
+	return &out
 }
 
 // first returns the request that redirects have led away from.
@@ -206,7 +252,7 @@ func (w *wire) isTokenRequest(req *http.Request) bool {
 	u := first(req).URL
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.realms[origin(u)+u.Path]
+	return w.realms[origin(u)+u.Path] != nil
 }
 
 // cleanTokenRequest leaves out the empty service that go-containerregistry sends where a challenge names none.

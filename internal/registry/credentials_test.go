@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,7 +112,6 @@ func TestHostileRealm(t *testing.T) {
 	const password = "hunter22-secret"
 	login := withKeychain(keychain{config: authConfig("bob", password)})
 	for name, c := range map[string]struct{ realm, words string }{
-		"B5 another port":   {"http://127.0.0.1:1/token", "private address 127.0.0.1:1"},
 		"B5 private IP":     {"https://169.254.169.254/token", "private address 169.254.169.254"},
 		"B5 not http":       {"file:///etc/passwd", "no URL"},
 		"B5 missing":        {"", "realm"},
@@ -161,6 +161,105 @@ func TestHostileRealm(t *testing.T) {
 		noSecrets(t, err, password)
 		if n := len(other.Requests("")); n != 0 {
 			t.Errorf("the other server got %d requests", n)
+		}
+	})
+}
+
+// A token server on another port of the registry's private address, or at another one, which go-containerregistry itself follows
+// nowhere. The password goes there and nowhere else.
+func TestTokenServerElsewhere(t *testing.T) {
+	t.Parallel()
+	const password, refresh = "hunter22-secret", "refresh-22-secret"
+	forPassword := keychain{config: authConfig("bob", password)}
+	for name, c := range map[string]struct {
+		realm    string // HOST is the token server's
+		tokens   registrytest.Tokens
+		keychain keychain
+		method   string
+	}{
+		"password":             {"http://HOST/token", registrytest.Tokens{User: "bob", Password: password}, forPassword, "GET"},
+		"anybody":              {"http://HOST/token", registrytest.Tokens{}, keychain{}, "GET"},
+		"refresh token":        {"http://HOST/token", registrytest.Tokens{RefreshToken: refresh}, keychain{config: authn.AuthConfig{IdentityToken: refresh}}, "POST"},
+		"with a query":         {"http://HOST/token?account=a%20b", registrytest.Tokens{User: "bob", Password: password}, forPassword, "GET"},
+		"by name":              {"http://localhost:PORT/token", registrytest.Tokens{User: "bob", Password: password}, forPassword, "GET"},
+		"by another's address": {"http://127.9.9.9:PORT/token", registrytest.Tokens{User: "bob", Password: password}, forPassword, "GET"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			ref, desc, want := pushed(t, s, kib)
+			front := registrytest.NewFront(s.Host) // it has the registry give out the tokens
+			t.Cleanup(front.Close)
+			_, port, _ := strings.Cut(front.Host, ":")
+			realm := strings.NewReplacer("HOST", front.Host, "PORT", port).Replace(c.realm)
+			if strings.Contains(realm, "127.9.9.9") {
+				listener, err := net.Listen("tcp", "127.9.9.9:0")
+				if err != nil {
+					t.Skip("127.0.0.1 is the only loopback address here:", err)
+				}
+				other := &httptest.Server{Listener: listener, Config: &http.Server{Handler: front}}
+				other.Start()
+				t.Cleanup(other.Close)
+				realm = "http://" + listener.Addr().String() + "/token"
+			}
+			c.tokens.Challenge = func(_, scope string) []string {
+				return []string{fmt.Sprintf(`Bearer realm=%q,service="registrytest",scope=%q`, realm, scope)}
+			}
+			s.RequireTokens(c.tokens)
+			got, err := read(t.Context(), newClient(t, withKeychain(c.keychain)), ref, desc)
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+			asked := front.Requests("")
+			if len(asked) == 0 {
+				t.Error("the token server was not asked")
+			}
+			for _, r := range asked {
+				if r.Path != "/token" || r.Method != c.method || strings.Contains(c.realm, "account=") && !strings.Contains(r.Query, "account=a+b") {
+					t.Errorf("the token server was asked %s %s?%s", r.Method, r.Path, r.Query)
+				}
+			}
+			for _, r := range s.Requests("") {
+				if r.Path != "/token" && (!strings.HasPrefix(r.Path, "/v2/") || strings.HasPrefix(r.Header.Get("Authorization"), "Basic")) {
+					t.Errorf("the registry got %s %s with %v", r.Method, r.Path, r.Header)
+				}
+			}
+		})
+	}
+	t.Run("wrong password", func(t *testing.T) {
+		t.Parallel()
+		s := newServer(t)
+		ref, _, _ := pushed(t, s, kib)
+		front := registrytest.NewFront(s.Host)
+		t.Cleanup(front.Close)
+		s.RequireTokens(registrytest.Tokens{User: "bob", Password: "another", Challenge: func(_, scope string) []string {
+			return []string{fmt.Sprintf(`Bearer realm="http://%s/token",service="registrytest"`, front.Host)}
+		}})
+		_, err := newClient(t, withKeychain(forPassword)).Document(t.Context(), ref)
+		wantError(t, err, diagnostic.Denied, front.Host+" answered 401", s.Host)
+		noSecrets(t, err, password)
+	})
+	// It may not send the password on, whether to another or, by a path alone, to what go-containerregistry takes it for.
+	t.Run("redirected", func(t *testing.T) {
+		t.Parallel()
+		s, other := newServer(t), newServer(t)
+		ref, _, _ := pushed(t, s, kib)
+		front := registrytest.NewFront(s.Host)
+		t.Cleanup(front.Close)
+		s.RequireTokens(registrytest.Tokens{User: "bob", Password: password, Challenge: func(_, scope string) []string {
+			return []string{fmt.Sprintf(`Bearer realm="http://%s/token",service="registrytest"`, front.Host)}
+		}})
+		for _, location := range []string{other.URL + "/token", "/elsewhere"} {
+			front.Clear()
+			front.Inject(registrytest.Fault{Path: `^/token$`, Act: registrytest.Answer(307, "Location", location, "")})
+			_, err := newClient(t, withKeychain(forPassword)).Document(t.Context(), ref)
+			if err == nil {
+				t.Error("no error")
+			}
+			noSecrets(t, err, password)
+		}
+		for _, r := range append(other.Requests(""), s.Requests(`^/elsewhere$`)...) {
+			t.Errorf("%s %s with %v", r.Method, r.Path, r.Header)
 		}
 	})
 }

@@ -27,8 +27,9 @@ type Source interface {
 	Manifest() Document
 	// Blobs lists the config and the layers; it is empty for an index, whose manifests are pushed before it.
 	Blobs() []v1.Descriptor
-	// OpenBlob opens one of Blobs from its first byte. It may be called again when an upload has to be repeated, which is cheap
-	// when what it returns is an io.Seeker.
+	// OpenBlob opens one of Blobs from its first byte. It may be called again when an upload has to be repeated. Of what it
+	// returns, an io.Seeker is opened anew where the upload goes on; another is read on, as far as that goes (see stream).
+	// Where reading it ends with ErrMirrorLied, it is opened again and the upload begun anew.
 	OpenBlob(v1.Hash) (io.ReadCloser, error)
 }
 
@@ -163,28 +164,57 @@ type sourceBlob struct {
 	open func(v1.Hash) (io.ReadCloser, error)
 	sent func(n int64) // position in the blob
 
+	stream *stream // nil where there is none yet, and of a source that can seek
+
 	mu     sync.Mutex
 	failed error // of the source
 }
 
-// openAt opens the blob at an offset. A source that cannot seek is read over.
+// openAt opens the blob at an offset.
 func (b *sourceBlob) openAt(offset int64) (io.ReadCloser, error) {
-	r, err := b.open(b.desc.Digest)
-	if err == nil && offset > 0 {
-		if seeker, ok := r.(io.Seeker); ok {
-			_, err = seeker.Seek(offset, io.SeekStart)
-		} else {
-			_, err = io.CopyN(io.Discard, r, offset)
-		}
-		if err != nil {
-			r.Close()
-		}
-	}
+	r, err := b.openSource(offset)
 	if err != nil {
 		b.fail(err)
 		return nil, err
 	}
 	return &sourceReader{ReadCloser: r, blob: b, n: offset}, nil
+}
+
+func (b *sourceBlob) openSource(offset int64) (io.ReadCloser, error) {
+	if b.stream != nil {
+		if r := b.stream.from(offset); r != nil {
+			return r, nil
+		}
+		b.stream.close()
+		b.stream = nil
+	}
+	r, err := b.open(b.desc.Digest)
+	if err != nil {
+		return nil, err
+	}
+	if seeker, ok := r.(io.Seeker); ok {
+		if _, err := seeker.Seek(offset, io.SeekStart); err != nil {
+			r.Close()
+			return nil, err
+		}
+		return r, nil
+	}
+	b.stream = &stream{source: r}
+	// What lies before the offset is read over: without it the source could not tell at the end whether its bytes are
+	// those of the digest.
+	if _, err := io.CopyN(io.Discard, b.stream.from(0), offset); err != nil {
+		return nil, err
+	}
+	return b.stream.from(offset), nil
+}
+
+// forget throws away what was read, with whatever was wrong about it.
+func (b *sourceBlob) forget() {
+	if b.stream != nil {
+		b.stream.close()
+		b.stream = nil
+	}
+	b.fail(nil)
 }
 
 func (b *sourceBlob) fail(err error) {
@@ -210,16 +240,26 @@ type sourceReader struct {
 	closed atomic.Bool
 }
 
+// Read gives the last bytes out only when the source has said that all of them are right: a registry that has them all
+// could keep them.
 func (r *sourceReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	r.n += int64(n)
+	for end := make([]byte, 1); err == nil && r.n == r.blob.desc.Size; {
+		var more int
+		more, err = r.ReadCloser.Read(end)
+		r.n += int64(more)
+	}
 	r.blob.sent(min(r.n, r.blob.desc.Size))
 	switch {
 	case err == io.EOF && r.n != r.blob.desc.Size, r.n > r.blob.desc.Size:
 		err = fmt.Errorf("it has not the %d bytes that its manifest says", r.blob.desc.Size)
 		r.blob.fail(err)
-	case err != nil && err != io.EOF && !r.closed.Load():
+	case err != nil && err != io.EOF && err != errSuperseded && !r.closed.Load():
 		r.blob.fail(err)
+	}
+	if err != nil && err != io.EOF {
+		return 0, err
 	}
 	return n, err
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 
@@ -212,6 +213,65 @@ func TestPushBrokenSource(t *testing.T) {
 			if n := len(s.Requests(`/blobs/uploads/$`)); n > 2 {
 				t.Errorf("%d uploads began", n)
 			}
+		})
+	}
+}
+
+// verdictSource gives the right number of bytes of each blob, and says at the end that they are wrong.
+type verdictSource struct {
+	*source
+	verdict error
+	opened  atomic.Int64
+}
+
+func (s *verdictSource) OpenBlob(h v1.Hash) (io.ReadCloser, error) {
+	s.opened.Add(1)
+	end := io.Reader(strings.NewReader(""))
+	if s.verdict != nil {
+		end = iotest.ErrReader(s.verdict)
+	}
+	return io.NopCloser(io.MultiReader(bytes.NewReader(s.bytes[h]), end)), nil
+}
+
+// A registry never has all of a blob of which its source says at the end that it is wrong.
+func TestPushWaitsForTheSourcesVerdict(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	src := &verdictSource{source: image(1, 100*kib, kib), verdict: errors.New("other bytes")}
+	err := newClient(t).Push(t.Context(), parse(t, s.Host+"/acme/zlib:1"), src, nil)
+	wantError(t, err, diagnostic.Failure, "other bytes")
+	s.Close() // the log is whole only when every handler has returned
+	for _, r := range s.Requests(`/blobs/uploads/`) {
+		if r.Method == http.MethodPut || r.Method == http.MethodPatch && r.Status == http.StatusAccepted {
+			t.Errorf("%s: %d", r.Method, r.Status)
+		}
+	}
+}
+
+// A source is opened once for an upload, also where that is resumed, or its token has to be renewed.
+func TestPushOpensItsSourceOnce(t *testing.T) {
+	t.Parallel()
+	for name, faults := range map[string][]registrytest.Fault{
+		"in one go": nil,
+		"cut":       {{Method: http.MethodPatch, Path: `/blobs/uploads/`, Times: 2, Act: registrytest.CutUpload(100 * kib)}},
+		"lost": {{Method: http.MethodPatch, Path: `/blobs/uploads/`, Times: 2, Act: registrytest.CutUpload(100 * kib)},
+			{Method: http.MethodGet, Path: `/blobs/uploads/`, Act: registrytest.Answer(404, "", "", "")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			for _, f := range faults {
+				s.Inject(f)
+			}
+			src := &verdictSource{source: image(1, 1024*kib, 512*kib)}
+			ref := parse(t, s.Host+"/acme/zlib:1")
+			if err := newClient(t, calm).Push(t.Context(), ref, src, nil); err != nil {
+				t.Fatal(err)
+			}
+			if n := src.opened.Load(); n != 3 {
+				t.Errorf("3 blobs were opened %d times", n)
+			}
+			wantBlobs(t, ref, src.source)
 		})
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ocipkg/rules_ocipkg/internal/registry/loopback"
 )
 
 const (
@@ -32,7 +34,7 @@ func newTransport(p RetryPolicy, header time.Duration, certificates func(host st
 	return &transports{certificates: certificates, byHost: map[string]*http.Transport{}, plain: &http.Transport{
 		Proxy: func(req *http.Request) (*url.URL, error) {
 			// Go knows localhost alone; to a proxy, credentials for *.localhost would go in the clear.
-			if loopback(req.URL.Hostname()) {
+			if loopback.Host(req.URL.Hostname()) {
 				return nil, nil
 			}
 			return http.ProxyFromEnvironment(req)
@@ -107,12 +109,12 @@ type wire struct {
 	auth   *authenticator
 
 	mu     sync.Mutex
-	failed map[string]error // the last failure by scheme
-	realms map[string]bool  // token servers the registry has named: origin and path
+	failed map[string]error    // the last failure by scheme
+	realms map[string]*url.URL // token servers the registry has named, and their stand-ins, by origin and path
 }
 
 func (c *Client) newWire(host string, auth *authenticator) *wire {
-	return &wire{client: c, host: host, auth: auth, failed: map[string]error{}, realms: map[string]bool{}}
+	return &wire{client: c, host: host, auth: auth, failed: map[string]error{}, realms: map[string]*url.URL{}}
 }
 
 func (w *wire) RoundTrip(in *http.Request) (*http.Response, error) {
@@ -153,7 +155,8 @@ func isAlert(err error) bool {
 	return ok && op.Op == "remote error"
 }
 
-func (w *wire) roundTrip(in *http.Request) (*http.Response, error) {
+func (w *wire) roundTrip(asked *http.Request) (*http.Response, error) {
+	in := w.toRealm(asked)
 	moved, err := w.admit(in)
 	if err != nil {
 		if in.Body != nil {
@@ -214,6 +217,12 @@ func (w *wire) roundTrip(in *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp.Request = in
+	if in != asked {
+		// net/http would resolve it against the address that it has asked.
+		if location, err := resp.Location(); err == nil {
+			resp.Header.Set("Location", location.String())
+		}
+	}
 	resp.Body = &receiveGuard{body: resp.Body, policy: w.client.policy, cancel: cancel, ctx: ctx, received: &w.client.received}
 	if retryable(resp.StatusCode) {
 		defer resp.Body.Close()
@@ -313,7 +322,7 @@ func sameHost(u *url.URL, host string) bool {
 
 // internalHost reports whether a host, by its text alone, is this machine or on a private or link-local network.
 func internalHost(hostname string) bool {
-	if loopback(hostname) {
+	if loopback.Host(hostname) {
 		return true
 	}
 	address, err := netip.ParseAddr(hostname)
@@ -324,19 +333,10 @@ func internalHost(hostname string) bool {
 	return address.IsPrivate() || address.IsLinkLocalUnicast() || address.IsUnspecified() || address.IsMulticast()
 }
 
-func loopback(hostname string) bool {
-	hostname = strings.ToLower(hostname)
-	if hostname == "localhost" || strings.HasSuffix(hostname, ".localhost") {
-		return true
-	}
-	address, err := netip.ParseAddr(hostname)
-	return err == nil && address.Unmap().IsLoopback()
-}
-
 // plainAllowed reports whether host[:port] may be spoken to without TLS.
 func (c *Client) plainAllowed(host string) bool {
 	u := url.URL{Host: host}
-	return loopback(u.Hostname()) || c.insecure[strings.ToLower(host)] || c.insecure[strings.ToLower(u.Hostname())]
+	return loopback.Host(u.Hostname()) || c.insecure[strings.ToLower(host)] || c.insecure[strings.ToLower(u.Hostname())]
 }
 
 // receiveGuard counts an answer's bytes and breaks the connection when too few of them come. Only time spent waiting for

@@ -32,12 +32,18 @@ type upload struct {
 }
 
 func (u *upload) run(ctx context.Context) error {
+	defer u.blob.forget()
 	tries := attempts{policy: u.client.policy}
 	for {
 		before := u.offset
 		err := u.attempt(ctx)
 		if err = u.blob.blame(err); err == nil {
 			return nil
+		}
+		if errors.Is(err, ErrMirrorLied) { // each time there is a mirror less
+			u.blob.forget()
+			u.location, u.offset, u.broken = nil, 0, false
+			continue
 		}
 		if u.offset-before >= u.client.policy.StallBytes {
 			tries.failures = 0

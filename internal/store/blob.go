@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -44,8 +46,8 @@ func (s *Store) Blob(d v1.Hash) ([]byte, error) {
 	return data, nil
 }
 
-// PutBlob stores data and returns its digest. On return it is there whole, and outlives a power cut. Storing what is
-// there already changes nothing.
+// PutBlob stores data and returns its digest. On return it is there whole, and outlives a power cut. Of what is there
+// already it writes the time alone: what has no name yet is removed by its age, and this one has just come.
 func (s *Store) PutBlob(data []byte) (v1.Hash, error) {
 	d := digestOf(data)
 	path, err := s.object("blobs", d)
@@ -53,15 +55,88 @@ func (s *Store) PutBlob(data []byte) (v1.Hash, error) {
 		return v1.Hash{}, err
 	}
 	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, data) {
-		// Whoever renamed it may not have come to its fsync yet. A store that cannot be written has no such writer.
-		_ = syncDir(filepath.Dir(path))
-		return d, nil
+		now := time.Now()
+		if err := os.Chtimes(path, now, now); !errors.Is(err, fs.ErrNotExist) {
+			// Whoever renamed it may not have come to its fsync yet. A store that cannot be written has no such writer.
+			_ = syncDir(filepath.Dir(path))
+			return d, nil
+		}
+		// A Removal has just taken it.
 	}
 	// A damaged one, if any, is replaced by the rename.
 	if err := s.writeFile(path, data, 0o444); err != nil {
 		return v1.Hash{}, s.writeError("store blob "+d.String(), err)
 	}
 	return d, nil
+}
+
+// A Hold keeps blobs where they are: no Removal takes one that a Hold has returned before Release, or the end of the
+// process. Who reads a manifest to set a name for it, or puts one, does so through a Hold, and gives it back when the
+// name is set. Its methods may be called from several goroutines.
+type Hold struct {
+	store *Store
+
+	mu     sync.Mutex
+	leases []lease
+}
+
+// Hold returns a Hold of nothing yet.
+func (s *Store) Hold() *Hold { return &Hold{store: s} }
+
+// Blob is Store.Blob, and holds what it returns.
+func (h *Hold) Blob(d v1.Hash) ([]byte, error) {
+	if err := h.take(d); err != nil {
+		return nil, err
+	}
+	return h.store.Blob(d)
+}
+
+// PutBlob is Store.PutBlob, and holds what is there then.
+func (h *Hold) PutBlob(data []byte) (v1.Hash, error) {
+	for {
+		d, err := h.store.PutBlob(data)
+		if err == nil {
+			err = h.take(d)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return d, err
+		}
+		// Between the two calls a Removal took it.
+	}
+}
+
+func (h *Hold) take(d v1.Hash) error {
+	path, err := h.store.object("blobs", d)
+	if err != nil {
+		return err
+	}
+	l, err := lend(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return absent("blob " + d.String())
+	case err != nil:
+		return readError("blob "+d.String(), err)
+	}
+	h.mu.Lock()
+	h.leases = append(h.leases, l)
+	h.mu.Unlock()
+	if l.file == nil {
+		// Where there are no locks, a Removal goes by the time.
+		if fi, err := os.Lstat(path); err == nil {
+			touch(path, fi)
+		}
+	}
+	return nil
+}
+
+// Release gives all of it back.
+func (h *Hold) Release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, l := range h.leases {
+		l.release()
+	}
+	h.leases = nil
 }
 
 // setAside moves the damaged file at path, which the caller has read through f, out of the way. It is best effort: a

@@ -25,10 +25,14 @@ func syncDir(path string) error {
 	return nil
 }
 
-// finishFile gives a file of a tree its final mode.
-func finishFile(dir *os.Root, name string, fi fs.FileInfo) error {
-	if mode := fileMode(fi); fi.Mode() != mode {
-		return dir.Chmod(name, mode)
+// finishFile gives a file of a tree its final mode, whatever the umask, and says what has become of it.
+func finishFile(f *os.File, mode fs.FileMode) (fs.FileInfo, error) {
+	fi, err := f.Stat()
+	if err != nil || fi.Mode() == mode {
+		return fi, err
 	}
-	return nil
+	if err := f.Chmod(mode); err != nil {
+		return nil, err
+	}
+	return f.Stat()
 }

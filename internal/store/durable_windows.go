@@ -25,21 +25,13 @@ func rename(from, to string) error {
 // syncDir does nothing: Windows has no such request for directories, and NTFS keeps a journal of them.
 func syncDir(string) error { return nil }
 
-// finishFile writes a file of a tree to the disk and makes it read-only, in this order: only a handle that may write
-// can be flushed.
-func finishFile(dir *os.Root, name string, fi fs.FileInfo) error {
-	f, err := dir.OpenFile(name, os.O_RDWR, 0)
-	if err != nil {
-		return err
+// finishFile writes a file of a tree to the disk: only a handle that may write can do that. It is read-only from the
+// beginning, which does not concern the handle that made it.
+func finishFile(f *os.File, _ fs.FileMode) (fs.FileInfo, error) {
+	if err := f.Sync(); err != nil {
+		return nil, err
 	}
-	err = f.Sync()
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = dir.Chmod(name, fileMode(fi))
-	}
-	return err
+	return f.Stat()
 }
 
 // syncTree does nothing: finishFile has done it.

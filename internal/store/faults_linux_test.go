@@ -177,7 +177,7 @@ func readOnlyStore(t *testing.T, root string, blob []byte, says string) {
 		t.Fatal(err)
 	}
 	defer unlock()
-	tree, err := s.AddTree(t.Context(), seedDigest(1), nil, func(*os.Root) error { t.Error("filled"); return nil })
+	tree, err := s.AddTree(t.Context(), seedDigest(1), nil, func(writer) error { t.Error("filled"); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func readOnlyStore(t *testing.T, root string, blob []byte, says string) {
 	}
 
 	_, putErr := s.PutBlob([]byte("new"))
-	_, addErr := s.AddTree(t.Context(), seedDigest(2), nil, func(*os.Root) error { t.Error("filled"); return nil })
+	_, addErr := s.AddTree(t.Context(), seedDigest(2), nil, func(writer) error { t.Error("filled"); return nil })
 	if err := s.SetName("n", digestOf(blob)); err != nil {
 		t.Errorf("a name that says so already: %v", err)
 	}
@@ -338,9 +338,10 @@ func TestKilledAtEachCall(t *testing.T) {
 func killedAt(t *testing.T, strace, call, nth string) bool {
 	s := newStore(t)
 	cmd := child(t, "fill", s.root, filepath.Join(t.TempDir(), "fills"), "7")
-	cmd.Args = append([]string{strace, "-f", "-qq", "-o", os.DevNull, "-e", "trace=" + call,
+	// Under this umask modes have to be set right, too.
+	cmd.Args = append([]string{"sh", "-c", `umask 077; exec "$@"`, "sh", strace, "-f", "-qq", "-o", os.DevNull, "-e", "trace=" + call,
 		"-e", "inject=" + call + ":signal=SIGKILL:when=" + nth, cmd.Path}, cmd.Args[1:]...)
-	cmd.Path = strace
+	cmd.Path = "/bin/sh"
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	killed := errors.As(err, &exit) && !exit.Exited() // strace dies of what its child died of
@@ -372,8 +373,9 @@ func TestSyncOrder(t *testing.T) {
 	s := newStore(t)
 	log := filepath.Join(t.TempDir(), "strace")
 	cmd := child(t, "fill", s.root, filepath.Join(t.TempDir(), "fills"), "7")
-	cmd.Args = append([]string{strace, "-f", "-y", "-o", log, "-e", "trace=syncfs,fsync,rename,renameat,renameat2,write,fchmodat,?fchmodat2", cmd.Path}, cmd.Args[1:]...)
-	cmd.Path = strace
+	// Under this umask modes have to be set right, too.
+	cmd.Args = append([]string{"sh", "-c", `umask 077; exec "$@"`, "sh", strace, "-f", "-y", "-o", log, "-e", "trace=syncfs,fsync,rename,renameat,renameat2,write,fchmod,fchmodat,?fchmodat2", cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = "/bin/sh"
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED, strace does not work here: %v\n%s", err, out)
 	}
@@ -391,7 +393,7 @@ func TestSyncOrder(t *testing.T) {
 		return all[len(all)-1][0]
 	}
 	write, sync := last(`write\(\d+<[^>]*/tmp/.*file\d+>`), last(`syncfs\(`)
-	chmod := last(`(fchmodat2?|syscall_0x1c4)\(`) // the number of fchmodat2, for which an older strace has no name
+	chmod := max(last(`fchmod\(\d+<[^>]*/tmp/.*file\d+>`), last(`(fchmodat2?|syscall_0x1c4)\(`)) // the number of fchmodat2, for which an older strace has no name
 	rename, parent := last(`rename.*/tmp/.*trees/sha256/`), last(`fsync\(\d+<[^>]*/trees/sha256>`)
 	record, recorded := last(`rename.*/tmp/.*records/sha256/`), last(`fsync\(\d+<[^>]*/records/sha256>`)
 	if record > recorded || recorded > rename {

@@ -7,16 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-)
 
-var (
-	errLocked  = errors.New("locked by another")
-	errNoLocks = errors.New("the file system has no locks")
+	"github.com/ocipkg/rules_ocipkg/internal/filelock"
 )
 
 // handover makes a lock order memory as a mutex does. The kernel's lock orders the goroutines, but Go's memory model
@@ -57,10 +55,10 @@ func (s *Store) lock(ctx context.Context, key string, waiting func(pid int)) (un
 				releaseLock(f, path)
 			}), nil
 		}
-		if errors.Is(err, errNoLocks) {
+		if errors.Is(err, filelock.ErrUnsupported) {
 			_ = os.Remove(path)
 		}
-		if !errors.Is(err, errLocked) {
+		if !errors.Is(err, filelock.ErrLocked) {
 			return func() {}, nil
 		}
 		if waiting != nil && time.Since(start) >= waitingAfter {
@@ -75,16 +73,15 @@ func (s *Store) lock(ctx context.Context, key string, waiting func(pid int)) (un
 	}
 }
 
-// tryLock locks the file at path, which it makes if need be, writes the process id into it and returns it. errLocked
-// says that another open file has the lock, of this process or of another: each call opens the file anew, and locks
-// belong to open files.
+// tryLock locks the file at path, which it makes if need be, writes the process id into it and returns it. Its errors are
+// those of filelock, whose locks belong to open files: each call opens the file anew.
 func tryLock(path string) (*os.File, error) {
 	for range 100 {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 		if err != nil {
 			return nil, err
 		}
-		if err := flock(f); err != nil {
+		if err := filelock.Exclusive(f); err != nil {
 			f.Close()
 			return nil, err
 		}
@@ -97,7 +94,7 @@ func tryLock(path string) (*os.File, error) {
 		f.Close()
 	}
 	// No race is lost so often: this file system gives one file a new identity at every look (some FUSE ones do).
-	return nil, errNoLocks
+	return nil, filelock.ErrUnsupported
 }
 
 func samePath(f *os.File, path string) bool {
@@ -125,4 +122,17 @@ func holder(path string) int {
 		return 0
 	}
 	return pid
+}
+
+// releaseLock deletes the lock file and gives the lock back, in this order: once it is free, the path may belong to the next
+// holder. tryLock detects a file deleted under it. On Windows it is the other way round: there a file that anyone has open
+// cannot be deleted, which also means that the path cannot belong to the next holder when the deletion succeeds.
+func releaseLock(f *os.File, path string) {
+	if runtime.GOOS == "windows" {
+		_ = f.Close()
+		_ = os.Remove(path)
+		return
+	}
+	_ = os.Remove(path)
+	_ = f.Close()
 }

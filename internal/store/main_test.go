@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -18,6 +21,8 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/ocipkg/rules_ocipkg/internal/tree"
 )
 
 // Several tests need other processes: this binary, started again with a role in its environment.
@@ -64,7 +69,7 @@ func roleFill(args []string) error {
 		if err != nil {
 			return err
 		}
-		t, err := s.AddTree(context.Background(), seedDigest(seed), nil, func(dir *os.Root) error {
+		t, err := s.AddTree(context.Background(), seedDigest(seed), nil, func(w writer) error {
 			log, err := os.OpenFile(args[1], os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 			if err != nil {
 				return err
@@ -73,7 +78,7 @@ func roleFill(args []string) error {
 			if _, err := fmt.Fprintln(log, seed); err != nil {
 				return err
 			}
-			return fillSeed(seed)(dir)
+			return fillSeed(seed)(w)
 		})
 		if err != nil {
 			return err
@@ -138,6 +143,9 @@ func newStore(t testing.TB) *Store {
 	return open(t, filepath.Join(t.TempDir(), "store"))
 }
 
+// writer has a name that no variable hides.
+type writer = tree.Writer
+
 // A file of a tree; a symbolic link if target is set.
 type file struct {
 	data   string
@@ -148,27 +156,33 @@ type file struct {
 type files map[string]file
 
 // fill returns what AddTree wants for these files.
-func (f files) fill(dir *os.Root) error {
-	names := make([]string, 0, len(f))
-	for name := range f {
-		names = append(names, name)
+func (f files) fill(w writer) error {
+	made := map[string]bool{".": true}
+	var folder func(name string) error
+	folder = func(name string) error {
+		if made[name] {
+			return nil
+		}
+		made[name] = true
+		return errors.Join(folder(path.Dir(name)), w.Mkdir(name))
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		if err := dir.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		if err := folder(path.Dir(name)); err != nil {
 			return err
 		}
-		var err error
-		if e := f[name]; e.target != "" {
-			err = dir.Symlink(e.target, name)
-		} else {
-			mode := fs.FileMode(0o600)
-			if e.exec {
-				mode = 0o750
+		e := f[name]
+		if e.target != "" {
+			if err := w.Symlink(e.target, name); err != nil {
+				return err
 			}
-			err = dir.WriteFile(name, []byte(e.data), mode)
+			continue
 		}
+		out, err := w.Create(name, e.exec)
 		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(out, e.data)
+		if err := errors.Join(err, out.Close()); err != nil {
 			return err
 		}
 	}
@@ -250,7 +264,7 @@ func randomText(r *rand.Rand, n int) string {
 	return string(bytes.Repeat(fmt.Appendf(nil, "%x ", r.Uint64()), n/8+1))
 }
 
-func fillSeed(seed int) func(*os.Root) error { return seedFiles(seed).fill }
+func fillSeed(seed int) func(writer) error { return seedFiles(seed).fill }
 
 // whole reports whether the tree at path is that of seed.
 func whole(path string, seed int) error { return seedFiles(seed).check(path) }

@@ -7,8 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 )
@@ -41,7 +44,8 @@ func Materialise(dst string, overwrite bool, trees ...Tree) (Stats, error) {
 	if err != nil {
 		return Stats{}, materialiseError(dst, err)
 	}
-	m := &materialising{dst: dst, trees: trees, overwrite: overwrite}
+	m := &materialising{dst: dst, trees: trees, overwrite: overwrite, busy: make(chan struct{}, min(runtime.GOMAXPROCS(0), 4))}
+	m.busy <- struct{}{}
 	for i := range trees {
 		if err = m.tree(i, out); err != nil {
 			break
@@ -112,12 +116,15 @@ type materialising struct {
 	dst       string
 	trees     []Tree
 	overwrite bool
-	stats     Stats
-	made      []string // entries of dst that this call made
+	made      []string      // entries of dst that this call made
+	busy      chan struct{} // holds one for each goroutine that works, and none for those that wait
 
-	now              int // the tree at hand, an index of trees
-	check            *checking
-	noClone, noLinks bool // the tree at hand and dst are on file systems that cannot share files in this way
+	now              int         // the tree at hand, an index of trees
+	noClone, noLinks atomic.Bool // the tree at hand and dst are on file systems that cannot share files in this way
+
+	mu    sync.Mutex
+	stats Stats
+	check *checking // of the tree at hand
 }
 
 func (m *materialising) tree(i int, out *os.Root) error {
@@ -134,7 +141,9 @@ func (m *materialising) tree(i int, out *os.Root) error {
 		return readError("tree "+t.digest.String(), err)
 	}
 	defer in.Close()
-	m.now, m.noClone, m.noLinks = i, false, false
+	m.now = i
+	m.noClone.Store(false)
+	m.noLinks.Store(false)
 	var rec *record
 	if t.store != nil {
 		rec, _ = t.store.record(t.digest) // without one there is nothing to compare with
@@ -163,24 +172,27 @@ func (m *materialising) damaged(t Tree, damage []Damage) error {
 // directory puts what is in the directory in, at rel in its tree and depth levels below its root, into the directory
 // out. Both are opened level by level, so that every name used is a single component: then no symbolic link is ever
 // passed through, neither one in the tree nor one that an earlier tree has put into out.
+//
+// Where a goroutine is idle, it takes a folder: systems make links in two folders at the same time, in one they do not.
+// After an error the other folders are done all the same, so that of several faults the same one is told each time.
 func (m *materialising) directory(in, out *os.Root, rel string, depth int) error {
-	entries, err := readDir(in)
-	if err != nil {
-		return err
-	}
 	var dirs []string
-	err = func() error { // closes both handles before going deeper, which would hold two more for each level
+	err := func() error { // closes both handles before going deeper, which would hold two more for each level
 		ends, err := openEnds(in, out)
 		if err != nil {
 			return err
 		}
 		defer ends.close()
+		entries, err := ends.read()
+		if err != nil {
+			return err
+		}
 		for _, e := range entries {
 			name, at := e.Name(), path.Join(rel, e.Name())
 			var err error
 			switch e.Type() {
 			case fs.ModeDir:
-				m.check.met(at, fs.ModeDir, nil, "")
+				m.met(at, fs.ModeDir, nil, "")
 				dirs = append(dirs, name)
 				err = m.mkdir(out, at)
 			case 0:
@@ -199,25 +211,49 @@ func (m *materialising) directory(in, out *os.Root, rel string, depth int) error
 	if err != nil {
 		return err
 	}
-	for _, name := range dirs {
-		err := func() error {
-			subIn, err := in.OpenRoot(name)
-			if err != nil {
-				return err
-			}
-			defer subIn.Close()
-			subOut, err := out.OpenRoot(name)
-			if err != nil {
-				return err
-			}
-			defer subOut.Close()
-			return m.directory(subIn, subOut, path.Join(rel, name), depth+1)
-		}()
+	errs := make([]error, len(dirs))
+	var helping sync.WaitGroup
+	for i, name := range dirs {
+		select {
+		case m.busy <- struct{}{}:
+			helping.Go(func() {
+				errs[i] = m.below(in, out, path.Join(rel, name), depth+1)
+				<-m.busy
+			})
+		default:
+			errs[i] = m.below(in, out, path.Join(rel, name), depth+1)
+		}
+	}
+	<-m.busy
+	helping.Wait()
+	m.busy <- struct{}{}
+	for _, err := range errs {
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// below goes on with the folder at rel, which lies in the directory in, and in out.
+func (m *materialising) below(in, out *os.Root, rel string, depth int) error {
+	subIn, err := in.OpenRoot(path.Base(rel))
+	if err != nil {
+		return err
+	}
+	defer subIn.Close()
+	subOut, err := out.OpenRoot(path.Base(rel))
+	if err != nil {
+		return err
+	}
+	defer subOut.Close()
+	return m.directory(subIn, subOut, rel, depth)
+}
+
+func (m *materialising) met(at string, kind fs.FileMode, fi fs.FileInfo, target string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.check.met(at, kind, fi, target)
 }
 
 // errMerges is what a create of put returns where nothing needs to be made.
@@ -266,7 +302,7 @@ func (m *materialising) symlink(e *ends, at string, depth int) error {
 	if err != nil {
 		return err
 	}
-	m.check.met(at, fs.ModeSymlink, nil, target)
+	m.met(at, fs.ModeSymlink, nil, target)
 	// AddTree has looked at it, too. Here it is looked at again because what lies in a directory of the user's may
 	// have been changed since, and this is where it would do harm.
 	if !staysInside(target, depth) {
@@ -281,7 +317,7 @@ func (m *materialising) file(e *ends, at string) error {
 	if err != nil {
 		return err
 	}
-	m.check.met(at, 0, fi, "")
+	m.met(at, 0, fi, "")
 	var kind *int
 	err = m.put(e.out, at, func() error {
 		var err error
@@ -291,6 +327,8 @@ func (m *materialising) file(e *ends, at string) error {
 	if err != nil {
 		return err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	*kind++
 	m.stats.Files++
 	m.stats.Bytes += fi.Size()
@@ -302,13 +340,13 @@ func (m *materialising) file(e *ends, at string) error {
 func (m *materialising) share(e *ends, name string, fi fs.FileInfo) (*int, error) {
 	for _, method := range []struct {
 		make   func(e *ends, name string, fi fs.FileInfo) error
-		off    *bool // set once the file systems are known not to have it
+		off    *atomic.Bool // set once the file systems are known not to have it
 		counts *int
 	}{
 		{clone, &m.noClone, &m.stats.Reflinked},
 		{link, &m.noLinks, &m.stats.Linked},
 	} {
-		if *method.off {
+		if method.off.Load() {
 			continue
 		}
 		err := method.make(e, name, fi)
@@ -316,7 +354,7 @@ func (m *materialising) share(e *ends, name string, fi fs.FileInfo) (*int, error
 		case err == nil:
 			return method.counts, nil
 		case otherFileSystem(err):
-			*method.off = true
+			method.off.Store(true)
 		case !notThisFile(err):
 			return nil, err
 		}

@@ -36,11 +36,16 @@ func (s *Store) Name(ref string) (v1.Hash, error) {
 // SetName lets ref point to d, and notes that it was used now. A reader at the same time gets the old digest or the new
 // one, and the last of several writers wins. That d is in the store is not asked: a name may outlive what it points to.
 // Where it says so already, nothing is written but a time, once an hour; so a store that cannot be written is no error.
+// Who wants the name and what it points to to outlive a Removal that is under way holds d (see Hold) meanwhile.
 func (s *Store) SetName(ref string, d v1.Hash) error {
 	if _, err := s.object("blobs", d); err != nil {
 		return err
 	}
 	path := s.namePath(ref)
+	// While the old one is leased, a Removal has either taken it or will find that it has changed.
+	if l, err := lend(path); err == nil {
+		defer l.release()
+	}
 	if fi, err := os.Lstat(path); err == nil {
 		if was, err := s.Name(ref); err == nil && was == d {
 			touch(path, fi)

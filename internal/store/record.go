@@ -3,6 +3,7 @@ package store
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -12,9 +13,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -89,25 +90,6 @@ func (e *DamagedError) diagnostic() error {
 
 // castagnoli is the polynomial for which processors have an instruction: SHA-256 of the same bytes takes more than ten times as long.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// hash fills in the sums of the files below dir. It runs while the tree is being synced.
-func (r *record) hash(dir string) error {
-	const workers = 2
-	var wg sync.WaitGroup
-	errs := make([]error, workers)
-	for w := range workers {
-		wg.Go(func() {
-			buf := make([]byte, 256<<10) // one for all files: new memory for each costs as much as a small file
-			for i := w; i < len(r.entries) && errs[w] == nil; i += workers {
-				if e := &r.entries[i]; e.kind == 0 {
-					e.sum, errs[w] = hashFile(filepath.Join(dir, filepath.FromSlash(e.path)), e.size, buf)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
 
 // hashFile hashes a file that should have size bytes, through buf; a difference is an error.
 func hashFile(name string, size int64, buf []byte) (sum uint32, err error) {
@@ -277,6 +259,7 @@ func DirectorySize(dir string) (int64, error) {
 type checking struct {
 	dir      string // the tree
 	thorough bool   // hash every file; else only what does not look untouched
+	readOnly bool   // change neither modes nor the record
 	sealed   time.Time
 	left     map[string]*recorded // not met yet; nil where there is no record
 	damage   []Damage
@@ -349,13 +332,13 @@ func (c *checking) file(at string, want *recorded, fi fs.FileInfo) {
 		if fi.ModTime().After(c.latest) {
 			c.latest = fi.ModTime()
 		}
-		if fi.Mode().Perm() != want.mode {
+		if fi.Mode().Perm() != want.mode && !c.readOnly {
 			_ = os.Chmod(name, want.mode) // best effort: what counts is right
 		}
 	}
 }
 
-// finish notes what was not met.
+// finish notes what was not met, and gives all damage in the order of the paths.
 func (c *checking) finish() []Damage {
 	for at := range c.left {
 		// A missing directory is enough to say of what was in it.
@@ -363,13 +346,14 @@ func (c *checking) finish() []Damage {
 			c.note(at, "it is missing")
 		}
 	}
+	slices.SortStableFunc(c.damage, func(a, b Damage) int { return cmp.Compare(a.Path, b.Path) })
 	return c.damage
 }
 
 // freshen spares the next one the hashing of files that only look younger than their record, as after a restore from a
 // backup that keeps no times.
 func (c *checking) freshen(s *Store, d v1.Hash) {
-	if s == nil || len(c.damage) > 0 || !c.latest.After(c.sealed) {
+	if s == nil || c.readOnly || len(c.damage) > 0 || !c.latest.After(c.sealed) {
 		return
 	}
 	if r, err := s.record(d); err == nil {

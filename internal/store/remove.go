@@ -9,6 +9,8 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/ocipkg/rules_ocipkg/internal/filelock"
 )
 
 // A Removal takes things out of the store. Each is renamed away first; Finish then makes the renames durable and only
@@ -23,10 +25,10 @@ type Removal struct {
 // Remove begins a removal. Finish must be called.
 func (s *Store) Remove() *Removal { return &Removal{s: s, dirs: map[string]bool{}} }
 
-// ErrInUse says that a tree is being used by a process, or may be, and was left alone.
+// ErrInUse says that something is being used by a process, or may be, and was left alone.
 var ErrInUse = errors.New("it is being used")
 
-// unlockedAge is how long a tree must have been there before it is removed where nobody can tell by locks who uses it.
+// unlockedAge is how long a tree or a blob must have been there before it is removed where nobody can tell by locks who uses it.
 const unlockedAge = 24 * time.Hour
 
 // Tree removes the tree d unless somebody has it leased, which is ErrInUse. wanted, if not nil, is asked when nobody
@@ -37,34 +39,42 @@ func (r *Removal) Tree(d v1.Hash, wanted func() (bool, error)) error {
 	if err != nil {
 		return err
 	}
+	removed, err := r.free(path, "tree "+d.String(), wanted)
+	if removed {
+		r.s.forgetRecord(d, path)
+	}
+	return err
+}
+
+// free removes the object at path unless somebody uses or wants it.
+func (r *Removal) free(path, what string, wanted func() (bool, error)) (removed bool, err error) {
 	l, err := claim(path)
 	defer l.release()
 	switch {
-	case errors.Is(err, errLocked):
-		return ErrInUse
-	case errors.Is(err, errNoLocks):
+	case errors.Is(err, filelock.ErrLocked):
+		return false, ErrInUse
+	case errors.Is(err, filelock.ErrUnsupported):
 		fi, err := os.Lstat(path)
 		if err != nil {
-			return absent("tree " + d.String())
+			return false, absent(what)
 		}
 		if time.Since(fi.ModTime()) < unlockedAge {
-			return ErrInUse
+			return false, ErrInUse
 		}
 	case errors.Is(err, fs.ErrNotExist):
-		return absent("tree " + d.String())
+		return false, absent(what)
 	case err != nil:
-		return readError("tree "+d.String(), err)
+		return false, readError(what, err)
 	}
 	if wanted != nil {
 		if keep, err := wanted(); err != nil || keep {
-			return err
+			return false, err
 		}
 	}
 	if err := r.rename(path); err != nil {
-		return r.s.writeError("remove tree "+d.String(), err)
+		return false, r.s.writeError("remove "+what, err)
 	}
-	r.s.forgetRecord(d, path)
-	return nil
+	return true, nil
 }
 
 // forgetRecord deletes the record of a tree that is gone, unless someone is making it anew: the record is there before
@@ -81,18 +91,52 @@ func (s *Store) forgetRecord(d v1.Hash, tree string) {
 	}
 }
 
-// Blob removes the blob d. Readers have read it whole or not at all, so nobody needs a lease of one.
-func (r *Removal) Blob(d v1.Hash) error {
+// Blob removes the blob d unless a Hold has it, which is ErrInUse. wanted is as for Tree.
+func (r *Removal) Blob(d v1.Hash, wanted func() (bool, error)) error {
 	path, err := r.s.object("blobs", d)
-	if err == nil {
-		err = r.rename(path)
+	if err != nil {
+		return err
 	}
-	return r.s.writeError("remove blob "+d.String(), err)
+	_, err = r.free(path, "blob "+d.String(), wanted)
+	return err
 }
 
-// Name removes a name. What it points to stays.
-func (r *Removal) Name(ref string) error {
-	return r.s.writeError("remove name "+ref, r.rename(r.s.namePath(ref)))
+// Name removes a name that is as Names has told it. One that was used or set since stays, and so does one whose blob is
+// held, since whoever holds it has just used the name or is about to: ErrInUse. first, if not nil, is called before it
+// goes, when nobody can set it. What it points to stays.
+func (r *Removal) Name(n Named, first func() error) error {
+	blob, err := r.s.object("blobs", n.Digest)
+	if err != nil {
+		return err
+	}
+	what := "name " + n.Ref
+	for _, path := range []string{blob, r.s.namePath(n.Ref)} {
+		l, err := claim(path)
+		defer l.release()
+		switch {
+		case errors.Is(err, filelock.ErrLocked):
+			return ErrInUse
+		case errors.Is(err, filelock.ErrUnsupported), errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return readError(what, err)
+		}
+	}
+	fi, err := os.Lstat(r.s.namePath(n.Ref))
+	if errors.Is(err, fs.ErrNotExist) {
+		return absent(what)
+	}
+	if err != nil {
+		return readError(what, err)
+	}
+	if d, err := r.s.Name(n.Ref); err != nil || d != n.Digest || !fi.ModTime().Equal(n.written) {
+		return ErrInUse
+	}
+	if first != nil {
+		if err := first(); err != nil {
+			return err
+		}
+	}
+	return r.s.writeError("remove "+what, r.rename(r.s.namePath(n.Ref)))
 }
 
 // SetAside removes what has been lying among the damaged things since before.

@@ -19,6 +19,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/filelock"
 )
 
 func remove(t testing.TB, s *Store, d v1.Hash) error {
@@ -94,7 +95,7 @@ func TestRemovalAsksUnderTheLock(t *testing.T) {
 	asked := false
 	err := r.Tree(d, func() (bool, error) {
 		asked = true
-		if _, err := claim(filepath.Join(s.dir, "trees", "sha256", d.Hex)); !errors.Is(err, errLocked) {
+		if _, err := claim(filepath.Join(s.dir, "trees", "sha256", d.Hex)); !errors.Is(err, filelock.ErrLocked) {
 			t.Errorf("not locked when asked: %v", err)
 		}
 		return true, nil
@@ -118,6 +119,188 @@ func TestRemovalAsksUnderTheLock(t *testing.T) {
 	}
 }
 
+// Invariant: what a Hold has stays, and the name of it; what nobody holds goes.
+func TestHeldBlobStays(t *testing.T) {
+	for name, take := range map[string]func(h *Hold, d v1.Hash) error{
+		"read": func(h *Hold, d v1.Hash) error { _, err := h.Blob(d); return err },
+		"put":  func(h *Hold, _ v1.Hash) error { _, err := h.PutBlob([]byte("{}")); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			d, err := s.PutBlob([]byte("{}"))
+			if err == nil {
+				err = s.SetName("n", d)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			names, err := s.Names()
+			if err != nil || len(names) != 1 {
+				t.Fatal(names, err)
+			}
+			h := open(t, s.root).Hold()
+			if err := take(h, d); err != nil {
+				t.Fatal(err)
+			}
+			r := s.Remove()
+			for what, err := range map[string]error{"blob": r.Blob(d, nil), "name": r.Name(names[0], nil)} {
+				if !errors.Is(err, ErrInUse) {
+					t.Errorf("%s: removed while it is held: %v", what, err)
+				}
+			}
+			h.Release()
+			h.Release() // harmless
+			if err := errors.Join(r.Name(names[0], nil), r.Blob(d, nil), r.Finish()); err != nil {
+				t.Errorf("not removed when free: %v", err)
+			}
+			if _, err := s.Name("n"); !errors.Is(err, fs.ErrNotExist) {
+				t.Error(err)
+			}
+			if _, err := s.Hold().Blob(d); !errors.Is(err, fs.ErrNotExist) {
+				t.Error(err)
+			}
+			if err := r.Blob(d, nil); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("removed twice: %v", err)
+			}
+		})
+	}
+}
+
+// Invariant: between a Removal's last look at the names and its rename nobody gets hold of the blob, so that no name can
+// be set for what is about to go: who comes then finds it kept, or finds nothing and puts it anew.
+func TestBlobRemovalAsksUnderTheLock(t *testing.T) {
+	for _, keep := range []bool{true, false} {
+		for name, take := range map[string]func(h *Hold, d v1.Hash) error{
+			"reader": func(h *Hold, d v1.Hash) error { _, err := h.Blob(d); return err },
+			"writer": func(h *Hold, _ v1.Hash) error { _, err := h.PutBlob([]byte("{}")); return err },
+		} {
+			t.Run(fmt.Sprintf("%s, keep %v", name, keep), func(t *testing.T) {
+				s := newStore(t)
+				d, err := s.PutBlob([]byte("{}"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				h := s.Hold()
+				defer h.Release()
+				took := make(chan error, 1)
+				r := s.Remove()
+				err = r.Blob(d, func() (bool, error) {
+					go func() { took <- take(h, d) }()
+					select {
+					case err := <-took:
+						t.Errorf("somebody got it while its removal was decided: %v", err)
+						took <- err
+					case <-time.After(50 * time.Millisecond):
+					}
+					return keep, nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = <-took
+				if gone := errors.Is(err, fs.ErrNotExist); gone != (name == "reader" && !keep) || err != nil && !gone {
+					t.Errorf("who came meanwhile got %v", err)
+				}
+				if err == nil {
+					if _, err := s.PeekBlob(d); err != nil {
+						t.Errorf("it is held, and not there: %v", err)
+					}
+				}
+				if err := r.Finish(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+// Invariant: a name that was used or set since a Removal listed it stays, even if that happens when it is about to go.
+func TestUsedNameStays(t *testing.T) {
+	s := newStore(t)
+	old, other := digestOf([]byte("old")), digestOf([]byte("other"))
+	listed := func() Named {
+		t.Helper()
+		if err := s.SetName("n", old); err != nil {
+			t.Fatal(err)
+		}
+		long := time.Now().Add(-2 * touchEvery)
+		if err := os.Chtimes(s.namePath("n"), long, long); err != nil {
+			t.Fatal(err)
+		}
+		names, err := s.Names()
+		if err != nil || len(names) != 1 {
+			t.Fatal(names, err)
+		}
+		return names[0]
+	}
+	for what, d := range map[string]v1.Hash{"used": old, "set": other} {
+		n := listed()
+		if err := s.SetName("n", d); err != nil {
+			t.Fatal(err)
+		}
+		r := s.Remove()
+		if err := r.Name(n, func() error { t.Error("it was about to go"); return nil }); !errors.Is(err, ErrInUse) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if got, err := s.Name("n"); err != nil || got != d {
+			t.Errorf("%s: it is %s, %v", what, got, err)
+		}
+	}
+	for what, d := range map[string]v1.Hash{"used": old, "set": other} {
+		n := listed()
+		set := make(chan error, 1)
+		r := s.Remove()
+		err := r.Name(n, func() error {
+			go func() { set <- s.SetName("n", d) }()
+			time.Sleep(50 * time.Millisecond)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(<-set, r.Finish()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Name("n"); err != nil || got != d {
+			t.Errorf("%s when it is about to go: it is %s, %v", what, got, err)
+		}
+	}
+	n := listed()
+	r := s.Remove()
+	if err := errors.Join(r.Name(n, nil), r.Finish()); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Name("n"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("unused, and still there: %v", err)
+	}
+}
+
+// Invariant: a blob is as old as the last time it was put, by which a gc goes that finds no name of it.
+func TestPutBlobIsYoung(t *testing.T) {
+	s := newStore(t)
+	for _, put := range []func([]byte) (v1.Hash, error){s.PutBlob, s.Hold().PutBlob} {
+		d, err := put([]byte("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		path, err := s.object("blobs", d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		long := time.Now().Add(-48 * time.Hour)
+		if err := os.Chtimes(path, long, long); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := put([]byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+		blobs, err := s.Blobs()
+		if err != nil || len(blobs) != 1 || time.Since(blobs[0].Made) > time.Minute {
+			t.Errorf("%+v, %v", blobs, err)
+		}
+	}
+}
+
 // Invariant: a removal that never came to its end leaves whole things and a sweep's work.
 func TestInterruptedRemoval(t *testing.T) {
 	s := newStore(t)
@@ -135,8 +318,12 @@ func TestInterruptedRemoval(t *testing.T) {
 	if err := s.SetName("n", blob); err != nil {
 		t.Fatal(err)
 	}
+	names, err := s.Names()
+	if err != nil || len(names) != 1 {
+		t.Fatal(names, err)
+	}
 	r := s.Remove()
-	if err := errors.Join(r.Tree(seedDigest(0), nil), r.Blob(blob), r.Name("n")); err != nil {
+	if err := errors.Join(r.Tree(seedDigest(0), nil), r.Blob(blob, nil), r.Name(names[0], nil)); err != nil {
 		t.Fatal(err)
 	}
 	// Here it dies. What is gone is gone, and can be made again at once.
@@ -238,7 +425,7 @@ func TestSweepRecords(t *testing.T) {
 	if err := s.writeRecord(seedDigest(2), &record{}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.AddTree(t.Context(), seedDigest(1), nil, func(dir *os.Root) error {
+	_, err := s.AddTree(t.Context(), seedDigest(1), nil, func(w writer) error {
 		if err := s.writeRecord(seedDigest(1), &record{}); err != nil { // as if it had come so far
 			return err
 		}
@@ -246,7 +433,7 @@ func TestSweepRecords(t *testing.T) {
 		if left := below(t, s, "records/sha256"); len(left) != 1 || left[0] != seedDigest(1).Hex {
 			t.Errorf("left %v", left)
 		}
-		return fillSeed(1)(dir)
+		return fillSeed(1)(w)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -310,12 +497,20 @@ func roleUse(args []string) error {
 		case 3:
 			tree.Release()
 			r := s.Remove()
-			err := r.Tree(seedDigest(seed), nil)
-			if errors.Is(err, ErrInUse) || errors.Is(err, fs.ErrNotExist) {
-				err = nil
-			}
-			if err = errors.Join(err, r.Blob(d), r.Name(fmt.Sprintf("example.com/lib:%d", seed)), r.Finish()); err != nil {
+			errs := []error{r.Tree(seedDigest(seed), nil), r.Blob(d, nil)}
+			names, err := s.Names()
+			if err != nil {
 				return err
+			}
+			for _, n := range names {
+				if n.Digest == d {
+					errs = append(errs, r.Name(n, nil))
+				}
+			}
+			for _, err := range append(errs, r.Finish()) {
+				if err != nil && !errors.Is(err, ErrInUse) && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
 			}
 		}
 	}

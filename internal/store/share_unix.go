@@ -3,8 +3,10 @@
 package store
 
 import (
+	"cmp"
 	"io/fs"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +33,13 @@ func openEnds(in, out *os.Root) (*ends, error) {
 func (e *ends) close() {
 	e.inDir.Close()
 	e.outDir.Close()
+}
+
+// read returns what is in the directory that is read, sorted by name.
+func (e *ends) read() ([]fs.DirEntry, error) {
+	entries, err := e.inDir.ReadDir(-1)
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(a.Name(), b.Name()) })
+	return entries, err
 }
 
 // link makes the file name of e.out a hard link to e.in's. The directories are handles and name is one component:

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/ocipkg/rules_ocipkg/internal/filelock"
 )
 
 // sweepEvery is how often an Open looks for the leavings of dead processes.
@@ -31,7 +33,7 @@ func (s *Store) stage() (*staging, error) {
 		case err == nil:
 			st.lock = f
 			return st, nil
-		case errors.Is(err, errNoLocks):
+		case errors.Is(err, filelock.ErrUnsupported):
 			return st, nil
 		case errors.Is(err, fs.ErrNotExist) && !remade:
 			// Someone has deleted the store since it was opened, or it could not be made then; the second try tells why.
@@ -43,7 +45,7 @@ func (s *Store) stage() (*staging, error) {
 			if err != nil {
 				return nil, err
 			}
-		case errors.Is(err, errLocked):
+		case errors.Is(err, filelock.ErrLocked):
 			// A sweep came between the making of the lock file and its locking. It deletes what it holds; take another.
 		default:
 			return nil, err

@@ -14,7 +14,7 @@
 // Everything of ours is below one directory that it never enters by name, but for the views that PutView makes for it:
 //
 //	.store/format                   the format's version; any other than ours is refused
-//	.store/v1/blobs/sha256/<hex>    small documents (manifests, configs), 0444
+//	.store/v1/blobs/sha256/<hex>    small documents (manifests, configs), 0444, their mtime when they were last put
 //	.store/v1/trees/sha256/<hex>/   unpacked trees: files 0444 or 0555, directories 0755
 //	.store/v1/records/sha256/<hex>  what is in the tree of that name: paths, sizes, SHA-256 (record.go)
 //	.store/v1/names/<hex>           what a reference resolved to last; <hex> is the SHA-256 of the reference, its mtime
@@ -34,9 +34,12 @@
 // under the same lock for itself alone, by a try: it never waits for users, users wait for it no longer than a look at
 // the names and a rename take, and there is no lock that all share. A tree is leased before it gets its name, so nobody
 // can remove it from under its maker. Who finds, once he has the lock, another directory under the name, or none, was too
-// late and looks again. Blobs need no lease, being read whole through one handle. A name is set while what it names is
-// leased; a Removal that spares what names need reads them when it has the lock, and so sees every one that matters.
-// Where there are no locks, only what has been there for a day is removed.
+// late and looks again. Blobs are read whole through one handle, and need a lease for another reason: who has read a
+// manifest is about to set a name for it. So manifest and config are held (Hold) until the name is set. A Removal that
+// spares what names need reads the names when it has an object's lock: each is either there already, or its maker does
+// not have the object yet, will not find it, and fetches it again. A name goes only while nobody holds the blob it
+// points to, and only if nobody has used it since it was found to be due. Where there are no locks, only what has been
+// there for a day is removed.
 //
 // What was hard-linked or copied out of a tree keeps its bytes in any case. LinkedOutside tells which trees an external
 // repository is linked to.

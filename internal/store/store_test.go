@@ -116,7 +116,7 @@ func TestOnlyDigestsAreLookedUp(t *testing.T) {
 	} {
 		_, blobErr := s.Blob(d)
 		_, treeErr := s.Tree(d)
-		_, addErr := s.AddTree(t.Context(), d, nil, func(*os.Root) error { t.Error("filled"); return nil })
+		_, addErr := s.AddTree(t.Context(), d, nil, func(writer) error { t.Error("filled"); return nil })
 		for _, err := range []error{blobErr, treeErr, addErr, s.SetName("x", d)} {
 			if diagnostic.KindOf(err) != diagnostic.Unsupported || errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("%v: %v", d, err)
@@ -275,8 +275,8 @@ func TestSweep(t *testing.T) {
 	if len(below(t, s, "tmp")) != 5 {
 		t.Errorf("swept again within the hour: %v", below(t, s, "tmp"))
 	}
-	_, err := s.AddTree(t.Context(), seedDigest(1), nil, func(dir *os.Root) error {
-		if err := fillSeed(1)(dir); err != nil {
+	_, err := s.AddTree(t.Context(), seedDigest(1), nil, func(w writer) error {
+		if err := fillSeed(1)(w); err != nil {
 			return err
 		}
 		sweepNow(t, s)

@@ -3,16 +3,15 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/tree"
 )
 
 // A Tree is an unpacked, verified, immutable directory of a store. It holds directories, regular files (0444 or 0555)
@@ -65,14 +64,13 @@ func (s *Store) Tree(d v1.Hash) (Tree, error) {
 // treeLock is the key under which a tree is made.
 func treeLock(d v1.Hash) string { return "tree " + d.String() }
 
-// AddTree returns the tree of d and makes it first if it is not there: fill writes it into dir, an empty directory on
-// the store's file system, and returns nil only when every byte is verified. Modes need no care: of a file's only the
-// executable bits count. fill must have closed its files, and dir does not outlive the call.
+// AddTree returns the tree of d and makes it first if it is not there: fill writes it, and returns nil only when every
+// byte is verified. fill must have closed its files, and the writer does not outlive the call.
 //
 // If fill fails, or the process dies at any instant, nothing is visible. Of many callers with one digest, in any
 // process, one fills and the others wait; waiting is as in Lock. An error of fill comes back as it is, unless the
 // store's disk is to blame; one of a done context only while waiting.
-func (s *Store) AddTree(ctx context.Context, d v1.Hash, waiting func(pid int), fill func(dir *os.Root) error) (Tree, error) {
+func (s *Store) AddTree(ctx context.Context, d v1.Hash, waiting func(pid int), fill func(tree.Writer) error) (Tree, error) {
 	if t, err := s.Tree(d); !errors.Is(err, fs.ErrNotExist) {
 		return t, err
 	}
@@ -100,17 +98,13 @@ func (s *Store) AddTree(ctx context.Context, d v1.Hash, waiting func(pid int), f
 		}
 		return Tree{}, err
 	}
-	hashed := make(chan error, 1)
-	go func() { hashed <- rec.hash(st.path) }()
-	err = syncTree(st.path)
-	if hashErr := <-hashed; err == nil {
-		err = hashErr
-	}
-	// From here on every byte and entry below st.path is on the disk, in its final mode, and nobody writes there any
-	// more. What is left to a crash is whether the rename happened.
-	if err == nil {
-		err = s.writeRecord(d, rec)
-	}
+	// The record may be there without its tree, which is what a crash leaves, too.
+	recorded := make(chan error, 1)
+	go func() { recorded <- s.writeRecord(d, rec) }()
+	err = errors.Join(syncTree(st.path), <-recorded)
+	// From here on every byte and entry below st.path is on the disk, in its final mode, and so is its record; nobody
+	// writes there any more. What is left to a crash is whether the rename happened.
+	//
 	// Leased before it can be found: nobody can remove it before this call has returned it.
 	var l lease
 	if err == nil {
@@ -142,89 +136,9 @@ func (s *Store) AddTree(ctx context.Context, d v1.Hash, waiting func(pid int), f
 	return Tree{store: s, path: path, digest: d, lease: l}, nil
 }
 
-// fillStaging makes the directory at path, lets fill write into it, gives everything its final mode, and returns what is
-// there; the sums of the files are still to come. The root is closed on return: Windows renames no directory that is open.
-func fillStaging(path string, fill func(dir *os.Root) error) (*record, error) {
-	if err := os.Mkdir(path, 0o755); err != nil {
-		return nil, err
-	}
-	dir, err := os.OpenRoot(path)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	if err := fill(dir); err != nil {
-		return nil, err
-	}
-	rec := &record{}
-	return rec, rec.seal(dir, ".", 0)
-}
-
-// seal gives what is in dir its final mode, refuses what has no place in a tree and takes down the rest. rel is dir's
-// path in the tree and depth the number of directories above it. It opens directory by directory, since every os.Root
-// operation on a long path opens each directory of it anew.
-func (r *record) seal(dir *os.Root, rel string, depth int) error {
-	if err := dir.Chmod(".", 0o755); err != nil {
-		return err
-	}
-	entries, err := readDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		name, at := e.Name(), path.Join(rel, e.Name())
-		switch e.Type() {
-		case fs.ModeDir:
-			// First the mode, without which it might not open.
-			if err := dir.Chmod(name, 0o755); err != nil {
-				return err
-			}
-			sub, err := dir.OpenRoot(name)
-			if err != nil {
-				return err
-			}
-			r.entries = append(r.entries, recorded{path: at, kind: fs.ModeDir})
-			err = r.seal(sub, at, depth+1)
-			sub.Close()
-			if err != nil {
-				return err
-			}
-		case 0:
-			fi, err := dir.Lstat(name)
-			if err != nil {
-				return err
-			}
-			if err := finishFile(dir, name, fi); err != nil {
-				return err
-			}
-			r.entries = append(r.entries, recorded{path: at, mode: fileMode(fi), size: fi.Size()})
-			r.files++
-			r.bytes += fi.Size()
-			if fi.ModTime().After(r.sealed) {
-				r.sealed = fi.ModTime()
-			}
-		case fs.ModeSymlink:
-			target, err := dir.Readlink(name)
-			if err != nil {
-				return err
-			}
-			if !staysInside(target, depth) {
-				return refused(at, fmt.Sprintf("it is a symbolic link to %q, which may lead out of the tree", target))
-			}
-			r.entries = append(r.entries, recorded{path: at, kind: fs.ModeSymlink, target: target})
-		default:
-			return refused(at, "it is neither a file nor a directory nor a symbolic link")
-		}
-	}
-	return nil
-}
-
 // fileMode returns the mode that a file has in a tree.
 func fileMode(fi fs.FileInfo) fs.FileMode {
-	if fi.Mode()&0o111 != 0 {
-		return 0o555
-	}
-	return 0o444
+	return tree.Mode(fi.Mode()&0o111 != 0)
 }
 
 // staysInside reports whether a symbolic link to target, in a directory depth levels below the root, cannot lead out

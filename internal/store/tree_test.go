@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,9 +30,9 @@ func TestAddTreeOnceAmongGoroutines(t *testing.T) {
 			mine := open(t, s.root) // as another process would
 			for i := range digests {
 				seed := (g + i) % digests
-				tree, err := mine.AddTree(t.Context(), seedDigest(seed), nil, func(dir *os.Root) error {
+				tree, err := mine.AddTree(t.Context(), seedDigest(seed), nil, func(w writer) error {
 					fills[seed].Add(1)
-					return fillSeed(seed)(dir)
+					return fillSeed(seed)(w)
 				})
 				if err == nil {
 					err = whole(tree.Path(), seed)
@@ -200,10 +199,13 @@ func checkAfterKill(t *testing.T, s *Store, first int) int {
 func TestFillFails(t *testing.T) {
 	s := newStore(t)
 	boom := errors.New("boom")
-	for name, fill := range map[string]func(dir *os.Root) error{
-		"at once":    func(*os.Root) error { return boom },
-		"after all":  func(dir *os.Root) error { return errors.Join(fillSeed(1)(dir), boom) },
-		"closed dir": func(dir *os.Root) error { return errors.Join(fillSeed(1)(dir), dir.Chmod("lib", 0o555), boom) },
+	for name, fill := range map[string]func(w writer) error{
+		"at once":   func(writer) error { return boom },
+		"after all": func(w writer) error { return errors.Join(fillSeed(1)(w), boom) },
+		"half a file": func(w writer) error {
+			_, err := w.Create("half", false)
+			return errors.Join(err, boom)
+		},
 	} {
 		if _, err := s.AddTree(t.Context(), seedDigest(1), nil, fill); !errors.Is(err, boom) {
 			t.Errorf("%s: %v", name, err)
@@ -215,7 +217,7 @@ func TestFillFails(t *testing.T) {
 	}
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = s.AddTree(t.Context(), seedDigest(1), nil, func(*os.Root) error { panic("boom") })
+		_, _ = s.AddTree(t.Context(), seedDigest(1), nil, func(writer) error { panic("boom") })
 	}()
 	idle(t, s, 0)
 	if _, err := s.AddTree(t.Context(), seedDigest(1), nil, fillSeed(1)); err != nil {
@@ -227,19 +229,23 @@ func TestFillFails(t *testing.T) {
 // Invariant: a tree holds nothing but directories, files and links that stay inside, in fixed modes, whatever fill does.
 func TestSeal(t *testing.T) {
 	s := newStore(t)
-	if runtime.GOOS != "windows" {
-		odd := files{"bin/tool": {data: "x", exec: true}, "lib/liba.a": {data: "y"}}
-		tree, err := s.AddTree(t.Context(), digestOf(nil), nil, func(dir *os.Root) error {
-			err := odd.fill(dir)
-			return errors.Join(err, dir.Chmod("bin/tool", 0o777|fs.ModeSetuid), dir.Chmod("lib/liba.a", 0o000),
-				dir.Chmod("bin", 0o777|fs.ModeSticky), dir.Chmod("lib", 0o000), dir.Chmod(".", 0o700))
-		})
-		if err != nil {
-			t.Fatal(err)
+	for what, fill := range map[string]func(writer) error{
+		"a path out of it":          files{"../evil": {data: "x"}}.fill,
+		"a link's name out of it":   func(w writer) error { return w.Symlink("x", "../evil") },
+		"a folder out of it":        func(w writer) error { return w.Mkdir("../evil") },
+		"an absolute path":          func(w writer) error { return w.Mkdir("/evil") },
+		"through a link":            func(w writer) error { return errors.Join(w.Mkdir("d"), w.Symlink("d", "l"), w.Mkdir("l/../../x")) },
+		"a name that is not UTF-8":  func(w writer) error { return w.Mkdir("not\xffutf8") },
+		"the tree itself":           func(w writer) error { return w.Mkdir(".") },
+		"a file that is not closed": func(w writer) error { _, err := w.Create("f", false); return err },
+		"a file twice": func(w writer) error {
+			return errors.Join(files{"f": {data: "x"}}.fill(w), files{"f": {data: "y"}}.fill(w))
+		},
+	} {
+		if _, err := s.AddTree(t.Context(), seedDigest(1), nil, fill); err == nil {
+			t.Errorf("%s: added", what)
 		}
-		if err := odd.check(tree.Path()); err != nil {
-			t.Error(err)
-		}
+		idle(t, s, 0)
 	}
 	for _, target := range []string{"/etc/passwd", "../x", "sub/../../x", "sub/..", "..", "./../x"} {
 		_, err := s.AddTree(t.Context(), seedDigest(1), nil, files{"link": {target: target}}.fill)
@@ -259,13 +265,17 @@ func TestSeal(t *testing.T) {
 // incomplete is published.
 func TestSweepOfTheLivingPublishesNothing(t *testing.T) {
 	s := newStore(t)
-	_, err := s.AddTree(t.Context(), seedDigest(1), nil, func(dir *os.Root) error {
-		if err := fillSeed(1)(dir); err != nil {
+	_, err := s.AddTree(t.Context(), seedDigest(1), nil, func(w writer) error {
+		if err := fillSeed(1)(w); err != nil {
 			return err
 		}
 		// With another lock file in its place, the lock says nothing to others.
-		if err := os.Remove(dir.Name() + ".lock"); err != nil {
-			return err
+		for _, name := range below(t, s, "tmp") {
+			if strings.HasSuffix(name, ".lock") {
+				if err := os.Remove(filepath.Join(s.dir, "tmp", name)); err != nil {
+					return err
+				}
+			}
 		}
 		s.sweep()
 		return nil
@@ -286,7 +296,7 @@ func TestSweepOfTheLivingPublishesNothing(t *testing.T) {
 func TestAddTreeWithoutLocks(t *testing.T) {
 	s := newStore(t)
 	var fills atomic.Int32
-	tree, err := s.AddTree(t.Context(), seedDigest(1), nil, func(dir *os.Root) error {
+	tree, err := s.AddTree(t.Context(), seedDigest(1), nil, func(w writer) error {
 		fills.Add(1)
 		// The lock file deleted, the second writer gets a lock of its own.
 		for _, name := range below(t, s, "locks") {
@@ -294,11 +304,11 @@ func TestAddTreeWithoutLocks(t *testing.T) {
 				return err
 			}
 		}
-		other, err := s.AddTree(t.Context(), seedDigest(1), nil, func(dir *os.Root) error {
+		other, err := s.AddTree(t.Context(), seedDigest(1), nil, func(w writer) error {
 			fills.Add(1)
-			return fillSeed(1)(dir)
+			return fillSeed(1)(w)
 		})
-		return errors.Join(err, whole(other.Path(), 1), fillSeed(1)(dir))
+		return errors.Join(err, whole(other.Path(), 1), fillSeed(1)(w))
 	})
 	if err == nil {
 		err = whole(tree.Path(), 1)
@@ -313,13 +323,13 @@ func TestAddTreeWithoutLocks(t *testing.T) {
 func TestAddTreeCancelled(t *testing.T) {
 	s := newStore(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := s.AddTree(t.Context(), seedDigest(1), nil, func(dir *os.Root) error {
+	_, err := s.AddTree(t.Context(), seedDigest(1), nil, func(w writer) error {
 		time.AfterFunc(20*time.Millisecond, cancel)
-		_, err := s.AddTree(ctx, seedDigest(1), nil, func(*os.Root) error { t.Error("filled"); return nil })
+		_, err := s.AddTree(ctx, seedDigest(1), nil, func(writer) error { t.Error("filled"); return nil })
 		if !errors.Is(err, context.Canceled) || diagnostic.KindOf(err) != diagnostic.Interrupted {
 			t.Errorf("%v", err)
 		}
-		return fillSeed(1)(dir)
+		return fillSeed(1)(w)
 	})
 	if err != nil {
 		t.Error(err)

@@ -31,6 +31,8 @@ type Named struct {
 	Ref    string
 	Digest v1.Hash
 	Used   time.Time // last use, to the hour
+
+	written time.Time // as its file says, by which Removal.Name knows it again
 }
 
 // Names returns all names, in the order of their references. Illegible ones are left out.
@@ -54,7 +56,7 @@ func (s *Store) Names() ([]Named, error) {
 		if _, err := s.object("blobs", rec.Digest); err != nil {
 			continue
 		}
-		all = append(all, Named{Ref: rec.Ref, Digest: rec.Digest, Used: used(fi)})
+		all = append(all, Named{Ref: rec.Ref, Digest: rec.Digest, Used: used(fi), written: fi.ModTime()})
 	}
 	slices.SortFunc(all, func(a, b Named) int { return strings.Compare(a.Ref, b.Ref) })
 	return all, nil

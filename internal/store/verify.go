@@ -32,8 +32,15 @@ func (s *Store) VerifyBlob(d v1.Hash) error {
 }
 
 // VerifyTree reads every file of the tree d and compares all with its record. It returns a DamagedError that names
-// every difference; a tree without a record differs by that. The tree is leased while it is read.
-func (s *Store) VerifyTree(ctx context.Context, d v1.Hash) error {
+// every difference; a tree without a record differs by that. The tree is leased while it is read. Nothing is changed:
+// a mode or a time that differs is no damage, and stays.
+func (s *Store) VerifyTree(ctx context.Context, d v1.Hash) error { return s.verifyTree(ctx, d, true) }
+
+// CorrectTree is VerifyTree for a store that is to be put right. It sets right the modes of files whose bytes are what
+// they were, and takes down when those were written, which spares the next reader their hashing. Damage it leaves.
+func (s *Store) CorrectTree(ctx context.Context, d v1.Hash) error { return s.verifyTree(ctx, d, false) }
+
+func (s *Store) verifyTree(ctx context.Context, d v1.Hash, readOnly bool) error {
 	t, err := s.Tree(d)
 	if err != nil {
 		return err
@@ -44,6 +51,7 @@ func (s *Store) VerifyTree(ctx context.Context, d v1.Hash) error {
 		return &DamagedError{Digest: d, Tree: true, Damage: []Damage{{What: "what it was made of is not on record"}}}
 	}
 	c := newChecking(t.path, r, true)
+	c.readOnly = readOnly
 	err = filepath.WalkDir(t.path, func(p string, e fs.DirEntry, err error) error {
 		if ctxErr := ctx.Err(); ctxErr != nil {
 			return ctxErr

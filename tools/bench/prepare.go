@@ -86,6 +86,9 @@ func prepare(out string, turns int) (*bench, error) {
 			return nil, err
 		}
 	}
+	if err := spread(b.turnsDir); err != nil {
+		return nil, err
+	}
 	if err := b.install(); err != nil {
 		return nil, err
 	}

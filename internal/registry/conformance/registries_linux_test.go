@@ -24,12 +24,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -42,6 +40,7 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
+	"github.com/ocipkg/rules_ocipkg/internal/servertest"
 )
 
 const (
@@ -136,7 +135,7 @@ func start(t *testing.T, path string, access access) *running {
 	if r.secured {
 		r.options.Keychain = authn.NewKeychainFromHelper(login{user, password})
 	}
-	r.host = run(t, `listening on (127\.0\.0\.1:\d+)`, binary, "serve", write("config.yml", text+listen))
+	r.host = servertest.Start(t, exec.Command(binary, "serve", write("config.yml", text+listen)), `listening on (127\.0\.0\.1:\d+)`).Ready
 	if access != basic {
 		r.front = registrytest.NewFront(r.host)
 		t.Cleanup(r.front.Close)
@@ -212,69 +211,7 @@ func tokenServer(t *testing.T, certificate *x509.Certificate, key *ecdsa.Private
 		_ = json.NewEncoder(w).Encode(map[string]any{"token": signed + "." + base64.RawURLEncoding.EncodeToString(signature), "expires_in": 300})
 	}))
 	t.Cleanup(server.Close)
-	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return "http://localhost:" + port + "/token" // by name: a realm that is another private address is not trusted
-}
-
-// run starts a program, waits until its output matches ready, and returns the first group. It ends with the test.
-func run(t *testing.T, ready string, command ...string) string {
-	t.Helper()
-	cmd := exec.Command(command[0], command[1:]...)
-	output := &watched{match: regexp.MustCompile(ready), found: make(chan string, 1)}
-	cmd.Stdout, cmd.Stderr = output, output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // should the tests be killed
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait() // it is killed
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended by itself
-		<-ended
-		if t.Failed() {
-			t.Logf("%s", output.tail())
-		}
-	})
-	select {
-	case address := <-output.found:
-		return address
-	case <-ended:
-		t.Fatalf("%v ended:\n%s", command, output.tail())
-	}
-	return ""
-}
-
-type watched struct {
-	mu    sync.Mutex
-	text  bytes.Buffer
-	match *regexp.Regexp
-	found chan string
-}
-
-func (w *watched) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.text.Write(p)
-	if m := w.match.FindSubmatch(w.text.Bytes()); m != nil {
-		select {
-		case w.found <- string(m[1]):
-		default:
-		}
-	}
-	return len(p), nil
-}
-
-func (w *watched) tail() []byte {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	b := w.text.Bytes()
-	return b[max(0, len(b)-8000):]
+	return server.URL + "/token"
 }
 
 func (r *running) client(t *testing.T) *registry.Client {

@@ -3,6 +3,8 @@ package conformance
 import (
 	"encoding/pem"
 	"fmt"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -38,13 +40,21 @@ func program(t *testing.T, path string) string {
 func TestG_Conformance(t *testing.T) {
 	for name, start := range map[string]func(t *testing.T) (address string, env []string){
 		"embedded": func(t *testing.T) (string, []string) {
-			handler, err := embedded.New(t.TempDir(), nil)
+			listener, err := net.Listen("tcp", "localhost:0")
 			if err != nil {
 				t.Fatal(err)
 			}
-			server := httptest.NewServer(handler)
-			t.Cleanup(server.Close)
-			return server.Listener.Addr().String(), []string{"OCI_TLS=disabled"}
+			registry, err := embedded.New(t.TempDir(), embedded.Options{Address: listener.Addr().String()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: registry}}
+			server.Start()
+			t.Cleanup(func() {
+				server.Close()
+				registry.Close()
+			})
+			return listener.Addr().String(), []string{"OCI_TLS=disabled"}
 		},
 		"registrytest with TLS and a password": func(t *testing.T) (string, []string) {
 			s := registrytest.NewTLS(t.TempDir())

@@ -3,10 +3,12 @@ package credentials
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"time"
-)
 
-var errLocked = errors.New("locked by another process")
+	"github.com/ocipkg/rules_ocipkg/internal/filelock"
+)
 
 // lockFolder waits until no other process edits the file at path. Where locks cannot be had (some network file systems), it goes
 // on without one.
@@ -17,7 +19,7 @@ func lockFolder(ctx context.Context, path string) (unlock func(), err error) {
 		if err == nil {
 			return unlock, nil
 		}
-		if !errors.Is(err, errLocked) {
+		if !errors.Is(err, filelock.ErrLocked) {
 			return func() {}, nil
 		}
 		select {
@@ -26,4 +28,23 @@ func lockFolder(ctx context.Context, path string) (unlock func(), err error) {
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// tryLock locks the folder: the file itself is replaced under others' hands, and a lock file would stay behind in a folder that
+// is not ours. Where folders cannot be locked it is a file beside the one at path; it stays, since others may be about to lock it.
+func tryLock(path string) (unlock func(), err error) {
+	var f *os.File
+	if filelock.Folders {
+		f, err = os.Open(filepath.Dir(path))
+	} else {
+		f, err = os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := filelock.Exclusive(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() { f.Close() }, nil
 }

@@ -29,7 +29,7 @@ type upload struct {
 	done bool
 }
 
-func (s *server) blobPath(digest string) string {
+func (s *Registry) blobPath(digest string) string {
 	algorithm, hex, _ := strings.Cut(digest, ":")
 	return filepath.Join(s.blobs, algorithm, hex)
 }
@@ -52,12 +52,12 @@ func digestOf(algorithm string, b []byte) string {
 	return algorithm + ":" + hex.EncodeToString(h.Sum(nil))
 }
 
-func (s *server) blobExists(digest string) bool {
+func (s *Registry) blobExists(digest string) bool {
 	_, err := os.Stat(s.blobPath(digest))
 	return err == nil
 }
 
-func (s *server) serveBlob(w http.ResponseWriter, r *http.Request, digest string) {
+func (s *Registry) serveBlob(w http.ResponseWriter, r *http.Request, digest string) {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		f, err := os.Open(s.blobPath(digest))
@@ -87,7 +87,7 @@ func (s *server) serveBlob(w http.ResponseWriter, r *http.Request, digest string
 	}
 }
 
-func (s *server) serveUpload(w http.ResponseWriter, r *http.Request, repository, id string) {
+func (s *Registry) serveUpload(w http.ResponseWriter, r *http.Request, repository, id string) {
 	query := r.URL.Query()
 	digest := query.Get("digest")
 	if digest != "" && !checkDigest(w, digest) {
@@ -147,7 +147,7 @@ func (s *server) serveUpload(w http.ResponseWriter, r *http.Request, repository,
 	}
 }
 
-func (s *server) newUpload(repository string) (*upload, string, error) {
+func (s *Registry) newUpload(repository string) (*upload, string, error) {
 	id := rand.Text()
 	u := &upload{path: filepath.Join(s.uploads, id), repository: repository}
 	f, err := os.OpenFile(u.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
@@ -164,7 +164,7 @@ func (s *server) newUpload(repository string) (*upload, string, error) {
 }
 
 // forget ends a session; the caller holds u.mu.
-func (s *server) forget(id string, u *upload) {
+func (s *Registry) forget(id string, u *upload) {
 	u.done = true
 	s.mu.Lock()
 	delete(s.sessions, id)
@@ -175,7 +175,7 @@ func (s *server) forget(id string, u *upload) {
 }
 
 // append adds a request's body to an upload and, when digest is given, commits it.
-func (s *server) append(w http.ResponseWriter, r *http.Request, repository, id string, u *upload, digest string) {
+func (s *Registry) append(w http.ResponseWriter, r *http.Request, repository, id string, u *upload, digest string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.done {
@@ -254,14 +254,14 @@ func (s *server) append(w http.ResponseWriter, r *http.Request, repository, id s
 	s.created(w, repository, digest)
 }
 
-func (s *server) accepted(w http.ResponseWriter, repository, id string, u *upload) {
+func (s *Registry) accepted(w http.ResponseWriter, repository, id string, u *upload) {
 	w.Header().Set("Location", uploadLocation(repository, id))
 	w.Header().Set("Docker-Upload-UUID", id)
 	w.Header().Set("Range", uploadRange(u.size))
 	w.WriteHeader(http.StatusAccepted)
 }
 
-func (s *server) created(w http.ResponseWriter, repository, digest string) {
+func (s *Registry) created(w http.ResponseWriter, repository, digest string) {
 	w.Header().Set("Location", "/v2/"+repository+"/blobs/"+digest)
 	w.Header().Set("Docker-Content-Digest", digest)
 	w.WriteHeader(http.StatusCreated)

@@ -13,7 +13,7 @@ import (
 )
 
 // catalog knows which manifests and tags there are, so that lists cost no reading of files. It follows the folder: whoever
-// changes it has changed the folder before, and holds server.writing.
+// changes it has changed the folder before, and holds Registry.writing.
 type catalog struct {
 	mu           sync.RWMutex
 	repositories map[string]*repository // by name
@@ -98,7 +98,7 @@ func (c *catalog) tagsOf(name, digest string) []string {
 	return tags
 }
 
-func (s *server) serveTags(w http.ResponseWriter, r *http.Request, name string) {
+func (s *Registry) serveTags(w http.ResponseWriter, r *http.Request, name string) {
 	s.catalog.mu.RLock()
 	var tags []string
 	repo := s.catalog.repositories[name]
@@ -118,7 +118,7 @@ func (s *server) serveTags(w http.ResponseWriter, r *http.Request, name string) 
 	}
 }
 
-func (s *server) serveCatalog(w http.ResponseWriter, r *http.Request) {
+func (s *Registry) serveCatalog(w http.ResponseWriter, r *http.Request) {
 	s.catalog.mu.RLock()
 	names := slices.Collect(maps.Keys(s.catalog.repositories))
 	s.catalog.mu.RUnlock()
@@ -192,7 +192,7 @@ type referrer struct {
 
 // serveReferrers lists the manifests whose subject has a digest. What nobody refers to has an empty list, known or not. A list
 // is an index and so has the size of one at most; longer ones come in pages.
-func (s *server) serveReferrers(w http.ResponseWriter, r *http.Request, name, digest string) {
+func (s *Registry) serveReferrers(w http.ResponseWriter, r *http.Request, name, digest string) {
 	limit, ok := limitOf(w, r)
 	if !ok {
 		return

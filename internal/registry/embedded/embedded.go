@@ -12,12 +12,14 @@
 // Blobs are shared by all repositories, so whoever may read one repository may read every blob, a mount costs nothing, and a
 // blob deleted in one repository is deleted in all.
 //
-// One process serves a folder at a time. There is no authentication: bind it to this machine or put a proxy before it.
+// One registry serves a folder at a time: each takes the kernel's lock on it, which ends with its process. There is no
+// authentication: bind it to this machine, where web pages are kept out (hosts.go), or put a proxy before it.
 //
 //	blobs/<algorithm>/<hex>
 //	manifests/<repository>/_digests/<hex>.json   {"mediaType", "manifest" (base64)}
 //	manifests/<repository>/_tags/<tag>.json      {"tag", "digest"}
 //	uploads/                                     unfinished ones; emptied at start
+//	lock                                         locked while it is served; "PID ADDRESS" of who did last
 package embedded
 
 import (
@@ -32,42 +34,32 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+
+	"github.com/ocipkg/rules_ocipkg/internal/registry/loopback"
 )
 
-// New returns a handler that serves the registry in dir, which is created if it is missing. logf gets one line a request and
-// what could not be read at start; it may be nil.
-func New(dir string, logf func(format string, args ...any)) (http.Handler, error) {
-	if logf == nil {
-		logf = func(string, ...any) {}
-	}
-	s := &server{
-		logf:      logf,
-		blobs:     filepath.Join(dir, "blobs"),
-		uploads:   filepath.Join(dir, "uploads"),
-		manifests: filepath.Join(dir, "manifests"),
-		catalog:   catalog{repositories: map[string]*repository{}},
-		sessions:  map[string]*upload{},
-	}
-	// What an earlier process left there belongs to sessions that nobody can continue.
-	if err := os.RemoveAll(s.uploads); err != nil {
-		return nil, err
-	}
-	for _, d := range []string{s.blobs, s.uploads, s.manifests} {
-		if err := makeDirs(d); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.load(); err != nil {
-		return nil, err
-	}
-	return s, nil
+// Options are what a registry is told besides its folder. All may be left out.
+type Options struct {
+	// Logf gets one line a request and what could not be read at start.
+	Logf func(format string, args ...any)
+	// Address is where the registry will be served, host:port, which is told to whoever wants the folder too. If it is a loopback
+	// address, requests are served only that name a loopback host or one of Hosts.
+	Address string
+	// Hosts are names by which the registry is reached besides; a port does not matter.
+	Hosts []string
 }
 
-type server struct {
+// Registry is an http.Handler that serves a folder.
+type Registry struct {
 	logf      func(format string, args ...any)
 	blobs     string
 	uploads   string
 	manifests string
+	lock      *os.File // nil where there are no locks
+
+	private     bool            // for this machine alone
+	hosts       map[string]bool // by lower-case name
+	crossOrigin http.CrossOriginProtection
 
 	writing sync.Mutex // makes a manifest's change in memory and on disk one step
 	catalog catalog
@@ -76,20 +68,78 @@ type server struct {
 	sessions map[string]*upload // by id
 }
 
+// New returns the registry in dir, which is created if it is missing. That another registry serves it is a diagnostic that names
+// it. Close gives the folder back.
+func New(dir string, o Options) (*Registry, error) {
+	s := &Registry{
+		logf:      o.Logf,
+		blobs:     filepath.Join(dir, "blobs"),
+		uploads:   filepath.Join(dir, "uploads"),
+		manifests: filepath.Join(dir, "manifests"),
+		private:   loopback.Host(hostname(o.Address)),
+		hosts:     map[string]bool{},
+		catalog:   catalog{repositories: map[string]*repository{}},
+		sessions:  map[string]*upload{},
+	}
+	if s.logf == nil {
+		s.logf = func(string, ...any) {}
+	}
+	for _, host := range o.Hosts {
+		s.hosts[strings.ToLower(hostname(host))] = true
+	}
+	if err := makeDirs(dir); err != nil {
+		return nil, err
+	}
+	lock, err := s.lockFolder(dir, o.Address)
+	if err != nil {
+		return nil, err
+	}
+	s.lock = lock
+	if err := s.open(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// open makes the folder's parts and reads it. Before the lock is had, it is another's.
+func (s *Registry) open() error {
+	// What an earlier process left there belongs to sessions that nobody can continue.
+	if err := os.RemoveAll(s.uploads); err != nil {
+		return err
+	}
+	for _, d := range []string{s.blobs, s.uploads, s.manifests} {
+		if err := makeDirs(d); err != nil {
+			return err
+		}
+	}
+	return s.load()
+}
+
+// Close gives the folder back. No request may be under way, or come later.
+func (s *Registry) Close() error {
+	if s.lock == nil {
+		return nil
+	}
+	return s.lock.Close()
+}
+
 var (
 	repositoryPattern = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
 	tagPattern        = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 	digestPattern     = regexp.MustCompile(`^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$`)
 )
 
-func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := &statusWriter{ResponseWriter: w}
-	s.route(answer, r)
+	if s.allows(answer, r) {
+		s.route(answer, r)
+	}
 	s.logf("%s %s %d", r.Method, r.URL.EscapedPath(), answer.status)
 }
 
 // route sorts requests by their path from the end, because repository names have slashes.
-func (s *server) route(w http.ResponseWriter, r *http.Request) {
+func (s *Registry) route(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
 	path, ok := strings.CutPrefix(r.URL.Path, "/v2/")
 	if !ok && r.URL.Path != "/v2" {
@@ -176,7 +226,7 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 }
 
 // fail is for what is wrong on this side: the log gets the error, the client only that there was one.
-func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+func (s *Registry) fail(w http.ResponseWriter, r *http.Request, err error) {
 	s.logf("%s %s: %v", r.Method, r.URL.Path, err)
 	refuse(w, http.StatusInternalServerError, "UNKNOWN", "the registry could not store or read it; its log says why")
 }
@@ -240,7 +290,7 @@ func makeDirs(dir string) error {
 }
 
 // writeFile writes a small file so that after a crash it is there as a whole or not at all.
-func (s *server) writeFile(path string, data []byte) error {
+func (s *Registry) writeFile(path string, data []byte) error {
 	f, err := os.CreateTemp(s.uploads, "file-*")
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -26,27 +27,51 @@ const (
 
 // running is a registry on a folder, which a test may stop and start again.
 type running struct {
-	t   *testing.T
-	url string
-	log *bytes.Buffer
-	mu  *sync.Mutex
+	t    *testing.T
+	dir  string
+	url  string
+	log  *bytes.Buffer
+	mu   *sync.Mutex
+	stop func()
 }
 
 func start(t *testing.T, dir string) *running {
 	t.Helper()
-	r := &running{t: t, log: &bytes.Buffer{}, mu: &sync.Mutex{}}
-	handler, err := embedded.New(dir, func(format string, args ...any) {
+	r := &running{t: t, dir: dir, log: &bytes.Buffer{}, mu: &sync.Mutex{}}
+	registry, err := embedded.New(dir, embedded.Options{Logf: func(format string, args ...any) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		fmt.Fprintf(r.log, format+"\n", args...)
-	})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(handler)
-	t.Cleanup(server.Close)
+	server := httptest.NewServer(registry)
+	r.stop = sync.OnceFunc(func() {
+		server.Close()
+		if err := registry.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(r.stop)
 	r.url = server.URL
 	return r
+}
+
+// restart stops the registry and starts another one on its folder.
+func (r *running) restart() *running {
+	r.t.Helper()
+	r.stop()
+	return start(r.t, r.dir)
+}
+
+// beforeAndAfterRestart yields the registry, and then the one that finds what it has left.
+func (r *running) beforeAndAfterRestart() iter.Seq[*running] {
+	return func(yield func(*running) bool) {
+		if yield(r) {
+			yield(r.restart())
+		}
+	}
 }
 
 // do makes a request; headers are name, value, name, value.
@@ -122,8 +147,7 @@ func index(manifests ...string) string {
 }
 
 func TestRestart(t *testing.T) {
-	dir := t.TempDir()
-	r := start(t, dir)
+	r := start(t, t.TempDir())
 	one, two := r.putImage("acme/zlib", "1", "one"), r.putImage("acme/zlib", "", "two")
 	old := r.putImage("acme/zlib", "moving", "old")
 	moved := r.putImage("acme/zlib", "moving", "new")
@@ -144,7 +168,7 @@ func TestRestart(t *testing.T) {
 	gone := r.putImage("acme/zlib", "gone", "gone")
 	r.want(202, "DELETE", "/v2/acme/zlib/manifests/"+digest(gone), "")
 
-	for _, r := range []*running{r, start(t, dir)} {
+	for r := range r.beforeAndAfterRestart() {
 		for path, want := range map[string]string{
 			"acme/zlib/manifests/1":                one,
 			"acme/zlib/manifests/" + digest(two):   two,
@@ -210,7 +234,7 @@ func TestDamagedFolder(t *testing.T) {
 	write(filepath.Join(dir, "manifests", "UPPER", "_tags", "x.json"), `{}`)
 	write(filepath.Join(dir, "uploads", "left-over"), `x`)
 
-	r = start(t, dir)
+	r = r.restart()
 	r.want(200, "GET", "/v2/acme/zlib/manifests/good", "")
 	r.want(200, "GET", "/v2/acme/zlib/manifests/broken", "") // its own bytes are right
 	for _, tag := range []string{"bad", "truncated"} {
@@ -227,7 +251,7 @@ func TestDamagedFolder(t *testing.T) {
 	// It can be put right by pushing again.
 	r.putImage("acme/zlib", "bad", "bad")
 	r.want(201, "PUT", "/v2/acme/zlib/manifests/broken", broken, "Content-Type", indexType)
-	r = start(t, dir)
+	r = r.restart()
 	r.want(200, "GET", "/v2/acme/zlib/manifests/broken", "")
 }
 
@@ -301,7 +325,7 @@ func TestUploads(t *testing.T) {
 
 	var files []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && filepath.Base(filepath.Dir(path)) != "uploads" {
+		if err == nil && !d.IsDir() && filepath.Base(filepath.Dir(path)) != "uploads" && filepath.Base(path) != "lock" {
 			files = append(files, filepath.Base(path))
 		}
 		return err
@@ -368,22 +392,21 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s %.60s: %d %.100s, want %d", c.method, c.path, status, body, c.status)
 		}
 	}
-	if _, err := embedded.New(filepath.Join(dir, "blobs", "sha256", strings.TrimPrefix(blob, "sha256:")), nil); err == nil {
+	if _, err := embedded.New(filepath.Join(dir, "blobs", "sha256", strings.TrimPrefix(blob, "sha256:")), embedded.Options{}); err == nil {
 		t.Error("a file was served as a folder")
 	}
 }
 
 // Many clients at once, each with its own upload and the same tag.
 func TestConcurrent(t *testing.T) {
-	dir := t.TempDir()
-	r := start(t, dir)
+	r := start(t, t.TempDir())
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() { r.putImage("acme/zlib", "latest", fmt.Sprintf("blob %d", i%4)) })
 	}
 	wg.Wait()
 	_, before := r.want(200, "GET", "/v2/acme/zlib/manifests/latest", "")
-	if _, after := start(t, dir).want(200, "GET", "/v2/acme/zlib/manifests/latest", ""); after != before {
+	if _, after := r.restart().want(200, "GET", "/v2/acme/zlib/manifests/latest", ""); after != before {
 		t.Errorf("latest was %s, and is %s after a restart", before, after)
 	}
 }

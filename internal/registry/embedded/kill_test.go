@@ -1,7 +1,6 @@
 package embedded_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ocipkg/rules_ocipkg/internal/registry/embedded"
+	"github.com/ocipkg/rules_ocipkg/internal/servertest"
 )
 
 const killed = "OCIPKG_TEST_REGISTRY_DIR"
@@ -24,11 +24,11 @@ const killed = "OCIPKG_TEST_REGISTRY_DIR"
 // said it had stored, each as a whole, and of what it did not come to say either all or nothing.
 func TestKilled(t *testing.T) {
 	if dir := os.Getenv(killed); dir != "" {
-		handler, err := embedded.New(dir, nil)
+		registry, err := embedded.New(dir, embedded.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Println(httptest.NewServer(handler).URL)
+		fmt.Println(httptest.NewServer(registry).URL)
 		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent ends it, or has ended
 		return
 	}
@@ -44,27 +44,14 @@ func TestKilled(t *testing.T) {
 	var mu sync.Mutex
 	stored := map[string]string{} // path to content, of what was acknowledged
 	for round := range rounds {
-		cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestKilled$")
+		cmd := exec.Command(self, "-test.run=^TestKilled$")
 		cmd.Env = append(os.Environ(), killed+"="+dir)
 		stdin, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
 		}
-		stdout, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		line, err := bytes.NewBuffer(nil), error(nil)
-		for err == nil && !strings.HasSuffix(line.String(), "\n") {
-			_, err = io.CopyN(line, stdout, 1)
-		}
-		url := strings.TrimSpace(line.String())
-		if err != nil || !strings.HasPrefix(url, "http://") {
-			t.Fatalf("round %d: the registry did not start: %q %v", round, line, err)
-		}
+		server := servertest.Start(t, cmd, `(?m)^(http://\S+)`)
+		url := server.Ready
 		put := func(method, path, body, mediaType string) bool {
 			req, err := http.NewRequestWithContext(t.Context(), method, url+path, strings.NewReader(body))
 			if err != nil {
@@ -108,8 +95,8 @@ func TestKilled(t *testing.T) {
 		}
 		<-begun
 		time.Sleep(rand.N(100 * time.Millisecond))
-		_ = cmd.Process.Kill() // and its Wait says that it was killed
-		_ = cmd.Wait()
+		server.Signal(os.Kill)
+		_ = server.Wait() // it was killed
 		stdin.Close()
 		clients.Wait()
 
@@ -138,6 +125,7 @@ func TestKilled(t *testing.T) {
 				t.Errorf("%s: its blob has the digest %s", tag, digest(content))
 			}
 		}
+		r.stop()
 	}
 	if len(stored) == 0 {
 		t.Error("nothing was ever stored")

@@ -60,14 +60,14 @@ func (l outlineLink) elsewhere() bool {
 }
 
 // digestFile tells the two algorithms apart by the length of the name.
-func (s *server) digestFile(repository, digest string) string {
+func (s *Registry) digestFile(repository, digest string) string {
 	// Repository components cannot begin with '_', so these never meet a repository called a/_digests.
 	return filepath.Join(s.manifests, filepath.FromSlash(repository), "_digests", hexOf(digest)+".json")
 }
 
 // tagFile writes upper-case letters as '!' and the lower-case one, as Go's module cache does, because V1 and v1 are two tags
 // and one file on macOS and Windows.
-func (s *server) tagFile(repository, tag string) string {
+func (s *Registry) tagFile(repository, tag string) string {
 	var b strings.Builder
 	for _, r := range tag {
 		if 'A' <= r && r <= 'Z' {
@@ -79,7 +79,7 @@ func (s *server) tagFile(repository, tag string) string {
 	return filepath.Join(s.manifests, filepath.FromSlash(repository), "_tags", b.String()+".json")
 }
 
-func (s *server) serveManifest(w http.ResponseWriter, r *http.Request, repository, reference string) {
+func (s *Registry) serveManifest(w http.ResponseWriter, r *http.Request, repository, reference string) {
 	isDigest := digestPattern.MatchString(reference)
 	if !isDigest && !tagPattern.MatchString(reference) {
 		checkDigest(w, reference)
@@ -97,7 +97,7 @@ func (s *server) serveManifest(w http.ResponseWriter, r *http.Request, repositor
 	}
 }
 
-func (s *server) getManifest(w http.ResponseWriter, r *http.Request, repository, reference string) {
+func (s *Registry) getManifest(w http.ResponseWriter, r *http.Request, repository, reference string) {
 	digest, known, found := s.catalog.find(repository, reference)
 	if !found {
 		refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no such manifest")
@@ -155,7 +155,7 @@ func checkManifest(contentType string, body []byte) (o outline, mediaType, code,
 }
 
 // missing finds something that a manifest needs and the registry does not have. A subject may be missing.
-func (s *server) missing(repository string, o outline) (digest string, found bool) {
+func (s *Registry) missing(repository string, o outline) (digest string, found bool) {
 	blobs := o.Layers
 	if o.Config != nil {
 		blobs = append(blobs, *o.Config)
@@ -176,7 +176,7 @@ func (s *server) missing(repository string, o outline) (digest string, found boo
 	return "", false
 }
 
-func (s *server) putManifest(w http.ResponseWriter, r *http.Request, repository, reference string, isDigest bool) {
+func (s *Registry) putManifest(w http.ResponseWriter, r *http.Request, repository, reference string, isDigest bool) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxManifest+1))
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "MANIFEST_INVALID", "the manifest did not arrive whole")
@@ -244,7 +244,7 @@ func (s *server) putManifest(w http.ResponseWriter, r *http.Request, repository,
 }
 
 // deleteManifest deletes a tag, or a manifest and the tags that name it.
-func (s *server) deleteManifest(w http.ResponseWriter, r *http.Request, repository, reference string, isDigest bool) {
+func (s *Registry) deleteManifest(w http.ResponseWriter, r *http.Request, repository, reference string, isDigest bool) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if _, _, found := s.catalog.find(repository, reference); !found {
@@ -272,7 +272,7 @@ func (s *server) deleteManifest(w http.ResponseWriter, r *http.Request, reposito
 	w.WriteHeader(http.StatusAccepted)
 }
 
-func (s *server) writeJSON(path string, v any) error {
+func (s *Registry) writeJSON(path string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -281,7 +281,7 @@ func (s *server) writeJSON(path string, v any) error {
 }
 
 // load reads what the folder holds into the catalog. What cannot be read is told and left out.
-func (s *server) load() error {
+func (s *Registry) load() error {
 	type tagged struct{ repository, file string }
 	var tags []tagged
 	err := filepath.WalkDir(s.manifests, func(path string, entry fs.DirEntry, err error) error {
@@ -325,7 +325,7 @@ func (s *server) load() error {
 	return nil
 }
 
-func (s *server) loadManifest(repository, path, hex string) error {
+func (s *Registry) loadManifest(repository, path, hex string) error {
 	stored, err := readManifest(path)
 	if err != nil {
 		return err

@@ -92,8 +92,7 @@ func TestUploadRefusals(t *testing.T) {
 
 // sha512 for blobs, manifests and tags, across a restart.
 func TestSHA512(t *testing.T) {
-	dir := t.TempDir()
-	r := start(t, dir)
+	r := start(t, t.TempDir())
 	r.want(201, "POST", "/v2/a/blobs/uploads/?digest="+digest512("x"), "x")
 	r.want(400, "POST", "/v2/a/blobs/uploads/?digest="+digest512("y"), "x")
 	manifest := fmt.Sprintf(`{"schemaVersion":2,"config":{"digest":%q}}`, digest512("x"))
@@ -104,7 +103,7 @@ func TestSHA512(t *testing.T) {
 	r.want(400, "PUT", "/v2/a/manifests/"+digest512("other"), manifest, "Content-Type", manifestType)
 	r.want(400, "PUT", "/v2/a/manifests/"+digest512(manifest)+"?tag=..%2fx", manifest, "Content-Type", manifestType)
 	r.want(400, "PUT", "/v2/a/manifests/one?tag=two", manifest, "Content-Type", manifestType)
-	for _, r := range []*running{r, start(t, dir)} {
+	for r := range r.beforeAndAfterRestart() {
 		for _, reference := range []string{"one", "Two", digest512(manifest)} {
 			if h, body := r.want(200, "GET", "/v2/a/manifests/"+reference, ""); body != manifest || h.Get("Docker-Content-Digest") != digest512(manifest) {
 				t.Errorf("%s: %s %v", reference, body, h)
@@ -179,8 +178,7 @@ func TestPages(t *testing.T) {
 }
 
 func TestReferrers(t *testing.T) {
-	dir := t.TempDir()
-	r := start(t, dir)
+	r := start(t, t.TempDir())
 	subject := r.putImage("a", "1", "x")
 	// Annotations of half a MiB each, so that ten do not go on one page of 4 MiB.
 	put := func(i int, artifactType string) {
@@ -203,7 +201,8 @@ func TestReferrers(t *testing.T) {
 		})
 	}
 	group.Wait()
-	for _, r := range []*running{r, start(t, dir)} {
+	r.want(400, "GET", "/v2/a/referrers/sha256:x", "")
+	for r := range r.beforeAndAfterRestart() {
 		for path, want := range map[string]struct{ entries, pages int }{
 			"": {10, 2}, "?n=3": {10, 4}, "?artifactType=application/own": {7, 1}, "?artifactType=application/of-config": {3, 1},
 			"?n=2&artifactType=application/own": {7, 4}, "?artifactType=application/other": {0, 1}, "?n=0": {0, 1},
@@ -241,5 +240,4 @@ func TestReferrers(t *testing.T) {
 			t.Errorf("%s", body)
 		}
 	}
-	r.want(400, "GET", "/v2/a/referrers/sha256:x", "")
 }

@@ -30,6 +30,7 @@ type Server struct {
 
 	server  *httptest.Server
 	handler http.Handler
+	folder  io.Closer // nil where it is another's
 	closing context.Context
 	close   context.CancelFunc
 
@@ -55,14 +56,14 @@ type Request struct {
 }
 
 // New serves the registry stored in dir over plain HTTP. Like httptest.NewServer it panics if it cannot.
-func New(dir string) *Server { return serve(stored(dir), (*httptest.Server).Start) }
+func New(dir string) *Server { return serveStored(dir, (*httptest.Server).Start) }
 
 // NewTLS serves over HTTPS with a certificate of its own authority; see CertPool.
-func NewTLS(dir string) *Server { return serve(stored(dir), (*httptest.Server).StartTLS) }
+func NewTLS(dir string) *Server { return serveStored(dir, (*httptest.Server).StartTLS) }
 
 // NewTLSWith serves over HTTPS, and HTTP/2 for who wants it, with a configuration of the test's.
 func NewTLSWith(dir string, config *tls.Config) *Server {
-	return serve(stored(dir), func(s *httptest.Server) {
+	return serveStored(dir, func(s *httptest.Server) {
 		s.TLS = config
 		s.EnableHTTP2 = true
 		s.StartTLS()
@@ -71,7 +72,7 @@ func NewTLSWith(dir string, config *tls.Config) *Server {
 
 // NewMutualTLS serves over HTTPS to clients alone that have a certificate of one of these authorities.
 func NewMutualTLS(dir string, clients *x509.CertPool) *Server {
-	return serve(stored(dir), func(s *httptest.Server) {
+	return serveStored(dir, func(s *httptest.Server) {
 		s.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}
 		s.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are what is tested
 		s.StartTLS()
@@ -89,12 +90,14 @@ func NewFront(address string) *Server {
 	}, (*httptest.Server).Start)
 }
 
-func stored(dir string) http.Handler {
-	handler, err := embedded.New(dir, nil)
+func serveStored(dir string, start func(*httptest.Server)) *Server {
+	registry, err := embedded.New(dir, embedded.Options{})
 	if err != nil {
 		panic(fmt.Sprintf("registrytest: %v", err))
 	}
-	return handler
+	s := serve(registry, start)
+	s.folder = registry
+	return s
 }
 
 func serve(handler http.Handler, start func(*httptest.Server)) *Server {
@@ -108,11 +111,14 @@ func serve(handler http.Handler, start func(*httptest.Server)) *Server {
 	return s
 }
 
-// Close stops the server; the folder keeps what was pushed.
+// Close stops the server; the folder keeps what was pushed, and may be served again.
 func (s *Server) Close() {
 	s.close() // stalled answers would be waited for
 	s.server.CloseClientConnections()
 	s.server.Close()
+	if s.folder != nil {
+		s.folder.Close()
+	}
 }
 
 // Certificate is that of NewTLS, which is its own authority.

@@ -1,0 +1,72 @@
+package artifact
+
+import "io"
+
+// An aheadReader reads from another reader in a goroutine of its own, some buffers ahead: where files are written while
+// the next ones are decompressed, a layer that is alone takes two processors.
+type aheadReader struct {
+	full, empty chan []byte
+	stop, ended chan struct{}
+	err         error  // of the other reader, when full is closed
+	buffer      []byte // at hand; empty gets it back
+	rest        []byte // of it, not read yet
+	n           int64  // bytes read from this one
+}
+
+func newAheadReader(r io.Reader) *aheadReader {
+	const buffers, size = 4, 256 << 10
+	a := &aheadReader{full: make(chan []byte, buffers), empty: make(chan []byte, buffers), stop: make(chan struct{}), ended: make(chan struct{})}
+	for range buffers {
+		a.empty <- make([]byte, size)
+	}
+	go a.run(r)
+	return a
+}
+
+func (a *aheadReader) run(r io.Reader) {
+	defer close(a.ended)
+	defer close(a.full)
+	for a.err == nil {
+		select {
+		case <-a.stop:
+			return
+		case buffer := <-a.empty:
+			n := 0
+			for n < len(buffer) && a.err == nil {
+				var more int
+				more, a.err = r.Read(buffer[n:])
+				n += more
+				select {
+				case <-a.stop:
+					return
+				default:
+				}
+			}
+			a.full <- buffer[:n] // has room for all there are
+		}
+	}
+}
+
+func (a *aheadReader) Read(p []byte) (int, error) {
+	for len(a.rest) == 0 {
+		if a.buffer != nil {
+			a.empty <- a.buffer[:cap(a.buffer)]
+			a.buffer = nil
+		}
+		buffer, ok := <-a.full
+		if !ok {
+			return 0, a.err
+		}
+		a.buffer, a.rest = buffer, buffer
+	}
+	n := copy(p, a.rest)
+	a.rest = a.rest[n:]
+	a.n += int64(n)
+	return n, nil
+}
+
+// Close returns when nobody reads from the other reader any more.
+func (a *aheadReader) Close() {
+	close(a.stop)
+	<-a.ended
+}

@@ -1,0 +1,31 @@
+package filelock
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+// Folders says whether folders can be locked on this system, as files can.
+const Folders = false
+
+// Exclusive locks f for this holder alone, or fails at once with ErrLocked or ErrUnsupported.
+func Exclusive(f *os.File) error { return lock(f, windows.LOCKFILE_EXCLUSIVE_LOCK) }
+
+// Shared locks f against whoever wants it alone, or fails at once with ErrLocked or ErrUnsupported.
+func Shared(f *os.File) error { return lock(f, 0) }
+
+// lock locks one byte far behind the content: Windows forbids others to read what is locked.
+func lock(f *os.File, how uint32) error {
+	at := windows.Overlapped{OffsetHigh: 1 << 30}
+	err := windows.LockFileEx(windows.Handle(f.Fd()), how|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &at)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, windows.ERROR_LOCK_VIOLATION), errors.Is(err, windows.ERROR_IO_PENDING):
+		return ErrLocked
+	default:
+		return ErrUnsupported
+	}
+}
