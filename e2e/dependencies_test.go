@@ -250,3 +250,38 @@ func TestCurl(t *testing.T) {
 		}
 	}
 }
+
+// TestDependencyWithoutShared: a shared library whose dependency has static libraries alone would not be found at run
+// time, and is refused; without its shared library it is linked, and so it is with a library of the workspace's own.
+func TestDependencyWithoutShared(t *testing.T) {
+	s := theSuite
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	native := s.natives(t)
+	single := s.published(t, filepath.Join(native, "single"), "single", "without", server.Host)
+	apart := s.published(t, filepath.Join(native, "apart"), "apart", "without", server.Host, "--dependency", "single="+single)
+	const static = `components = ["headers", "static"]`
+	for _, c := range []struct{ name, single, apart, says string }{
+		{"refused", fmt.Sprintf("ocipkg_library(name = \"single\", image = %q, %s)\n", single, static), `deps = ["@single"]`, "has no shared library"},
+		{"static", fmt.Sprintf("ocipkg_library(name = \"single\", image = %q, %s)\n", single, static), `deps = ["@single"], ` + static, ""},
+		{"own", "", `deps = ["@//:single"], ` + static, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := s.declare(t, "dependency_"+c.name, nil, c.single, fmt.Sprintf("ocipkg_library(name = \"apart\", image = %q, %s)\n", apart, c.apart))
+			w.withBar(t)
+			w.append(t, "BUILD.bazel", "load(\"@rules_cc//cc:defs.bzl\", \"cc_library\")\ncc_library(name = \"single\", srcs = [\"foo.c\"], visibility = [\"//visibility:public\"])\n")
+			w.append(t, "foo.c", "int foo_value(void) { return 41; }\n")
+			r := w.exec(t, nil, "build", "//:static", "//:dynamic")
+			if c.says != "" {
+				if r.code == 0 || !strings.Contains(r.stderr, c.says) {
+					t.Errorf("exit status %d, and %q is not in\n%s", r.code, c.says, r.stderr)
+				}
+				return
+			}
+			if r.code != 0 {
+				t.Fatalf("exit status %d\n%s", r.code, r.stderr)
+			}
+			w.runs(t, "static", "dynamic")
+		})
+	}
+}

@@ -34,6 +34,10 @@ var plans = map[string]ccplan.Plan{
 		{Name: "a", Static: &artifact.StaticLibrary{Path: "lib/liba.a", PIC: "pic"}, Shared: &artifact.SharedLibrary{Path: "lib/liba.so.1", SONAME: "liba.so.1", Needed: []string{"libb.so.1"}}, Requires: []string{"b"}},
 		{Name: "b", Static: &artifact.StaticLibrary{Path: "lib/libb.a", PIC: "pic"}, Shared: &artifact.SharedLibrary{Path: "lib/libb.so.1", SONAME: "libb.so.1"}, Requires: []string{"a"}}}},
 		"lib/liba.a", "lib/liba.so.1", "lib/libb.a", "lib/libb.so.1"),
+	"dependency": ccplan.New(ccplan.Input{Name: "curl", Files: []string{"lib/libcurl.so.4"},
+		Package: &artifact.Package{Name: "curl", Target: "x86_64-unknown-linux-gnu", Libraries: []artifact.Library{
+			{Name: "curl", Shared: &artifact.SharedLibrary{Path: "lib/libcurl.so.4", SONAME: "libcurl.so.4", Needed: []string{"libz.so.1"}}}}},
+		Dependencies: []ccplan.Dependency{{Name: "zlib", Label: "@my_z//:zlib", Image: "example.com/zlib@sha256:00", Needed: []string{"libz.so.1"}}, {Label: "@@other+more//:more"}}}),
 	"odd_names": plan("h", &artifact.Package{Name: "h", Includes: []string{"include", "."}, Defines: []string{`Q="a b"`, "D=$x"}},
 		"@at.h", "@a/b", "-dash.h", "$dollar.h", "%percent.h", `"quoted".h`, "'single'.h", "with space.h", "größe.h", "a+b=c,d;e.h", "[x](y){z}.h", "#hash.h", "include/@at.h", "include/a@b.h", "~tilde", "&and<or>|pipe?star*!", "`tick", "^hat"),
 }

@@ -126,7 +126,7 @@ type planner struct {
 	circle     map[string]int      // library to the number of the circle of libraries that need each other; 0: in none
 	members    map[int][]string    // number of a circle to the libraries in it, sorted
 	made       map[string][]Target // library to the targets that import it
-	depends    map[string]string   // label of a dependency to the target that stands for it
+	depends    map[string]string   // label of a dependency, and what is needed of it, to the target that stands for it
 	labels     map[mode]map[string]string
 }
 

@@ -181,6 +181,10 @@ func text(p Plan) string {
 		}
 		fmt.Fprintf(&b, "%s %s\n", t.Kind, t.Name)
 		for _, a := range t.Attrs {
+			if yes, ok := a.Value.(bool); ok {
+				fmt.Fprintf(&b, "    %s = %t\n", a.Name, yes)
+				continue
+			}
 			fmt.Fprintf(&b, "    %s = %q\n", a.Name, a.Value)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // Dependency is a library of another repository.
 type Dependency struct {
 	Name   string   // of its package; "" for one that the package does not ask for
-	Label  string   // of its main target, beside which there are :headers, :static and :shared where it has a Name
+	Label  string   // of its main target, beside which there are :static and :shared where it has a Name
 	Image  string   // that the package was made for
 	Needed []string // file names under which its shared libraries are found at run time, of those that ours NEED
 }
@@ -55,18 +55,30 @@ func (p *planner) dependencies(name string, as mode, forms map[string]form) []st
 		}
 		from := map[mode]string{asBoth: d.Label, asStatic: d.sibling("static"), asShared: d.sibling("shared")}[as]
 		target := map[mode]string{asBoth: d.Name, asStatic: d.Name + "_static", asShared: d.Name + "_shared"}[as]
+		var needed []string // by those that are linked as shared libraries, or may be
 		for _, other := range p.order {
+			l := p.libraries[other]
+			if !forms[other].shared || !p.neededBy(d, l) {
+				continue
+			}
+			for _, n := range l.Shared.Needed {
+				if found := artifact.Finds(p.target.OS, n, d.Needed); found != "" && !slices.Contains(needed, found) {
+					needed = append(needed, found)
+				}
+			}
 			// As among the libraries of one tree: what a shared library NEEDs must not become an archive.
-			if !forms[other].static && p.neededBy(d, p.libraries[other]) {
+			if !forms[other].static {
 				from, target = d.sibling("shared"), d.Name+"_shared"
 			}
 		}
-		label, made := p.depends[from]
+		slices.Sort(needed)
+		key := strings.Join(append(needed, from), " ")
+		label, made := p.depends[key]
 		if !made {
-			t := p.add(Needed, p.unique(target+"_dependency"), "", Attr{"dep", from}, Attr{"image", d.Image}, Attr{"needed", d.Needed}, Attr{"needed_by", p.Name},
+			t := p.add(Needed, p.unique(target+"_dependency"), "", Attr{"dep", from}, Attr{"image", d.Image}, Attr{"needed", needed}, Attr{"needed_by", p.Name},
 				Attr{"target_compatible_with", p.compatible})
 			label = ":" + t.Name
-			p.depends[from] = label
+			p.depends[key] = label
 		}
 		labels = append(labels, label)
 	}
@@ -78,7 +90,8 @@ func (p *planner) dependencyHeaders() []string {
 	var labels []string
 	for _, d := range p.Dependencies {
 		if d.Name != "" {
-			labels = append(labels, d.sibling("headers"))
+			t := p.add(Needed, p.unique(d.Name+"_headers_dependency"), "", Attr{"dep", d.Label}, Attr{"headers_only", true}, Attr{"image", d.Image}, Attr{"needed_by", p.Name})
+			labels = append(labels, ":"+t.Name)
 		}
 	}
 	return labels

@@ -83,7 +83,7 @@ func TestDependencies(t *testing.T) {
 		}
 	}
 	text := buildFileOf(t, d, curl, Declaration{Name: "web", Deps: []string{"@my_z//:zlib"}})
-	for _, words := range []string{`dep = "@my_z//:zlib"`, `dep = "@my_z//:shared"`, `image = "` + zlib.String() + `"`, `needed = ["libz.so.1"]`, `"@my_z//:headers"`, `"-Wl,--disable-new-dtags"`} {
+	for _, words := range []string{`dep = "@my_z//:zlib"`, `dep = "@my_z//:shared"`, `image = "` + zlib.String() + `"`, `needed = ["libz.so.1"]`, `headers_only = True`, `"-Wl,--disable-new-dtags"`} {
 		if !strings.Contains(text, words) {
 			t.Errorf("%q is not in\n%s", words, text)
 		}
