@@ -38,6 +38,7 @@ var jobs = []struct {
 	{"eight", (*bench).eight},
 	{"cut", (*bench).cut},
 	{"pack", (*bench).packing},
+	{"bazel", (*bench).bazel},
 }
 
 // pull is a pull into a store of its own, which ends with everything on the disk.
@@ -250,16 +251,18 @@ func (b *bench) coldGzip() ([]row, error) {
 	return b.cold("gzip", &b.gzip, []contestant{oras}, []float64{1.6})
 }
 
-// small pulls a hundred small libraries, each by a process of its own as Bazel does, as many at a time as there are CPUs.
-func (b *bench) small() ([]row, error) {
-	const n = 100
-	oras := filepath.Join(b.bin, "oras")
+// smallLibrary is an archive and a header, as a prefix and in the registry.
+type smallLibrary struct{ name, prefix, ref string }
+
+func (b *bench) smallLibraries() ([]smallLibrary, error) {
+	if len(b.smalls) > 0 {
+		return b.smalls, nil
+	}
 	archives, err := filepath.Glob(filepath.Join(b.tree, "lib", "libabsl_*.a"))
 	if err != nil || len(archives) == 0 {
 		return nil, fmt.Errorf("no small library in the sample (%v)", err)
 	}
-	refs := make([]string, n)
-	for i := range n {
+	for i := range 100 {
 		dir, err := b.fresh()
 		if err != nil {
 			return nil, err
@@ -279,8 +282,20 @@ func (b *bench) small() ([]row, error) {
 		if err := push.run(); err != nil {
 			return nil, err
 		}
-		refs[i] = strings.TrimSpace(push.stdout.String())
-		if err := command(oras, "push", "--plain-http", b.host+"/bench/oras-"+name+":1", "p").in(dir).run(); err != nil {
+		b.smalls = append(b.smalls, smallLibrary{name, prefix, strings.TrimSpace(push.stdout.String())})
+	}
+	return b.smalls, nil
+}
+
+// small pulls a hundred small libraries, each by a process of its own as Bazel does, as many at a time as there are CPUs.
+func (b *bench) small() ([]row, error) {
+	libraries, err := b.smallLibraries()
+	if err != nil {
+		return nil, err
+	}
+	oras := filepath.Join(b.bin, "oras")
+	for _, l := range libraries {
+		if err := command(oras, "push", "--plain-http", b.host+"/bench/oras-"+l.name+":1", "p").in(filepath.Dir(l.prefix)).run(); err != nil {
 			return nil, err
 		}
 	}
@@ -289,7 +304,7 @@ func (b *bench) small() ([]row, error) {
 			start := time.Now()
 			var group errgroup.Group
 			group.SetLimit(runtime.NumCPU())
-			for i := range n {
+			for i := range libraries {
 				group.Go(func() error { return one(i, dir) })
 			}
 			err := group.Wait()
@@ -298,7 +313,7 @@ func (b *bench) small() ([]row, error) {
 	}
 	best, err := b.race(
 		contestant{"ocipkg pull", all(func(i int, dir string) error {
-			return b.ours("pull", "--quiet", refs[i]).with("OCIPKG_STORE=" + dir).run()
+			return b.ours("pull", "--quiet", libraries[i].ref).with("OCIPKG_STORE=" + dir).run()
 		})},
 		contestant{"oras pull", all(func(i int, dir string) error {
 			return command(oras, "pull", "--plain-http", "-o", filepath.Join(dir, fmt.Sprint(i)), fmt.Sprintf("%s/bench/oras-small%d:1", b.host, i)).run()
