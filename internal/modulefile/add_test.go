@@ -229,3 +229,46 @@ func TestAddRefuses(t *testing.T) {
 		})
 	}
 }
+
+// FuzzAdd: whatever the file looks like, what Add makes of it parses, keeps every byte but those that it adds, and needs
+// nothing more; or Add says why not.
+func FuzzAdd(f *testing.F) {
+	for _, text := range []string{
+		dep, dep + rule + all, dep + rule + "ocipkg_library(name='curl',image='curl!',\ndeps=[ # none\n])",
+		"o = use_extension(\"//rules:extensions.bzl\", \"ocipkg\")\nuse_repo(o, 'a',\n  b = \"c\") # x\no.library(image = 'x')",
+		rule + "ocipkg_library(name = \"z\", image = \"z!\", deps = [\"@a\",])\nocipkg_library(\n\timage = \"ssl!\",\n\tname = \"ssl\")",
+	} {
+		f.Add(full(text))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		file, err := Parse("M", []byte(text))
+		if err != nil {
+			return
+		}
+		wanted := Wanted{Image: mustParse(t, image("curl"))}
+		change, _, err := file.Add(wanted, true, describe)
+		if err != nil {
+			return
+		}
+		after := change.Bytes()
+		again, err := Parse("M", after)
+		if err != nil {
+			t.Fatalf("%q became %q, which does not parse: %v", text, after, err)
+		}
+		more, _, err := again.Add(wanted, true, describe)
+		if err != nil || !more.Empty() {
+			t.Errorf("%q became %q, which is not all: %v", text, after, err)
+		}
+		at := 0
+		for _, e := range change.edits {
+			if e.start < at || e.end < e.start {
+				t.Fatalf("%q: edits overlap: %v", text, change.edits)
+			}
+			at = e.end
+			if e.end > e.start && !strings.Contains(text[e.start:e.end], "x.io/") {
+				t.Errorf("%q: %q is lost", text, text[e.start:e.end])
+			}
+		}
+		_ = change.Diff()
+	})
+}
