@@ -156,6 +156,8 @@ func TestDependencies(t *testing.T) {
 	w.withBar(t)
 	w.build(t)
 	w.runs(t, "static", "dynamic")
+	w.nextMajors(t)
+	w.bazel(t, "build", "--config=next", "//...")
 
 	w = s.declare(t, "dependencies_later", map[string]string{"single": later}, fmt.Sprintf("ocipkg_library(name = \"apart\", image = %q, deps = [\"@single\"])\n", apart))
 	w.withBar(t)

@@ -20,7 +20,8 @@ type declarations struct {
 	rule      string                // the variable that is ocipkg_library, "" for none
 	extension string                // the variable that is the module extension, "" for none
 	dev       bool                  // whether that is for development alone
-	useRepo   *build.CallExpr       // the use_repo of the extension, nil for none
+	useRepo   *build.CallExpr       // the last use_repo of the extension, nil for none
+	uses      map[string]string     // name of a library of the extension to what the module calls its repository
 	dependsOn string                // what the file calls the repository of rules_ocipkg, "" where it does not depend on it
 	taken     map[string]bool       // names of repositories that are no libraries
 	after     map[string]build.Expr // by rule or extension, the last statement that declares a library with it or makes it
@@ -59,14 +60,20 @@ func (d *declarations) other(call *build.CallExpr, extensions map[string]bool) {
 			if of.Name == d.extension {
 				d.useRepo = call
 			}
+			for _, arg := range call.List[1:] {
+				if assign, ok := arg.(*build.AssignExpr); ok {
+					d.uses[stringValue(assign.RHS)] = identName(assign.LHS)
+					take(identName(assign.LHS))
+				} else {
+					d.uses[stringValue(arg)] = stringValue(arg)
+				}
+			}
 			return
 		}
 		for _, arg := range call.List[1:] {
 			take(stringValue(arg))
 			if assign, ok := arg.(*build.AssignExpr); ok {
-				if key, ok := assign.LHS.(*build.Ident); ok {
-					take(key.Name)
-				}
+				take(identName(assign.LHS))
 			}
 		}
 	default: // perhaps another repository rule
@@ -138,6 +145,7 @@ type adding struct {
 	images   map[string]string // name of a new repository to its image
 	edits    []edit
 	new      []newLibrary
+	use      []string // libraries of the extension that are there and that the module does not use yet
 	done     []Added
 }
 
@@ -205,7 +213,7 @@ func (a *adding) add(wanted Wanted, called string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		deps = append(deps, labels.Label{Repository: repo, Target: d.Name}.Format())
+		deps = append(deps, labels.Label{Repository: a.apparent(repo), Target: d.Name}.Format())
 	}
 	if is == absent {
 		a.new[place].deps = deps
@@ -225,6 +233,25 @@ func (a *adding) add(wanted Wanted, called string) (string, error) {
 	}
 	a.edits = append(a.edits, edits...)
 	return name, nil
+}
+
+// apparent is what the module calls the repository of a library. One that a tag declares it knows by its use_repo alone,
+// to which it is added where it is not there.
+func (a *adding) apparent(name string) string {
+	i := slices.IndexFunc(a.Libraries, func(l Library) bool { return l.Name == name })
+	if i < 0 {
+		return name
+	}
+	if _, tag := a.Libraries[i].call.X.(*build.DotExpr); !tag {
+		return name
+	}
+	if as := a.declared.uses[name]; as != "" {
+		return as
+	}
+	if !slices.Contains(a.use, name) {
+		a.use = append(a.use, name)
+	}
+	return name
 }
 
 // state is how a file declares a library that is wanted.
@@ -355,10 +382,10 @@ func (a *adding) insert(elements []build.Expr, end, index int, texts ...string) 
 
 // write declares the new libraries behind those that are there.
 func (a *adding) write() ([]edit, error) {
-	if len(a.new) == 0 {
+	d := a.declared
+	if len(a.new) == 0 && len(a.use) == 0 {
 		return a.edits, nil
 	}
-	d := a.declared
 	with := cmp.Or(d.rule, d.extension)
 	if n := len(a.Libraries); n > 0 {
 		with = d.extension // as the last one
@@ -387,8 +414,15 @@ func (a *adding) write() ([]edit, error) {
 		text.WriteString(")\n")
 	}
 	edits := a.edits
+	names := slices.Clone(a.use)
 	if with != "" && with == d.extension {
-		use, more := a.useRepos()
+		for _, l := range a.new {
+			names = append(names, l.name)
+		}
+	}
+	if len(names) > 0 {
+		slices.Sort(names)
+		use, more := a.useRepos(names)
 		edits = append(edits, use...)
 		text.WriteString(more)
 	}
@@ -400,6 +434,9 @@ func (a *adding) write() ([]edit, error) {
 		}
 	}
 	body := text.String()
+	if body == "" {
+		return edits, nil
+	}
 	if at == 0 {
 		body = strings.TrimPrefix(body, "\n")
 	} else if a.data[at-1] != '\n' {
@@ -408,14 +445,9 @@ func (a *adding) write() ([]edit, error) {
 	return append(edits, edit{at, at, body}), nil
 }
 
-// useRepos brings the extension's new repositories into the use_repo that is there, in the order of their names; more is
-// a statement to add where there is none.
-func (a *adding) useRepos() (edits []edit, more string) {
-	var names []string
-	for _, l := range a.new {
-		names = append(names, l.name)
-	}
-	slices.Sort(names)
+// useRepos brings repositories of the extension, sorted by their names, into the use_repo that is there, in that order; more
+// is a statement to add where there is none.
+func (a *adding) useRepos(names []string) (edits []edit, more string) {
 	call := a.declared.useRepo
 	if call == nil {
 		var quoted strings.Builder

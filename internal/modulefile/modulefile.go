@@ -54,7 +54,7 @@ func Parse(path string, data []byte) (*File, error) {
 	}
 	f := &File{path: path, data: data}
 	rules, extensions := map[string]bool{}, map[string]bool{}
-	f.declared = declarations{taken: map[string]bool{}, after: map[string]build.Expr{}}
+	f.declared = declarations{taken: map[string]bool{}, uses: map[string]string{}, after: map[string]build.Expr{}}
 	for _, stmt := range tree.Stmt {
 		if name, call := assignedCall(stmt); call != nil {
 			switch {
