@@ -25,7 +25,7 @@ export TMPDIR := $(CURDIR)/.out/tmp
 # Tests choose their own stores; what a developer has set must not reach them.
 unexport OCIPKG_STORE OCIPKG_TOOL OCIPKG_REQUIRE_DIGEST OCIPKG_INSECURE_REGISTRIES OCIPKG_CONFIG OCIPKG_MIRRORS OCIPKG_CA_FILE OCIPKG_DEBUG_AUTH
 
-.PHONY: build demo serve test lint unit soak registries bazel e2e bench interop fix clean
+.PHONY: build demo serve test lint unit soak registries bazel e2e bench interop fix reference clean
 
 build: | .out/tmp
 	go build -o .out/ocipkg ./fetcher
@@ -93,6 +93,11 @@ fix: | .out/tmp
 	go run ./tools/messages
 	go run $(BUILDIFIER) -mode=fix -lint=fix $(STARLARK)
 	$(BAZEL) run //:gazelle
+
+# From the docstrings in rules/. Not part of fix, because stardoc takes a JDK.
+reference:
+	cd tools/reference && ../bazelw build //...
+	install -m 644 tools/reference/bazel-bin/*.md docs/reference
 
 clean:
 	rm -rf .out

@@ -48,8 +48,8 @@ func (w *workspace) append(t *testing.T, name, text string) {
 	}
 }
 
-// layersOf lists the digests of an image's layers, by component.
-func (s *suite) layersOf(t *testing.T, image string) map[string]string {
+// componentsOf lists the digests of an image's layers, by component.
+func (s *suite) componentsOf(t *testing.T, image string) map[string]string {
 	t.Helper()
 	var described struct {
 		Package struct {
@@ -105,7 +105,7 @@ func TestDependencies(t *testing.T) {
 	single := s.published(t, filepath.Join(native, "single"), "single", "dependencies", server.Host)
 	later := s.published(t, filepath.Join(native, "later"), "single", "later", server.Host)
 	apart := s.published(t, filepath.Join(native, "apart"), "apart", "dependencies", server.Host, "--dependency", "single="+single)
-	layers := s.layersOf(t, apart)
+	layers := s.componentsOf(t, apart)
 
 	w := s.declare(t, "dependencies", map[string]string{"apart": apart})
 	w.withBar(t)
@@ -132,7 +132,7 @@ func TestDependencies(t *testing.T) {
 	}
 	server.Clear()
 	w.bazel(t, "build", "@apart//:files")
-	for component, layer := range s.layersOf(t, single) {
+	for component, layer := range s.componentsOf(t, single) {
 		if n := len(server.Requests("/blobs/" + layer)); n > 0 {
 			t.Errorf("the files of apart cost %d requests for the component %s of single", n, component)
 		}

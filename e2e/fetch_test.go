@@ -275,17 +275,31 @@ func TestSeveralPlatforms(t *testing.T) {
 	}
 }
 
-// TestExtension: the module extension declares libraries too.
+// TestExtension: the module extension declares libraries too; of one that is not pinned it says so once, and one that does not
+// describe itself, which the hub has to look into, is linked like any other.
 func TestExtension(t *testing.T) {
 	s := theSuite
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
-	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "single"), server.Host+"/single:1"))
-	w := s.declare(t, "extension", nil, fmt.Sprintf("ocipkg = use_extension(\"@rules_ocipkg//rules:extensions.bzl\", \"ocipkg\")\nocipkg.library(name = \"single\", image = %q)\nuse_repo(ocipkg, \"single\")", pinned))
+	archive := s.packed(t, "single")
+	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", archive, server.Host+"/single:1"))
+	pushFlat(t, server.Host, filepath.Join(filepath.Dir(archive), "flat"))
+	w := s.declare(t, "extension", nil, depends, extension+fmt.Sprintf(`ocipkg.library(name = "single", image = %q)
+ocipkg.library(name = "tagged", image = %q)
+ocipkg.library(name = "flat", image = %q)
+use_repo(ocipkg, "flat", "single", "tagged")`, pinned, server.Host+"/single:1", server.Host+"/flat:1"))
+	w.write(t, "BUILD.bazel", "load(\"@rules_cc//cc:defs.bzl\", \"cc_binary\")\n\ncc_binary(\n    name = \"app\",\n    srcs = [\"main.c\"],\n    deps = [\"@flat\"],\n)\n")
+	w.write(t, "main.c", fooMain)
 	w.bazel(t, "build", "@single")
 	if targets := w.bazel(t, "query", "@single//:all"); !strings.Contains(targets, "@single//:shared") {
 		t.Errorf("its targets: %s", targets)
 	}
+	r := w.exec(t, nil, "build", "@tagged")
+	if r.code != 0 || strings.Count(r.stderr, "is not pinned") != 1 || !strings.Contains(r.stderr, `ocipkg.library(name = "tagged") is not pinned`) || !strings.Contains(r.stderr, fmt.Sprintf("image = %q", pinned)) {
+		t.Errorf("a tag: exit status %d\n%s", r.code, r.stderr)
+	}
+	w.bazel(t, "build", "//:app")
+	w.checkBinaries(t, "//:app")
 	w.nextMajors(t)
-	w.bazel(t, "build", "--config=next", "@single")
+	w.bazel(t, "build", "--config=next", "@single", "//:app")
 }

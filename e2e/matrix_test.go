@@ -3,6 +3,7 @@ package e2e
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"debug/elf"
@@ -48,6 +49,7 @@ func TestMatrix(t *testing.T) {
 			"pair_static": false, "pair_dynamic": true, "pair_test": true, "pair_shared_library": false,
 			"pair_forced_shared": true, "pair_forced_static": false, "pair_one": true,
 			"apart_static": false, "apart_dynamic": true, "apart_test": true, "shared_apart_static": true, "static_apart_static": false,
+			"pair_hub_static": false, "pair_hub_dynamic": true, "pair_hub_test": true,
 			"archives_dynamic": false, "origin_static": true, "single_static": false, "single_dynamic": true,
 		} {
 			needed, _ := w.dynamic(t, filepath.Join("bazel-bin", target))
@@ -69,6 +71,22 @@ func TestMatrix(t *testing.T) {
 			t.Error("libpair_middle_shared.so does not define foo_value")
 		}
 	})
+
+	// The flag takes the choice from linkstatic, and what it chooses runs in every form too.
+	for _, linkage := range []string{"static", "shared"} {
+		t.Run("linkage="+linkage, func(t *testing.T) {
+			flag := "--@rules_ocipkg//rules:linkage=" + linkage
+			w.build(t, flag)
+			w.checkBinaries(t, right, flag)
+			for target, forced := range map[string]string{"pair_static": "", "pair_dynamic": "", "pair_one": "", "pair_hub_static": "", "pair_hub_dynamic": "", "pair_hub_go_/pair_hub_go": "", "pair_forced_shared": "shared", "pair_forced_static": "static", "pair_go_/pair_go": ""} {
+				needed, _ := w.dynamic(t, filepath.Join("bazel-bin", target))
+				if has, want := slices.Contains(needed, "libbar.so.1"), cmp.Or(forced, linkage) == "shared"; has != want {
+					t.Errorf("%s: linked with libbar.so.1 is %v, want %v (NEEDED %v)", target, has, want, needed)
+				}
+			}
+		})
+	}
+	w.build(t)
 
 	// The controls: what this matrix tests does go wrong where it is done wrong.
 	t.Run("by hand", func(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
 	"github.com/ocipkg/rules_ocipkg/internal/buildfile"
+	"github.com/ocipkg/rules_ocipkg/internal/ccplan"
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 	"github.com/ocipkg/rules_ocipkg/internal/library"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
@@ -22,8 +24,8 @@ type fetched struct {
 func newFetch() *cobra.Command {
 	var target targetFlag
 	var decl library.Declaration
-	var dir string
-	var repositories, mirrors []string
+	var dir, linkage string
+	var repositories, mirrors, platforms []string
 	var blobs string
 	var lacking bool
 	cmd := &cobra.Command{
@@ -35,7 +37,12 @@ by hand, "ocipkg pull --output" is the same with better defaults. A JSON object 
 reference is printed.
 
 Of the artifacts that the library needs, each has to be named with --dep, by a label whose target
-is called as the artifact is; where one is not, nothing is fetched.`,
+is called as the artifact is; where one is not, nothing is fetched.
+
+With --spoke the repository serves several platforms: what is built decides which of them is
+used. A spoke is a target triple, and behind a = the repository that the library for it will be
+in, of which no layer is fetched now and for which the image need not have anything; without one,
+the library for it is laid out in a folder called like the triple.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -56,6 +63,16 @@ is called as the artifact is; where one is not, nothing is fetched.`,
 			if err != nil {
 				return err
 			}
+			if decl.Linkage, err = parseLinkage(linkage); err != nil {
+				return err
+			}
+			spokes, err := parseSpokes(platforms)
+			if err != nil {
+				return err
+			}
+			if len(spokes) > 0 && target.text != "" {
+				return &diagnostic.Error{Kind: diagnostic.Usage, What: "--target and --spoke", Why: "a repository is for one platform or for several", Do: "give one of them"}
+			}
 			elsewhere, err := registry.MirrorsOf(ref, mirrors)
 			if err != nil {
 				return err
@@ -72,16 +89,24 @@ is called as the artifact is; where one is not, nothing is fetched.`,
 			if dir == "" {
 				return &diagnostic.Error{Kind: diagnostic.Usage, What: "fetch " + ref.String(), Why: "no output is named", Do: "add --output DIR"}
 			}
-			l, err := depot.PullDeclared(cmd.Context(), ref, want, &decl)
-			if err != nil {
-				return err
-			}
-			if _, err := library.DeclaredRepository(cmd.Context(), l, dir, decl, labels); err != nil {
-				return err
+			found := ref
+			if len(spokes) > 0 {
+				if found, err = depot.Hub(cmd.Context(), ref, dir, decl.Name, spokes, &decl, labels); err != nil {
+					return err
+				}
+			} else {
+				l, err := depot.PullDeclared(cmd.Context(), ref, want, &decl)
+				if err != nil {
+					return err
+				}
+				if _, err := library.Repository(cmd.Context(), l, dir, decl.Name, labels); err != nil {
+					return err
+				}
+				found = l.Reference
 			}
 			t.done()
 			out := output{json: true}
-			return out.print(t, fetched{Image: l.Reference.String(), WasPinned: ref.Pinned()}, "")
+			return out.print(t, fetched{Image: found.String(), WasPinned: ref.Pinned()}, "")
 		},
 	}
 	target.add(cmd)
@@ -99,6 +124,8 @@ is called as the artifact is; where one is not, nothing is fetched.`,
 	f.StringArrayVar(&repositories, "repository", nil, "NAME=PREFIX: how labels of the repository NAME begin in the BUILD file; may be repeated")
 	f.StringVar(&blobs, "blobs", "", "make no repository, but use the blobs in a folder, put there those that are fetched, and print their digests")
 	f.BoolVar(&lacking, "lacking", false, "with --blobs, fetch nothing, and print what is there neither nor in the store, as far as is known")
+	f.StringVar(&linkage, "linkage", "", "auto, static or shared: what the targets link whatever the flag //rules:linkage says")
+	f.StringArrayVar(&platforms, "spoke", nil, "TRIPLE or TRIPLE=REPOSITORY: a platform to serve; may be repeated")
 	cobra.CheckErr(cmd.MarkFlagRequired("name"))
 	return cmd
 }
@@ -128,4 +155,28 @@ func fetchBlobs(cmd *cobra.Command, t *talk, depot *library.Depot, ref registry.
 	}
 	out := output{json: true}
 	return out.print(t, found, "")
+}
+
+func parseLinkage(text string) (ccplan.Linkage, error) {
+	switch l := ccplan.Linkage(text); l {
+	case ccplan.ByFlag, ccplan.Auto, ccplan.Static, ccplan.Shared:
+		return l, nil
+	}
+	return "", &diagnostic.Error{Kind: diagnostic.Usage, What: "--linkage " + text, Why: "it is not auto, static or shared"}
+}
+
+func parseSpokes(texts []string) ([]library.Spoke, error) {
+	var spokes []library.Spoke
+	for _, text := range texts {
+		triple, repository, elsewhere := strings.Cut(text, "=")
+		target, err := artifact.ParseTriple(triple)
+		if err != nil {
+			return nil, err
+		}
+		if elsewhere && repository == "" || slices.ContainsFunc(spokes, func(s library.Spoke) bool { return s.Target == target }) {
+			return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "--spoke " + text, Why: "it names no repository, or a platform for the second time"}
+		}
+		spokes = append(spokes, library.Spoke{Target: target, Repository: repository})
+	}
+	return spokes, nil
 }

@@ -363,5 +363,5 @@ func (x Index) Select(want Triple) (Descriptor, error) {
 		return open[0], nil
 	}
 	return Descriptor{}, &diagnostic.Error{Kind: diagnostic.Mismatch, What: "platform " + want.String(),
-		Why: fmt.Sprintf("the index has no manifest for it; it has %q", have), Do: "ask its author for this platform, or choose one of these with target ="}
+		Why: fmt.Sprintf("the index has no manifest for it; it has %q", have), Do: "ask its author for this platform, or choose among these with target or platforms"}
 }

@@ -47,10 +47,11 @@ func (r Repositories) label(l string) string {
 
 // loads says where each kind of target comes from; kinds that are not in it are Bazel's own.
 var loads = map[ccplan.Kind]string{
-	ccplan.Library:  "@rules_cc//cc:defs.bzl",
-	ccplan.Import:   "@rules_cc//cc:defs.bzl",
-	ccplan.Prebuilt: "@rules_ocipkg//rules/private:prebuilt_library.bzl",
-	ccplan.Needed:   "@rules_ocipkg//rules/private:dependency.bzl",
+	ccplan.Library:     "@rules_cc//cc:defs.bzl",
+	ccplan.Import:      "@rules_cc//cc:defs.bzl",
+	ccplan.Prebuilt:    "@rules_ocipkg//rules/private:prebuilt_library.bzl",
+	ccplan.Unsupported: "@rules_ocipkg//rules/private:unsupported_platform.bzl",
+	ccplan.Needed:      "@rules_ocipkg//rules/private:dependency.bzl",
 }
 
 // Render writes the plan. header is put on top as a comment, one line of it a line.
@@ -120,6 +121,16 @@ func call(name string, attrs []ccplan.Attr, repositories Repositories) *build.Ca
 				written[i] = as(v[i])
 			}
 			value = list(written)
+		case ccplan.Select:
+			cases := &build.DictExpr{ForceMultiLine: true}
+			for _, c := range v {
+				condition := "//conditions:default"
+				if c.Condition != "" {
+					condition = repositories.label(c.Condition)
+				}
+				cases.List = append(cases.List, &build.KeyValueExpr{Key: str(condition), Value: str(as(c.Label))})
+			}
+			value = &build.CallExpr{X: &build.Ident{Name: "select"}, List: []build.Expr{cases}}
 		default:
 			panic(fmt.Sprintf("attribute %s of %s is a %T", a.Name, name, a.Value))
 		}

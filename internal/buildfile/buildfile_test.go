@@ -38,6 +38,10 @@ var plans = map[string]ccplan.Plan{
 		Package: &artifact.Package{Name: "curl", Target: "x86_64-unknown-linux-gnu", Libraries: []artifact.Library{
 			{Name: "curl", Shared: &artifact.SharedLibrary{Path: "lib/libcurl.so.4", SONAME: "libcurl.so.4", Needed: []string{"libz.so.1"}}}}},
 		Dependencies: []ccplan.Dependency{{Name: "zlib", Label: "@my_z//:zlib", Image: "example.com/zlib@sha256:00", Needed: []string{"libz.so.1"}}, {Label: "@@other+more//:more"}}}),
+	"hub": ccplan.Hub(ccplan.HubInput{Name: "h", What: "h 1", Files: []string{"header_index.json"}, LeftOut: []string{"riscv64-unknown-linux-gnu"}, Spokes: []ccplan.Spoke{
+		{Target: "aarch64-unknown-linux-gnu", Package: "//aarch64-unknown-linux-gnu", Plan: plan("h", &artifact.Package{Name: "h", Includes: []string{"include"}}, "include/h.h")},
+		{Target: "x86_64-unknown-linux-gnu", Package: "@h__x86_64-unknown-linux-gnu//", Plan: plan("h", &artifact.Package{Name: "h", Includes: []string{"include"}}, "include/h.h")},
+	}}),
 	"odd_names": plan("h", &artifact.Package{Name: "h", Includes: []string{"include", "."}, Defines: []string{`Q="a b"`, "D=$x"}},
 		"@at.h", "@a/b", "-dash.h", "$dollar.h", "%percent.h", `"quoted".h`, "'single'.h", "with space.h", "größe.h", "a+b=c,d;e.h", "[x](y){z}.h", "#hash.h", "include/@at.h", "include/a@b.h", "~tilde", "&and<or>|pipe?star*!", "`tick", "^hat"),
 }

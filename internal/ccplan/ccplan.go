@@ -30,14 +30,34 @@ const (
 	FileGroup Kind = "filegroup"
 	Needed    Kind = "dependency" // our own rule, which checks what a library of another repository brings
 	Alias     Kind = "alias"
+	// Unsupported is our own rule, which says what platforms there are to whoever builds for another one.
+	Unsupported Kind = "unsupported_platform"
 )
 
-// Attr is an attribute of a target. Value is a string, a bool or a []string, and means what Bazel makes of it: where an
-// attribute is subject to "Make" variables and to the shell's quoting, the value is written so that it comes out right.
+// Attr is an attribute of a target. Value is a string, a bool, a []string or a Select, and means what Bazel makes of it:
+// where an attribute is subject to "Make" variables and to the shell's quoting, the value is written so that it comes
+// out right.
 type Attr struct {
 	Name  string
 	Value any
 }
+
+// Select is a label that the configuration chooses. Of its cases one at most holds; the last may have no condition, and
+// is for when none does.
+type Select []Case
+
+// Case is the label that is chosen where Condition, the label of a config_setting, holds.
+type Case struct{ Condition, Label string }
+
+// Linkage says which form of a library its targets link.
+type Linkage string
+
+const (
+	ByFlag Linkage = ""       // what the flag //rules:linkage says, which is Auto where nobody sets it
+	Auto   Linkage = "auto"   // what linkstatic says
+	Static Linkage = "static" // the static one where there is one
+	Shared Linkage = "shared" // the shared one where there is one
+)
 
 // Target is one rule of the plan. Doc, where not empty, is a comment to stand above it.
 type Target struct {
@@ -47,33 +67,31 @@ type Target struct {
 	Attrs []Attr
 }
 
-// Plan is what a tree becomes. Files are the files that labels can name. Index gives for each header, as people write
-// it in an #include, the target that has it.
+// Plan is what a tree becomes. Public are the names of the targets that people depend on; the others serve these. Files
+// are the files that labels can name. Index gives for each header, as people write it in an #include, the target that
+// has it.
 type Plan struct {
 	Targets []Target
+	Public  []string
 	Files   []string
 	Index   map[string]string // include path -> target name
 }
 
 // Input is what a plan is made from. Name is the name of the repository and of its main target. Files are the paths
-// of all files and links of the tree, sorted.
+// of all files and links of the tree, sorted. Linkage is for :<name> and :<library>.
 type Input struct {
 	Name    string
 	Package *artifact.Package
 	Files   []string
 	// Dependencies are linked with the libraries, in this order.
 	Dependencies []Dependency
-}
-
-var constraints = map[string]string{
-	"x86_64": "x86_64", "aarch64": "aarch64", "i686": "x86_32", "armv7": "armv7", "riscv64": "riscv64",
-	"powerpc64le": "ppc64le", "s390x": "s390x",
-	"linux": "linux", "darwin": "macos", "windows": "windows",
+	Linkage      Linkage
 }
 
 // New makes the plan:
 //
-//	:<name>      everything: headers, and each library static and shared under one label, so that linkstatic chooses
+//	:<name>      everything: headers, and each library static and shared under one label, so that the flag for the
+//	             linkage and linkstatic choose
 //	:<library>   one of several libraries, with the headers
 //	:headers     the headers alone
 //	:<package>   the same as :<name>, where the package is not called as the repository is
@@ -88,7 +106,7 @@ func New(in Input) Plan {
 	p := planner{Input: in, libraries: map[string]artifact.Library{}, made: map[string][]Target{}, depends: map[string]string{}, labels: map[mode]map[string]string{}, taken: map[string]bool{in.Name: true}, fixed: map[string]string{}}
 	if t, err := artifact.ParseTriple(in.Package.Target); err == nil {
 		p.target = t
-		p.compatible = []string{"@platforms//cpu:" + constraints[t.Arch], "@platforms//os:" + constraints[t.OS]}
+		p.compatible = Constraints(t)
 	}
 	for _, name := range []string{"headers", "static", "shared", "files", "pkgconfig", "license"} {
 		p.fixed[name] = p.unique(name)
@@ -109,6 +127,7 @@ func New(in Input) Plan {
 	p.headers()
 	p.linking()
 	p.groups()
+	p.plan.Public = p.public
 	return p.plan
 }
 
@@ -128,6 +147,7 @@ type planner struct {
 	made       map[string][]Target // library to the targets that import it
 	depends    map[string]string   // label of a dependency, and what is needed of it, to the target that stands for it
 	labels     map[mode]map[string]string
+	public     []string
 }
 
 // unique gives a name that nothing else has, and takes it.
@@ -194,6 +214,7 @@ func (p *planner) headers() {
 	for _, dir := range p.Package.Includes {
 		includes = append(includes, strings.ReplaceAll(dir, "$", "$$"))
 	}
+	p.public = []string{p.Name, p.fixed["headers"]}
 	p.add(Library, p.fixed["headers"], "The headers alone.",
 		Attr{"hdrs", hdrs}, Attr{"defines", words(p.Package.Defines)},
 		// Without it, rules_cc on Bazel 9 passes includes with -I, and the warnings in a library's headers become the consumer's.
@@ -275,31 +296,78 @@ func (p *planner) linking() {
 		p.add(Library, name, doc, Attr{"linkopts", slices.Concat(linkopts, words(p.Package.Linkopts))},
 			Attr{"additional_linker_inputs", archives}, Attr{"deps", deps})
 	}
-	both := p.forms(asBoth)
+	both, static, shared := p.forms(asBoth), p.forms(asStatic), p.forms(asShared)
+	// chosen makes what people depend on, from targets for each linkage: those called static and shared, which are made
+	// where they are not there yet, or one where all are the same.
+	chosen := func(name, doc string, libraries []string, staticName, sharedName func() string) {
+		same := true
+		for l := range p.reached(libraries) {
+			same = same && both[l] == static[l] && both[l] == shared[l]
+		}
+		switch {
+		case same && len(libraries) == 0:
+			together(name, strings.TrimSpace(doc), asBoth, both, libraries)
+		case same:
+			together(name, doc+"It is linked in the one form that there is.", asBoth, both, libraries)
+		case p.Linkage == Auto:
+			together(name, doc+"linkstatic chooses between the static and the shared library.", asBoth, both, libraries)
+		case p.Linkage == Static:
+			together(name, doc+"It is linked statically, as was asked for.", asStatic, static, libraries)
+		case p.Linkage == Shared:
+			together(name, doc+"It is linked dynamically, as was asked for.", asShared, shared, libraries)
+		default:
+			auto := p.unique(name + "_auto")
+			together(auto, "", asBoth, both, libraries)
+			p.add(Alias, name, doc+"The flag for the linkage chooses, or linkstatic where that is auto.", Attr{"actual", Select{
+				{linkageSetting + string(Static), ":" + staticName()},
+				{linkageSetting + string(Shared), ":" + sharedName()},
+				{"", ":" + auto},
+			}})
+		}
+	}
 	if len(p.order) > 1 {
 		names := map[string]string{} // all of them before the names of imports, which nobody needs to know
 		for _, l := range p.order {
 			if l != p.Name {
 				names[l] = p.unique(l)
+				p.public = append(p.public, names[l])
 			}
 		}
+		ofCircle := map[int]string{} // what stands for all of its libraries, since each brings the others
 		for _, l := range p.order {
-			if l != p.Name {
-				together(names[l], "", asBoth, both, p.with(l))
+			if l == p.Name {
+				continue
 			}
+			if n := p.circle[l]; n != 0 && ofCircle[n] != "" {
+				p.add(Alias, names[l], "They need each other.", Attr{"actual", ":" + ofCircle[n]})
+				continue
+			} else if n != 0 {
+				ofCircle[n] = names[l]
+			}
+			one := func(as mode, forms map[string]form, linkage Linkage) func() string {
+				return func() string {
+					name := p.unique(names[l] + "_" + string(linkage))
+					together(name, "", as, forms, p.with(l))
+					return name
+				}
+			}
+			chosen(names[l], "", p.with(l), one(asStatic, static, Static), one(asShared, shared, Shared))
 		}
 	}
 	called := ""
 	if name := p.Package.Name; artifact.ValidLibraryName(name) && !p.taken[name] {
 		called = p.unique(name)
 	}
-	together(p.Name, "What to depend on: linkstatic chooses between the static and the shared library.", asBoth, both, p.order)
+	fixed := func(name string) func() string { return func() string { return p.fixed[name] } }
+	chosen(p.Name, "What to depend on. ", p.order, fixed("static"), fixed("shared"))
 	if called != "" {
 		p.add(Alias, called, "By this name other libraries need it.", Attr{"actual", ":" + p.Name})
+		p.public = append(p.public, called)
 	}
 	// Headers alone have them too: who needs them as :static does not know that there is no more.
-	together(p.fixed["static"], "The static library where there is one, whatever linkstatic says.", asStatic, p.forms(asStatic), p.order)
-	together(p.fixed["shared"], "The shared library where there is one, whatever linkstatic says.", asShared, p.forms(asShared), p.order)
+	together(p.fixed["static"], "The static library where there is one, whatever linkstatic and the flag say.", asStatic, static, p.order)
+	together(p.fixed["shared"], "The shared library where there is one, whatever linkstatic and the flag say.", asShared, shared, p.order)
+	p.public = append(p.public, p.fixed["static"], p.fixed["shared"])
 }
 
 // imported makes the target that imports one library and returns its label. Of targets that would be alike, one is made.
@@ -482,22 +550,8 @@ func (p *planner) with(name string) []string {
 // of the GNU kind search each archive once, in the order of the dependencies, which no order of a circle satisfies.
 // Bazel puts linker options behind the libraries, so that this finds what is missing after them.
 func (p *planner) again(forms map[string]form, libraries []string) (linkopts, archives []string) {
-	reached := map[string]bool{}
-	var reach func(name string)
-	reach = func(name string) {
-		if _, ok := p.libraries[name]; !ok || reached[name] {
-			return
-		}
-		reached[name] = true
-		for _, other := range p.libraries[name].Requires {
-			reach(other)
-		}
-	}
-	for _, l := range libraries {
-		reach(l)
-	}
 	circles := map[int][]string{}
-	for _, name := range slices.Sorted(maps.Keys(reached)) {
+	for _, name := range slices.Sorted(maps.Keys(p.reached(libraries))) {
 		if n := p.circle[name]; n != 0 && forms[name].static && plain.MatchString(p.libraries[name].Static.Path) {
 			circles[n] = append(circles[n], p.libraries[name].Static.Path)
 		}
@@ -516,6 +570,25 @@ func (p *planner) again(forms map[string]form, libraries []string) (linkopts, ar
 	}
 	slices.Sort(archives)
 	return linkopts, archives
+}
+
+// reached are the libraries, and all that they need.
+func (p *planner) reached(libraries []string) map[string]bool {
+	reached := map[string]bool{}
+	var reach func(name string)
+	reach = func(name string) {
+		if _, ok := p.libraries[name]; !ok || reached[name] {
+			return
+		}
+		reached[name] = true
+		for _, other := range p.libraries[name].Requires {
+			reach(other)
+		}
+	}
+	for _, l := range libraries {
+		reach(l)
+	}
+	return reached
 }
 
 // notForImport says why cc_import would be wrong at run time, "" where it is right. cc_import gives each library a
@@ -540,6 +613,7 @@ func (p *planner) notForImport(l artifact.Library) string {
 }
 
 func (p *planner) groups() {
+	p.public = append(p.public, p.fixed["files"], p.fixed["pkgconfig"], p.fixed["license"])
 	p.add(FileGroup, p.fixed["files"], "Every file of the library.", Attr{"srcs", p.Files})
 	p.add(FileGroup, p.fixed["pkgconfig"], "The descriptions for pkg-config.", Attr{"srcs", p.existing(p.Package.PkgConfig)})
 	p.add(FileGroup, p.fixed["license"], "The licence texts.", Attr{"srcs", p.existing(p.Package.Licenses)})

@@ -114,6 +114,10 @@ var (
 		p.Target = target
 		return p
 	}
+	linked = func(linkage Linkage, in Input) Input {
+		in.Linkage = linkage
+		return in
+	}
 	withSystem = func(p *artifact.Package) { p.SystemLibraries = []string{"m"} }
 )
 
@@ -147,6 +151,9 @@ var cases = map[string]Input{
 	"package_of_another_name":         input("my_zlib", changed(pkg(library("z")), func(p *artifact.Package) { p.Name = "zlib" })),
 	"static_only":                     input("s", changed(pkg(onlyStatic("s", "pic")), withSystem), "include/s.h"),
 	"shared_only":                     input("s", changed(pkg(onlyShared("s")), withSystem), "include/s.h"),
+	"linkage_static":                  linked(Static, input("ab", pkg(library("a", "b"), onlyShared("b")))),
+	"linkage_shared":                  linked(Shared, input("ab", pkg(library("a", "b"), onlyStatic("b", "pic")))),
+	"linkage_auto":                    linked(Auto, input("ab", pkg(library("a", "b"), library("b")))),
 	"headers_only":                    input("h", pkg(), "include/h/a.h", "include/h/b"),
 	"static_a_and_shared_b":           input("ab", changed(pkg(onlyStatic("a", "pic", "b"), onlyShared("b")), withSystem)),
 	"shared_a_needs_b_which_is_both":  input("ab", pkg(onlyShared("a", "b"), library("b"))),
@@ -188,6 +195,7 @@ func text(p Plan) string {
 			fmt.Fprintf(&b, "    %s = %q\n", a.Name, a.Value)
 		}
 	}
+	fmt.Fprintf(&b, "public = %q\n", p.Public)
 	fmt.Fprintf(&b, "files = %q\n", p.Files)
 	for _, include := range slices.Sorted(maps.Keys(p.Index)) {
 		fmt.Fprintf(&b, "#include <%s> is :%s\n", include, p.Index[include])
@@ -220,8 +228,15 @@ func TestPlans(t *testing.T) {
 func (t Target) attr(name string) []string {
 	for _, a := range t.Attrs {
 		if a.Name == name {
-			if s, ok := a.Value.(string); ok {
-				return []string{s}
+			switch v := a.Value.(type) {
+			case string:
+				return []string{v}
+			case Select:
+				var labels []string
+				for _, c := range v {
+					labels = append(labels, c.Label)
+				}
+				return labels
 			}
 			return a.Value.([]string)
 		}
@@ -247,8 +262,10 @@ func sound(t *testing.T, in Input, p Plan) {
 			t.Errorf("%s is no file", f)
 		}
 	}
-	if _, ok := targets[in.Name]; !ok {
-		t.Errorf("no target :%s", in.Name)
+	for i, name := range append([]string{in.Name}, p.Public...) {
+		if _, ok := targets[name]; !ok || i > 0 && slices.Index(p.Public, name) != i-1 {
+			t.Errorf("no target :%s, or it is public twice", name)
+		}
 	}
 	for _, target := range p.Targets {
 		for _, name := range []string{"srcs", "hdrs", "static_library", "shared_library", "interface_library", "additional_linker_inputs"} {
@@ -271,7 +288,7 @@ func sound(t *testing.T, in Input, p Plan) {
 			return
 		}
 		state[name] = 1
-		deps := targets[name].attr("deps")
+		deps := slices.Concat(targets[name].attr("deps"), targets[name].attr("actual"))
 		for i, d := range deps {
 			if _, ok := targets[strings.TrimPrefix(d, ":")]; !ok && !strings.HasPrefix(d, "@") || slices.Index(deps, d) != i {
 				t.Errorf(":%s depends on %s, which is not there, or does so twice", name, d)
@@ -396,13 +413,16 @@ func TestEveryPlanOfThreeLibrariesIsSound(t *testing.T) {
 				libraries = append(libraries, l)
 			}
 			for _, repository := range []string{"a", "other"} {
-				in := input(repository, pkg(libraries...), "include/a.h")
-				sound(t, in, New(in))
-				n++
+				for _, linkage := range []Linkage{ByFlag, Static, Shared} {
+					in := input(repository, pkg(libraries...), "include/a.h")
+					in.Linkage = linkage
+					sound(t, in, New(in))
+					n++
+				}
 			}
 		}
 	}
-	if n != 27*64*2 {
+	if n != 27*64*2*3 {
 		t.Errorf("%d plans", n)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+	"github.com/ocipkg/rules_ocipkg/internal/ccplan"
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 )
 
@@ -23,12 +24,18 @@ type Declaration struct {
 	Includes, Defines, Linkopts []string
 	// StripIncludePrefix is a folder of the artifact; its headers, and no others, are included by their paths in it.
 	StripIncludePrefix string
+	// Linkage is what its targets link.
+	Linkage ccplan.Linkage
 	// BuildFile is a file to take in place of a generated BUILD.bazel. Deps are not checked then: it says them itself.
 	BuildFile string
 }
 
-// declared makes of the library what its declaration wants, before its layers are fetched.
-func (l *Library) declared(decl Declaration) error {
+// declare makes of the library what its declaration wants, before its layers are fetched; nil wants all that there is.
+func (l *Library) declare(decl *Declaration) error {
+	if decl == nil {
+		return nil
+	}
+	l.declaration = decl
 	if len(decl.Components) > 0 {
 		if err := l.leaveOut(decl.Components); err != nil {
 			return err
@@ -37,7 +44,7 @@ func (l *Library) declared(decl Declaration) error {
 	if l.Package == nil || decl.BuildFile != "" {
 		return nil
 	}
-	_, err := dependencies(l.Package, decl, l.Reference)
+	_, err := dependencies(l.Package, *decl, l.Reference)
 	return err
 }
 

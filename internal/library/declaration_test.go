@@ -120,7 +120,7 @@ func laidOut(t *testing.T, d *Depot, ref registry.Reference, decl Declaration) (
 	}
 	defer l.release()
 	dir = filepath.Join(t.TempDir(), "repository")
-	if _, err := DeclaredRepository(t.Context(), l, dir, decl, labels()); err != nil {
+	if _, err := Repository(t.Context(), l, dir, decl.Name, labels()); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "BUILD.bazel"))
@@ -173,7 +173,7 @@ func TestComponents(t *testing.T) {
 		if err := os.WriteFile(file, []byte("damage, of another length"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := DeclaredRepository(t.Context(), l, filepath.Join(t.TempDir(), "r"), decl, nil); err != nil {
+		if _, err := Repository(t.Context(), l, filepath.Join(t.TempDir(), "r"), decl.Name, nil); err != nil {
 			t.Errorf("%q, damaged: %v", c.components, err)
 		}
 		l.release()
@@ -252,7 +252,7 @@ func TestOverrides(t *testing.T) {
 			t.Fatal(err)
 		}
 		dir := filepath.Join(t.TempDir(), "r")
-		_, err = DeclaredRepository(t.Context(), l, dir, decl, nil)
+		_, err = Repository(t.Context(), l, dir, decl.Name, nil)
 		l.release()
 		if err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v", what, err)

@@ -193,13 +193,18 @@ func (i Image) same(o Image) bool {
 	return i.Reference == o.Reference && i.Digest == o.Digest && i.Target == o.Target
 }
 
-// images lists what a name is, one image a platform.
+// images lists what a name is, one image a platform. Of those that have been fetched beside others, only these: a hub has what
+// the others are read, and they are neither there nor missing.
 func (inv *inventory) images(h *held) []Image {
 	if len(h.manifests) == 0 {
 		return []Image{h.image(heldManifest{})}
 	}
+	fetched := slices.ContainsFunc(h.manifests, func(m heldManifest) bool { return m.complete })
 	var all []Image
 	for _, m := range h.manifests {
+		if fetched && !m.complete {
+			continue
+		}
 		image := h.image(m)
 		for _, l := range m.layers {
 			image.Size += inv.treeSize(l)

@@ -154,10 +154,9 @@ func (d *Depot) Lacking(ref registry.Reference, want artifact.Triple, decl *Decl
 		if err != nil {
 			return nil, err
 		}
-		if l.Package = config.Package; decl != nil {
-			if err := l.declared(*decl); err != nil {
-				return nil, err
-			}
+		l.Package = config.Package
+		if err := l.declare(decl); err != nil {
+			return nil, err
 		}
 	}
 	var lacking []v1.Hash

@@ -24,8 +24,8 @@ func (o overlay) Open(name string) (fs.File, error) {
 	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
 
-// describe measures what is there.
-func (o overlay) describe(claims artifact.Claims) (*artifact.Package, error) {
+// tree lists what is there.
+func (o overlay) tree() (artifact.Tree, error) {
 	all := artifact.Tree{}
 	for _, dir := range o {
 		fsys := os.DirFS(dir)
@@ -46,6 +46,15 @@ func (o overlay) describe(claims artifact.Claims) (*artifact.Package, error) {
 		if err != nil {
 			return nil, err
 		}
+	}
+	return all, nil
+}
+
+// describe measures what is there.
+func (o overlay) describe(claims artifact.Claims) (*artifact.Package, error) {
+	all, err := o.tree()
+	if err != nil {
+		return nil, err
 	}
 	p, err := artifact.Describe(o, all, claims)
 	if err == nil && len(p.Libraries) == 0 && len(p.Includes) == 0 {

@@ -48,14 +48,16 @@ type Depot struct {
 
 // Library is a library whose every byte is in the store.
 type Library struct {
-	Reference registry.Reference // as asked for, with the digest of what was found: the identity
-	Digest    v1.Hash            // of the manifest, which differs from the reference's where that is an index's
-	Manifest  artifact.Manifest
-	Package   *artifact.Package
-	Trees     []store.Tree // one a layer, in the order in which they are laid over each other
-	foreign   bool
-	depot     *Depot          // it came from, and is fetched again from; nil where it cannot be
-	target    artifact.Triple // it was asked for
+	Reference   registry.Reference // as asked for, with the digest of what was found: the identity
+	Digest      v1.Hash            // of the manifest, which differs from the reference's where that is an index's
+	Manifest    artifact.Manifest
+	Package     *artifact.Package
+	Trees       []store.Tree // one a layer, in the order in which they are laid over each other
+	foreign     bool
+	listed      []string        // its files, where they are known without the layers
+	declaration *Declaration    // it was pulled for; nil where nobody declared it
+	depot       *Depot          // it came from, and is fetched again from; nil where it cannot be
+	target      artifact.Triple // it was asked for
 }
 
 // manifestLimit is the size in bytes of a manifest or a config that is still read.
@@ -87,24 +89,16 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 	if err := fits(l.Package, want); err != nil {
 		return nil, err
 	}
-	if decl != nil {
-		if err := l.declared(*decl); err != nil {
-			return nil, err
-		}
+	if err := l.declare(decl); err != nil {
+		return nil, err
 	}
 	d.remember(ref, l.Reference)
 	if err := d.fill(ctx, l, config); err != nil {
 		return nil, err
 	}
 	d.remember(ref, l.Reference) // again, now that the trees are there: without locks a gc may have met the name before
-	if l.Package == nil {
-		// Others describe nothing: what an artifact of theirs is, its bytes tell.
-		var view overlay
-		for _, t := range l.Trees {
-			view = append(view, t.Path())
-		}
-		l.Package, err = view.describe(artifact.Claims{Name: path.Base(ref.Repository.RepositoryStr()), Version: ref.Tag})
-		if err != nil {
+	if l.foreign {
+		if err := l.measure(); err != nil {
 			return nil, err
 		}
 		if err := fits(l.Package, want); err != nil {
@@ -112,6 +106,21 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 		}
 	}
 	return l, nil
+}
+
+// measure finds out what an artifact is that describes nothing, as those of others do: its bytes tell.
+func (l *Library) measure() (err error) {
+	l.Package, err = l.view().describe(artifact.Claims{Name: path.Base(l.Reference.Repository.RepositoryStr()), Version: l.Reference.Tag})
+	return err
+}
+
+// view is the view of the library's trees.
+func (l *Library) view() overlay {
+	var view overlay
+	for _, t := range l.Trees {
+		view = append(view, t.Path())
+	}
+	return view
 }
 
 // remember lets the store know by which names it has the library, and that it was used. It is best effort: without a

@@ -31,45 +31,14 @@ var packageMarkers = []string{"BUILD", "BUILD.bazel", "WORKSPACE", "WORKSPACE.ba
 // sharedName is what Bazel takes for a shared library (rules_cc, cc_helper.bzl).
 var sharedName = regexp.MustCompile(`\.(so|dylib|dll)(\.[^/]*)?$`)
 
-// Repository lays a library out in dir, an empty or missing directory, as a repository called name, as if its
-// dependencies were declared under their own names. Where it fails dir is as it was.
-func Repository(ctx context.Context, l *Library, dir, name string, repositories buildfile.Repositories) (store.Stats, error) {
-	decl := Declaration{Name: name}
-	for _, d := range l.Package.Dependencies {
-		decl.Deps = append(decl.Deps, dependencyLabel(d.Name))
+// Repository lays a library out in dir, an empty or missing directory, as a repository called name, as it was declared
+// when it was pulled. Where it fails dir is as it was.
+func Repository(ctx context.Context, l *Library, dir, name string, repositories buildfile.Repositories) (stats store.Stats, err error) {
+	restore, err := claim(dir, name)
+	if err != nil {
+		return stats, err
 	}
-	return DeclaredRepository(ctx, l, dir, decl, repositories)
-}
-
-// DeclaredRepository is Repository for a library that is declared so.
-func DeclaredRepository(ctx context.Context, l *Library, dir string, decl Declaration, repositories buildfile.Repositories) (stats store.Stats, err error) {
-	name := decl.Name
-	what := "repository " + name
-	if !artifact.ValidLibraryName(name) {
-		return stats, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "it cannot be the name of a target", Do: "give a name of letters, digits and underscores"}
-	}
-	entries, err := os.ReadDir(dir)
-	missing := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !missing {
-		return stats, diagnostic.Wrap(err, "%s", what)
-	}
-	if len(entries) > 0 {
-		return stats, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: fmt.Sprintf("the folder %s is not empty", dir), Do: "name an empty one, or one that does not exist yet"}
-	}
-	defer func() {
-		if err == nil {
-			return
-		}
-		err = diagnostic.Wrap(err, "%s", what)
-		if missing {
-			os.RemoveAll(dir)
-			return
-		}
-		made, _ := os.ReadDir(dir)
-		for _, e := range made {
-			os.RemoveAll(filepath.Join(dir, e.Name()))
-		}
-	}()
+	defer func() { err = restore(err) }()
 	err = l.healing(ctx, func() (err error) {
 		stats, err = store.Materialise(dir, l.foreign, l.Trees...)
 		return err
@@ -92,37 +61,96 @@ func DeclaredRepository(ctx context.Context, l *Library, dir string, decl Declar
 	if err = consistent(l.Package, name, files); err != nil {
 		return stats, err
 	}
+	plan, err := l.plan(name, files)
+	if err != nil {
+		return stats, err
+	}
+	if l.declaration != nil && l.declaration.BuildFile != "" {
+		text, err := os.ReadFile(l.declaration.BuildFile)
+		if err != nil {
+			return stats, &diagnostic.Error{Kind: diagnostic.NotFound, What: "build_file " + l.declaration.BuildFile, Err: err}
+		}
+		return stats, errors.Join(writeIndex(root, name, plan), create(root, buildFile, text))
+	}
+	return stats, writePlan(root, l, name, plan, repositories)
+}
+
+// claim makes sure that dir is an empty or missing directory for a repository called name. What it returns is called with
+// the error that the work in dir ended with, and makes dir what it was if there is one.
+func claim(dir, name string) (restore func(error) error, err error) {
+	what := "repository " + name
+	if !artifact.ValidLibraryName(name) {
+		return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "it cannot be the name of a target", Do: "give a name of letters, digits and underscores"}
+	}
+	entries, err := os.ReadDir(dir)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return nil, diagnostic.Wrap(err, "%s", what)
+	}
+	if len(entries) > 0 {
+		return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: fmt.Sprintf("the folder %s is not empty", dir), Do: "name an empty one, or one that does not exist yet"}
+	}
+	return func(err error) error {
+		if err == nil {
+			return nil
+		}
+		if missing {
+			os.RemoveAll(dir)
+			return diagnostic.Wrap(err, "%s", what)
+		}
+		made, _ := os.ReadDir(dir)
+		for _, e := range made {
+			os.RemoveAll(filepath.Join(dir, e.Name()))
+		}
+		return diagnostic.Wrap(err, "%s", what)
+	}, nil
+}
+
+// plan is what the library becomes in a repository called name, with these files. What nobody declared is planned as if
+// its dependencies were declared under their own names.
+func (l *Library) plan(name string, files []string) (ccplan.Plan, error) {
+	decl := Declaration{Name: name}
+	if l.declaration != nil {
+		decl = *l.declaration
+	} else {
+		for _, d := range l.Package.Dependencies {
+			decl.Deps = append(decl.Deps, dependencyLabel(d.Name))
+		}
+	}
 	pkg, err := override(l.Package, decl, files)
 	if err != nil {
-		return stats, err
+		return ccplan.Plan{}, err
 	}
-	input := ccplan.Input{Name: name, Package: pkg, Files: files}
+	in := ccplan.Input{Name: name, Package: pkg, Files: files, Linkage: decl.Linkage}
 	if decl.BuildFile == "" {
-		if input.Dependencies, err = dependencies(pkg, decl, l.Reference); err != nil {
-			return stats, err
+		if in.Dependencies, err = dependencies(pkg, decl, l.Reference); err != nil {
+			return ccplan.Plan{}, err
 		}
 	}
-	plan := ccplan.New(input)
+	return ccplan.New(in), nil
+}
+
+// title is the library's name and version.
+func (l *Library) title() string {
+	return strings.TrimSpace(l.Package.Name + " " + l.Package.Version)
+}
+
+// writePlan writes the plan of a repository called name, and its header index.
+func writePlan(root *os.Root, l *Library, name string, plan ccplan.Plan, repositories buildfile.Repositories) error {
+	if err := writeIndex(root, name, plan); err != nil {
+		return err
+	}
+	header := fmt.Sprintf("%s, from %s.\nWritten by ocipkg; changes are lost with the next fetch.", l.title(), l.Reference)
+	return create(root, buildFile, buildfile.Render(plan, header, repositories))
+}
+
+// writeIndex writes the header index of a repository called name.
+func writeIndex(root *os.Root, name string, plan ccplan.Plan) error {
 	index, err := buildfile.HeaderIndex(plan, name)
 	if err != nil {
-		return stats, err
+		return err
 	}
-	if err = create(root, HeaderIndexFile, index); err != nil {
-		return stats, err
-	}
-	if decl.BuildFile != "" {
-		text, err := os.ReadFile(decl.BuildFile)
-		if err != nil {
-			return stats, &diagnostic.Error{Kind: diagnostic.NotFound, What: "build_file " + decl.BuildFile, Err: err}
-		}
-		return stats, create(root, buildFile, text)
-	}
-	title := l.Package.Name
-	if l.Package.Version != "" {
-		title += " " + l.Package.Version
-	}
-	header := fmt.Sprintf("%s, from %s.\nWritten by ocipkg; changes are lost with the next fetch.", title, l.Reference)
-	return stats, create(root, buildFile, buildfile.Render(plan, header, repositories))
+	return create(root, HeaderIndexFile, index)
 }
 
 // listFiles lists files and links, sorted, and takes away what does not belong into a repository: package markers,

@@ -24,6 +24,10 @@ _LIBRARY_ATTRIBUTES = {
     "includes": attr.string_list(
         doc = "Folders of the library to search for headers, in place of those that the artifact names, such as `[\"include\", \"include/SDL2\"]`.",
     ),
+    "linkage": attr.string(
+        doc = """What the library's targets link, of a library that is there static and shared: `"static"`, `"shared"`, or `"auto"` for what `linkstatic` says. Without it the flag `--@rules_ocipkg//rules:linkage` decides, whose default is `auto`. Example: `linkage = "shared"`.""",
+        values = ["", "auto", "shared", "static"],
+    ),
     "linkopts": attr.string_list(
         doc = "Linker flags for whoever depends on the library, in place of those that the artifact names, such as `[\"-Wl,-z,now\"]`.",
     ),
@@ -32,9 +36,6 @@ _LIBRARY_ATTRIBUTES = {
     ),
     "strip_include_prefix": attr.string(
         doc = "A folder of the library, such as `include/SDL2`: its headers are included by their paths in it, and there are no others.",
-    ),
-    "target": attr.string(
-        doc = "Target triple of the library, such as `aarch64-unknown-linux-gnu`. The default is the machine that runs Bazel.",
     ),
 }
 
@@ -79,8 +80,8 @@ def attribute_arguments(attributes, workspace):
       A list of strings.
     """
     args = []
-    if attributes.target:
-        args.append("--target=" + attributes.target)
+    if attributes.linkage:
+        args.append("--linkage=" + attributes.linkage)
     if attributes.strip_include_prefix:
         args.append("--strip-include-prefix=" + attributes.strip_include_prefix)
     for name in sorted(_FLAGS):

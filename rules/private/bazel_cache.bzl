@@ -31,15 +31,20 @@ def fetch_through_bazel_cache(rctx, distdir, run):
     Args:
       rctx: the context of the repository rule.
       distdir: whether to look into --distdir, too.
-      run: a function that runs `ocipkg fetch` for the library with more arguments, and returns what it prints, decoded.
+      run: a function that runs `ocipkg fetch` for the library with more arguments, and returns what it prints, decoded,
+        or None where the image has nothing for the platform.
     """
     there = {}
     for _ in range(_ROUNDS):
-        found = [digits for digits in run(["--blobs", _FOLDER, "--lacking"])["blobs"] if _probe(rctx, digits, distdir)]
+        lacking = run(["--blobs", _FOLDER, "--lacking"])
+        if not lacking:
+            break  # the image has nothing for the platform
+        found = [digits for digits in lacking["blobs"] if _probe(rctx, digits, distdir)]
         there |= {digits: True for digits in found}
         if not found:
             break
-    for digits in run(["--blobs", _FOLDER])["blobs"]:
+    kept = run(["--blobs", _FOLDER])
+    for digits in kept["blobs"] if kept else []:
         if digits not in there:
             rctx.download(
                 output = _FOLDER + "/cached",

@@ -14,6 +14,7 @@ load(
     "select_toolchain",
     "user_cache_dir",
 )
+load(":tool_path.bzl", "tool_file")
 
 # Seconds. Bazel's default of 600 ends a compiler that is about to be done on a slow machine, and a download on a slow
 # network, with nothing to show for the time.
@@ -33,24 +34,6 @@ alias(
 )
 """
 
-def _file_name(rctx):
-    return "ocipkg.exe" if rctx.os.name.startswith("windows") else "ocipkg"
-
-def tool_path(rctx):
-    """Returns the path of the tool, which is made when this is called first.
-
-    Args:
-      rctx: the context of a repository rule.
-
-    Returns:
-      a path, to be run by rctx.execute.
-    """
-    tool = rctx.path(Label("@rules_ocipkg_tool//:" + _file_name(rctx)))
-
-    # From Bazel 8 on, a path is not watched for having been asked for.
-    rctx.watch(tool)
-    return tool
-
 def _fail(why, do):
     fail("\n".join([
         "rules_ocipkg could not make the tool `ocipkg` that fetches libraries.",
@@ -61,7 +44,7 @@ def _fail(why, do):
 _DO_BINARY = "or set OCIPKG_TOOL to the absolute path of an ocipkg binary"
 
 def _write_build_file(rctx):
-    name = _file_name(rctx)
+    name = tool_file(rctx)
     content = _BUILD_FILE.format(file = name)
     if name != "ocipkg":
         content += _BUILD_FILE_ALIAS.format(file = name)
@@ -130,7 +113,7 @@ def _compile(rctx):
             "-buildvcs=false",
             "-ldflags=-s -w",
             "-o",
-            rctx.path(_file_name(rctx)),
+            rctx.path(tool_file(rctx)),
             "./fetcher",
         ],
         environment = env,
@@ -152,7 +135,7 @@ def _tool_repository_impl(rctx):
         if not binary.exists or binary.is_dir:
             _fail("OCIPKG_TOOL names {}, which is not a file.".format(prebuilt), "set it to an absolute path, or unset it to have the tool compiled.")
         rctx.watch(binary)
-        rctx.symlink(binary, _file_name(rctx))
+        rctx.symlink(binary, tool_file(rctx))
         _write_build_file(rctx)
         return None
 

@@ -10,6 +10,9 @@ import (
 
 func TestPageIsCurrent(t *testing.T) {
 	root := filepath.Join("..", "..")
+	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
+		t.Skip("SKIPPED: Bazel shows a test its own package alone; go test runs this one")
+	}
 	want, err := render(root)
 	if err != nil {
 		t.Fatal(err)

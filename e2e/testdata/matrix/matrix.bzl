@@ -3,7 +3,7 @@
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_shared_library", "cc_test")
 load("@rules_go//go:def.bzl", "go_binary")
 
-def link_every_way(name, dep, srcs, go_srcs):
+def link_every_way(name, dep, srcs, go_srcs, wrapper_linkopts = []):
     """Declares programs that all do the same and link a library differently.
 
     Args:
@@ -11,6 +11,8 @@ def link_every_way(name, dep, srcs, go_srcs):
       dep: label of the library.
       srcs: sources of a C program that exits with 0 where the library does its job.
       go_srcs: sources of a Go program that does.
+      wrapper_linkopts: what a program needs to be told that takes the library out of a cc_shared_library, which passes the
+        linker options of a library that is shared alone on to nobody.
     """
     cc_binary(
         name = name + "_static",
@@ -52,6 +54,19 @@ def link_every_way(name, dep, srcs, go_srcs):
         srcs = ["middle.c"],
         dynamic_deps = [name + "_middle_shared"],
         deps = [name + "_middle"],
+    )
+
+    # A shared library of the prebuilt one alone.
+    cc_shared_library(
+        name = name + "_wrapped",
+        deps = [dep],
+    )
+    cc_binary(
+        name = name + "_wrapper",
+        srcs = srcs,
+        dynamic_deps = [name + "_wrapped"],
+        linkopts = wrapper_linkopts,
+        deps = [dep],
     )
 
     # A program that an action runs.

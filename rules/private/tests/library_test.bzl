@@ -7,30 +7,36 @@ load("//rules/private:extension.bzl", "merge_tags")
 load("//rules/private:library.bzl", "fetch_arguments", "label_prefix")
 
 def _attributes(**said):
-    values = {name: "" if name in ["image", "strip_include_prefix", "target"] else [] for name in RULE_ATTRIBUTES}
+    values = {name: "" if name in ["image", "linkage", "strip_include_prefix"] else [] for name in RULE_ATTRIBUTES}
     return struct(**(values | said))
 
 def _fetch_arguments_test_impl(ctx):
     env = unittest.begin(ctx)
+    start = ["fetch", "r.example/z:1", "--quiet", "--name", "z", "--output", "."]
     asserts.equals(
         env,
-        ["fetch", "r.example/z:1", "--quiet", "--name", "z", "--output", ".", "--repository", "a=@@a", "--repository", "b=@@b~"],
+        start + ["--repository", "a=@@a", "--repository", "b=@@b~"],
         fetch_arguments("z", _attributes(image = "r.example/z:1"), "/w", {"b": "@@b~", "a": "@@a"}),
     )
     asserts.equals(
         env,
-        ["fetch", "r.example/z:1", "--quiet", "--name", "z", "--output", ".", "--target=aarch64-unknown-linux-gnu", "--strip-include-prefix=include/z", "--component=headers", "--component=static", "--define=A", "--dep=@y", "--include=include", "--linkopt=-Wl,a,b", "--mirror=m.example/x", "--mirror=file:///w/x"],
+        start + ["--linkage=shared", "--strip-include-prefix=include/z", "--component=headers", "--component=static", "--define=A", "--dep=@y", "--include=include", "--linkopt=-Wl,a,b", "--mirror=m.example/x", "--mirror=file:///w/x", "--target", "aarch64-unknown-linux-gnu"],
         fetch_arguments("z", _attributes(
             components = ["headers", "static"],
             defines = ["A"],
             deps = ["@y"],
             image = "r.example/z:1",
             includes = ["include"],
+            linkage = "shared",
             linkopts = ["-Wl,a,b"],
             mirrors = ["m.example/x", "file://%workspace%/x"],
             strip_include_prefix = "include/z",
-            target = "aarch64-unknown-linux-gnu",
-        ), "/w", {}),
+        ), "/w", {}, target = "aarch64-unknown-linux-gnu"),
+    )
+    asserts.equals(
+        env,
+        start + ["--spoke", "aarch64-apple-darwin", "--spoke", "x86_64-apple-darwin=z__x"],
+        fetch_arguments("z", _attributes(image = "r.example/z:1"), "/w", {}, spokes = {"x86_64-apple-darwin": "z__x", "aarch64-apple-darwin": ""}),
     )
     return unittest.end(env)
 
@@ -45,25 +51,46 @@ def _label_prefix_test_impl(ctx):
 
 _label_prefix_test = unittest.make(_label_prefix_test_impl)
 
-def _tag(name, image, module, is_root = False, target = ""):
-    return struct(name = name, values = {"image": image, "target": target}, module = module, is_root = is_root)
+def _tag(name, image, module, platforms = [], linkage = ""):
+    return struct(
+        name = name,
+        platforms = platforms,
+        attrs = {"image": image, "linkage": linkage},
+        module = module,
+        is_root = module == "root",
+    )
 
 def _merge_tags_test_impl(ctx):
     env = unittest.begin(ctx)
 
-    merged = merge_tags([_tag("a", "r/a:2", "root", True), _tag("a", "r/a:1", "dep"), _tag("b", "r/b:1", "dep"), _tag("b", "r/b:1", "other")])
+    merged = merge_tags([_tag("a", "r/a:2", "root"), _tag("a", "r/a:1", "dep"), _tag("b", "r/b:1", "dep"), _tag("b", "r/b:1", "other")])
     asserts.equals(env, None, merged.error)
-    asserts.equals(env, {"a": "r/a:2", "b": "r/b:1"}, {name: tag.values["image"] for name, tag in merged.libraries.items()}, "the root decides; the same twice is no conflict")
+    asserts.equals(env, {"a": "r/a:2", "b": "r/b:1"}, {name: tag.attrs["image"] for name, tag in merged.libraries.items()}, "the root decides; the same twice is no conflict")
 
-    merged = merge_tags([_tag("a", "r/a:1", "one"), _tag("a", "r/a:2", "two")])
-    for part in ["one", "two", "library a", "r/a:1", "r/a:2", "root module"]:
+    merged = merge_tags([_tag("a", "r/a:1@sha256:11", "one"), _tag("a", "r/a:1@sha256:22", "two")])
+    for part in ["one", "two", "library a", "r/a:1@sha256:11", "r/a:1@sha256:22", "root module"]:
         asserts.true(env, part in merged.error, merged.error)
 
-    merged = merge_tags([_tag("a", "r/a:1", "one"), _tag("a", "r/a:1", "two", target = "aarch64-unknown-linux-gnu")])
-    asserts.true(env, merged.error != None, "another target is another library")
+    merged = merge_tags([_tag("a", "r/a:1@sha256:11", "one"), _tag("a", "mirror/a@sha256:11", "two")])
+    asserts.equals(env, None, merged.error, "one digest is one image, wherever it comes from")
 
-    merged = merge_tags([_tag("a", "r/a:1", "root", True), _tag("a", "r/a:1", "root", True)])
+    merged = merge_tags([_tag("a", "r/a:1", "one", linkage = "static"), _tag("a", "r/a:1", "two")])
+    asserts.true(env, "linkage" in merged.error and "\"static\"" in merged.error, merged.error)
+
+    merged = merge_tags([_tag("a", "r/a:1", "root"), _tag("a", "r/a:1", "root")])
     asserts.true(env, "twice" in merged.error, merged.error)
+
+    linux, mac = "x86_64-unknown-linux-gnu", "aarch64-apple-darwin"
+    merged = merge_tags([_tag("a", "r/a:1", "one", [linux]), _tag("a", "r/a:1", "two", [mac, linux])])
+    asserts.equals(env, [linux, mac], merged.libraries["a"].platforms)
+    merged = merge_tags([_tag("a", "r/a:1", "one", [linux]), _tag("a", "r/a:1", "two")])
+    asserts.equals(env, [], merged.libraries["a"].platforms, "all platforms, for the one that restricts nothing")
+    merged = merge_tags([_tag("a", "r/a:1", "root", [mac]), _tag("a", "r/a:1", "two")])
+    asserts.equals(env, [mac], merged.libraries["a"].platforms, "the root decides")
+
+    merged = merge_tags([_tag("a", "r/a:1", "one", ["amd64-linux"])])
+    for part in ["\"amd64-linux\"", "one", linux]:
+        asserts.true(env, part in merged.error, merged.error)
     return unittest.end(env)
 
 _merge_tags_test = unittest.make(_merge_tags_test_impl)
