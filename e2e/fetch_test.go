@@ -43,12 +43,7 @@ func (s *suite) declare(t *testing.T, name string, images map[string]string, mor
 func (s *suite) packed(t *testing.T, name string, flags ...string) string {
 	t.Helper()
 	native := filepath.Join(s.out, "native-"+strings.ReplaceAll(t.Name(), "/", "_"))
-	if err := os.RemoveAll(native); err != nil {
-		t.Fatal(err)
-	}
-	if r := s.inEnv(t, s.repository, "e2e/testdata/native/build", native); r.code != 0 {
-		t.Fatalf("build of the libraries: %s", r.stderr)
-	}
+	s.matrixLibraries(t, native)
 	archive := filepath.Join(native, name+".tar")
 	s.must(t, s.out, append([]string{s.ocipkg, "pack", filepath.Join(native, name), "--name", name, "-o", archive}, flags...)...)
 	return archive

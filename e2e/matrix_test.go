@@ -22,12 +22,15 @@ import (
 func TestMatrix(t *testing.T) {
 	s := theSuite
 	native := filepath.Join(s.out, "native")
-	if r := s.inEnv(t, s.repository, "e2e/testdata/native/build", native); r.code != 0 {
-		t.Fatalf("build of the libraries: %s", r.stderr)
-	}
+	s.matrixLibraries(t, native)
 	address := s.server(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "matrix")).Ready
-	for _, name := range []string{"single", "pair", "origin", "archives", "mixed"} {
-		s.must(t, s.out, s.ocipkg, "pack", filepath.Join(native, name), "--name", name, "--version", "1", "-o", filepath.Join(native, name+".tar"))
+	for name, flags := range map[string][]string{
+		"single": nil, "pair": nil, "origin": nil, "archives": nil, "mixed": nil, "versions": nil, "older": nil, "newer": nil, "header": nil,
+		"plugin": {"--always-link", "plugin"}, "plugin_lazy": nil,
+		"platform": {"--system-library", "m", "--system-library", "pthread", "--system-library", "dl", "--system-library", "resolv"},
+	} {
+		prefix := filepath.Join(native, strings.TrimSuffix(name, "_lazy"))
+		s.must(t, s.out, append([]string{s.ocipkg, "pack", prefix, "--name", name, "--version", "1", "-o", filepath.Join(native, name+".tar")}, flags...)...)
 		s.must(t, s.out, s.ocipkg, "push", filepath.Join(native, name+".tar"), address+"/"+name+":1")
 	}
 	single := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "inspect", "--json", address+"/single:1"))
@@ -104,6 +107,37 @@ func TestMatrix(t *testing.T) {
 		if r.code == 0 || !strings.Contains(r.stderr, "undefined reference to `foo_value'") {
 			t.Errorf("a libbar that is not told of libfoo was linked (exit status %d):\n%s", r.code, r.stderr)
 		}
+		r = w.exec(t, nil, "build", "//:by_hand_platform")
+		if r.code == 0 || !strings.Contains(r.stderr, "undefined reference to `inet_net_pton'") {
+			t.Errorf("a libplatform without -lresolv was linked (exit status %d):\n%s", r.code, r.stderr)
+		}
+		r = s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", "lazy"))
+		if r.code != 1 || !strings.Contains(r.stdout, "registry_count() = 0") {
+			t.Errorf("lazy: exit status %d, %s%s; then always linking tells nothing", r.code, r.stdout, r.stderr)
+		}
+	})
+
+	t.Run("symbol versions", func(t *testing.T) {
+		for program, want := range map[string][2]string{ // -> a symbol, and the version that the program asks for
+			"versions_dynamic": {"greet_level", "GREET_2"},
+			"two_sonames":      {"foo_value", "FOO_2"},
+		} {
+			f, err := elf.Open(filepath.Join(w.dir, "bazel-bin", program))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			symbols, err := f.ImportedSymbols()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(symbols, func(s elf.ImportedSymbol) bool { return s.Name == want[0] && s.Version == want[1] }) {
+				t.Errorf("%s does not ask for %s@%s: %v", program, want[0], want[1], symbols)
+			}
+		}
+		if needed, _ := w.dynamic(t, "bazel-bin/two_sonames"); !slices.Contains(needed, "libfoo.so.2") || !slices.Contains(needed, "libbar.so.1") {
+			t.Errorf("two_sonames needs %v", needed)
+		}
 	})
 
 	t.Run("as needed", func(t *testing.T) {
@@ -135,6 +169,17 @@ func TestMatrix(t *testing.T) {
 			t.Errorf("by_hand_deps ran (exit status %d, %s); then this test tells nothing", r.code, r.stderr)
 		}
 	})
+}
+
+// matrixLibraries compiles the libraries of the matrix, each an install prefix below dir, which is made anew.
+func (s *suite) matrixLibraries(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.inEnv(t, s.repository, "e2e/testdata/native/build", dir); r.code != 0 {
+		t.Fatalf("build of the libraries: %s", r.stderr)
+	}
 }
 
 // right are the programs that have to run, among those of the matrix.

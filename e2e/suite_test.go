@@ -84,7 +84,7 @@ func newSuite() (*suite, error) {
 func (s *suite) close() {
 	for _, w := range s.workspaces {
 		cmd := exec.Command(s.bazel, "shutdown")
-		cmd.Dir, cmd.Env = w.dir, environment()
+		cmd.Dir, cmd.Env = w.dir, append(environment(), w.env...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "e2e: shutdown in %s: %v\n%s", w.dir, err, out)
 		}
@@ -151,6 +151,7 @@ func (s *suite) server(t *testing.T, ready string, command ...string) *servertes
 type workspace struct {
 	*suite
 	dir string
+	env []string // for every command in it
 }
 
 // workspace copies the workspace at source (relative to the repository) to a folder called name.
@@ -169,7 +170,7 @@ var quiet = []string{"--noshow_progress", "--color=no", "--curses=no"}
 
 func (w *workspace) exec(t *testing.T, env []string, command string, args ...string) result {
 	t.Helper()
-	return w.suite.exec(t, w.dir, env, slices.Concat([]string{w.suite.bazel, command}, quiet, args)...)
+	return w.suite.exec(t, w.dir, slices.Concat(w.env, env), slices.Concat([]string{w.suite.bazel, command}, quiet, args)...)
 }
 
 // bazel runs a command of Bazel's that has to succeed, and returns its standard output.

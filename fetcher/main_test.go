@@ -442,6 +442,8 @@ func TestJSON(t *testing.T) {
 	for _, c := range []struct{ name, args string }{
 		{"pack", "pack --json prefix-3.0 --name ssl --version 3.0 --license Apache-2.0 --allow-missing libz.so.1 -o again.tar"},
 		{"push", "push --json again.tar " + image},
+		{"push-tags", "push --json again.tar " + image + " --tag further"},
+		{"join", "join --json again.tar -o joined"},
 		{"pull", "pull --json " + image + " -o out"},
 		{"fetch", "fetch " + image + " --name ssl -o repository"},
 		{"inspect", "inspect --json --target " + "x86_64-unknown-linux-gnu " + pinned},

@@ -41,6 +41,18 @@ func (o *output) print(t *talk, v any, text string) error {
 	return nil
 }
 
+// printDigest is print for results that are known by a digest. With a file, the digest goes there and no text is
+// printed: an action of a build system has outputs, and what it prints is taken for a complaint.
+func (o *output) printDigest(t *talk, file string, v any, digest string) error {
+	if file == "" {
+		return o.print(t, v, digest)
+	}
+	if err := os.WriteFile(file, []byte(digest+"\n"), 0o666); err != nil {
+		return &diagnostic.Error{Kind: diagnostic.Failure, What: "write the digest", Err: err}
+	}
+	return o.print(t, v, "")
+}
+
 // lines is one string a line.
 func lines[T fmt.Stringer](values []T) string {
 	var b strings.Builder

@@ -23,10 +23,10 @@ type packedLayout struct {
 func newPack() *cobra.Command {
 	var out output
 	var claims artifact.Claims
-	var output, tag, compression, description string
+	var output, tag, compression, description, list, digestFile string
 	var requires, dependencies []string
 	cmd := &cobra.Command{
-		Use:   "pack DIR|FILE... -o OUTPUT",
+		Use:   "pack [DIR|FILE...] -o OUTPUT",
 		Short: "Pack an install prefix, or single files, into an artifact",
 		Long: `Pack the headers and libraries of DIR into an OCI layout: a tar archive where OUTPUT ends in
 .tar, else a folder.
@@ -42,18 +42,25 @@ Where DIR is laid out otherwise, --header and --library say which files to take,
 Libraries of other artifacts that these need are named with --dependency, by digest; which of
 them, is read from the files. A needed library that nobody has is an error.
 
+A build system that has its files in many places names them in a JSON object of places in an
+install prefix and files, or folders, {"include/z.h": "src/z.h"}, and gives that as --files in
+place of DIR. All of them have to be of use.
+
 Architecture, C library, SONAMEs, needed libraries and symbol versions are read from the files.
 The same files give the same digest on any machine. One artifact is for one platform; "ocipkg
 push" gives several of them one name.`,
 		Example: `  ocipkg pack ./prefix --name zlib --version 1.3.1 --license Zlib -o zlib.tar
   ocipkg pack libz.a zlib.h zconf.h --name zlib --version 1.3.1 -o zlib.tar
   ocipkg pack . --header src/api --library 'build/libz.*' --name zlib -o zlib.tar
-  ocipkg pack ./prefix --tag ghcr.io/acme/zlib:1.3.1 -o zlib.tar && ocipkg push zlib.tar`,
-		Args: cobra.MinimumNArgs(1),
+  ocipkg pack --files files.json --name zlib -o zlib.tar
+  ocipkg pack ./prefix --image ghcr.io/acme/zlib:1.3.1 -o zlib.tar && ocipkg push zlib.tar`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
+			if (len(args) == 0) == (list == "") {
+				return &diagnostic.Error{Kind: diagnostic.Usage, What: strings.TrimSpace("pack " + strings.Join(args, " ")), Why: "either a folder, or files, or --files has to say what is packed", Do: "name an install prefix: ocipkg pack DIR -o NAME.tar"}
+			}
 			if output == "" {
-				return &diagnostic.Error{Kind: diagnostic.Usage, What: "pack " + args[0], Why: "no output is named", Do: "add -o NAME.tar"}
+				return &diagnostic.Error{Kind: diagnostic.Usage, What: strings.TrimSpace("pack " + strings.Join(args, " ")), Why: "no output is named", Do: "add -o NAME.tar"}
 			}
 			if compression != string(artifact.Zstd) && compression != string(artifact.Gzip) {
 				return &diagnostic.Error{Kind: diagnostic.Usage, What: "--compression " + compression, Why: "it is neither zstd nor gzip"}
@@ -64,7 +71,7 @@ push" gives several of them one name.`,
 					return err
 				}
 				if ref.Pinned() {
-					return &diagnostic.Error{Kind: diagnostic.Usage, What: "--tag " + tag, Why: "it has a digest, which is only known when it is packed", Do: "leave the digest out"}
+					return &diagnostic.Error{Kind: diagnostic.Usage, What: "--image " + tag, Why: "it has a digest, which is only known when it is packed", Do: "leave the digest out"}
 				}
 				tag = ref.String()
 			}
@@ -112,7 +119,7 @@ push" gives several of them one name.`,
 					return depot.Describe(cmd.Context(), image, target)
 				}
 			}
-			files, done, err := sources(args)
+			files, done, err := sources(args, list)
 			if err != nil {
 				return err
 			}
@@ -133,12 +140,14 @@ push" gives several of them one name.`,
 			describePacked(t, packed)
 			t.printf("wrote %s", output)
 			digest := packed.Manifest.Digest.String()
-			return out.print(t, packedLayout{Digest: digest, Layout: output, Package: packed.Package, LeftOut: packed.LeftOut}, digest)
+			return out.printDigest(t, digestFile, packedLayout{Digest: digest, Layout: output, Package: packed.Package, LeftOut: packed.LeftOut}, digest)
 		},
 	}
 	out.add(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&output, "output", "o", "", "where to write: NAME.tar or a folder")
+	f.StringVar(&list, "files", "", "JSON file that says which file is where in a prefix, in place of DIR")
+	f.StringVar(&digestFile, "digest-file", "", "file to write the digest to, in place of standard output")
 	f.StringVar(&description, "description", "", "JSON file that describes the library (docs/packing.md)")
 	f.StringVar(&claims.Name, "name", "", "name of the library (default: that of the only .pc file)")
 	f.StringVar(&claims.Version, "version", "", "version (default: that of the .pc files)")
@@ -152,15 +161,29 @@ push" gives several of them one name.`,
 	f.StringArrayVar(&claims.Linkopts, "linkopt", nil, "linker flag that consumers need; may be repeated")
 	f.StringArrayVar(&claims.SystemLibraries, "system-library", nil, "library that every such platform has and this one needs, such as m; may be repeated")
 	f.StringArrayVar(&requires, "requires", nil, "LIBRARY=LIBRARY: one library of the artifact needs another one, where that cannot be read from them; may be repeated")
+	f.StringArrayVar(&claims.AlwaysLink, "always-link", nil, "library whose archive is linked whole, because objects of it do their work by being there; may be repeated")
 	f.StringArrayVar(&claims.AllowMissing, "allow-missing", nil, "SONAME that a library needs and the consumer brings; may be repeated")
 	f.StringArrayVar(&dependencies, "dependency", nil, "NAME=IMAGE: another artifact, with its digest, that the libraries need; may be repeated")
-	f.StringVarP(&tag, "tag", "t", "", "reference that \"ocipkg push\" takes by default, and the ocipkg project's command always")
+	f.StringVar(&tag, "image", "", "reference that \"ocipkg push\" takes by default, and the ocipkg project's command always")
 	f.StringVar(&compression, "compression", string(artifact.Zstd), "zstd, or gzip for readers that know no zstd")
 	return cmd
 }
 
-// sources opens what is to be packed: a folder, or files.
-func sources(args []string) (files fs.FS, done func() error, err error) {
+// sources opens what is to be packed: a folder, or files, or what a list names.
+func sources(args []string, list string) (files fs.FS, done func() error, err error) {
+	done = func() error { return nil }
+	if list != "" {
+		data, err := os.ReadFile(list)
+		if err != nil {
+			return nil, nil, &diagnostic.Error{Kind: diagnostic.NotFound, What: "list of files " + list, Err: err}
+		}
+		places, err := artifact.ParsePlaces(data)
+		if err != nil {
+			return nil, nil, diagnostic.Wrap(err, "%s", list)
+		}
+		files, err = artifact.Place(places)
+		return files, done, err
+	}
 	if len(args) == 1 {
 		if info, err := os.Stat(args[0]); err != nil || info.IsDir() {
 			prefix, err := os.OpenRoot(args[0])
@@ -171,7 +194,7 @@ func sources(args []string) (files fs.FS, done func() error, err error) {
 		}
 	}
 	files, err = artifact.Files(args)
-	return files, func() error { return nil }, err
+	return files, done, err
 }
 
 func describePacked(t *talk, packed *artifact.Packed) {

@@ -4,6 +4,7 @@ import (
 	"debug/elf"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact/artifacttest"
@@ -38,6 +39,18 @@ func TestSeveralPlatforms(t *testing.T) {
 		push = append(push, target+".tar")
 	}
 	must(append(push, image)...)
+
+	// Joined before it is pushed, it has the same digest.
+	must(append(append([]string{"join"}, push[1:]...), "-o", "joined", "--digest-file", "digest")...)
+	digest, err := os.ReadFile("digest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	must("push", "joined", server.Host+"/acme/z:joined")
+	for _, tag := range []string{"1", "joined"} {
+		must("inspect", server.Host+"/acme/z:"+tag+"@"+strings.TrimSpace(string(digest)))
+		must("pull", "--target", "aarch64-unknown-linux-gnu", server.Host+"/acme/z:"+tag+"-aarch64-unknown-linux-gnu")
+	}
 	for target, machine := range machines {
 		must("pull", "--target", target, "--output", "pulled-"+target, image)
 		f, err := elf.Open(filepath.Join("pulled-"+target, "lib", "libz.so.1"))

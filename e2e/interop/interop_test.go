@@ -379,7 +379,7 @@ func theyPushOurs(t *testing.T, s *suite, u *theirs) {
 	for _, compression := range []string{"gzip", "zstd"} {
 		layout := filepath.Join(work, compression+".tar")
 		image := s.address + "/push/zlib:" + compression
-		digest := s.ours(t, work, "pack", s.zlib, "--name", "zlib", "--compression", compression, "--tag", image, "-o", layout)
+		digest := s.ours(t, work, "pack", s.zlib, "--name", "zlib", "--compression", compression, "--image", image, "-o", layout)
 		shown := u.must(t, "inspect", layout)
 		for _, part := range []string{image, "libz.a", "zlib.h", "zlib.pc"} {
 			if !strings.Contains(shown, part) {

@@ -83,6 +83,7 @@ type StaticLibrary struct {
 	Path        string            `json:"path"`
 	PIC         string            `json:"pic"`                   // pic, pie or none; see native.PIC
 	Reason      string            `json:"reason,omitempty"`      // the relocation that keeps it from being pic
+	AlwaysLink  bool              `json:"alwaysLink,omitempty"`  // whether all of it is linked, and not only what is asked for by name
 	CXX         bool              `json:"cxx,omitempty"`         // needs a C++ run-time
 	CXXFlavour  string            `json:"cxxFlavour,omitempty"`  // whose C++ standard library; see native.CXXFlavour
 	Floors      map[string]string `json:"floors,omitempty"`      // macOS to 11.0

@@ -30,6 +30,7 @@ type Claims struct {
 	Includes        []string            // folders of the artifact to search for headers; default: include
 	SystemLibraries []string            // besides the measured ones, without "-l"
 	Requires        map[string][]string // by library, further ones of the same artifact that it needs
+	AlwaysLink      []string            // libraries of the artifact whose archive is linked whole, because objects of it do their work by being there
 	Dependencies    map[string]string   // by name, pinned references of other artifacts that it needs
 
 	// Dependency describes the artifact behind a reference of Dependencies, for a platform. It is called only where
@@ -408,8 +409,12 @@ func (m *measuring) platform(p *Package, claims Claims) error {
 			return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + m.machineOf,
 				Why: fmt.Sprintf("it is for %s and was said to be for %s", t, claimed), Do: "leave --target out, it is read from the files, or give the files for that platform"}
 		}
-		p.Target = claimed.String()
-		return nil
+		if claimed.Env != "" {
+			p.Target = claimed.String()
+			return nil
+		}
+		// What the claim leaves open is measured.
+		t.Vendor = claimed.Vendor
 	}
 	switch {
 	case m.libc != "":

@@ -22,7 +22,7 @@ func ParseDescription(data []byte) (Claims, error) {
 		"name": &c.Name, "version": &c.Version, "license": &c.License, "target": &c.Target,
 		"headers": &c.Selection.Headers, "libraries": &c.Selection.Libraries, "pkgConfig": &c.Selection.PkgConfig, "licenses": &c.Selection.Licenses,
 		"includes": &c.Includes, "defines": &c.Defines, "linkopts": &c.Linkopts,
-		"systemLibraries": &c.SystemLibraries, "requires": &c.Requires, "allowMissing": &c.AllowMissing, "dependencies": &c.Dependencies,
+		"systemLibraries": &c.SystemLibraries, "requires": &c.Requires, "alwaysLink": &c.AlwaysLink, "allowMissing": &c.AllowMissing, "dependencies": &c.Dependencies,
 	}
 	bad := func(format string, args ...any) (Claims, error) {
 		return Claims{}, &diagnostic.Error{Kind: diagnostic.Usage, What: "description", Why: fmt.Sprintf(format, args...),
@@ -68,7 +68,7 @@ func (c Claims) With(more Claims) Claims {
 		&c.Selection.Headers: more.Selection.Headers, &c.Selection.Libraries: more.Selection.Libraries,
 		&c.Selection.PkgConfig: more.Selection.PkgConfig, &c.Selection.Licenses: more.Selection.Licenses,
 		&c.Includes: more.Includes, &c.Defines: more.Defines, &c.Linkopts: more.Linkopts,
-		&c.SystemLibraries: more.SystemLibraries, &c.AllowMissing: more.AllowMissing,
+		&c.SystemLibraries: more.SystemLibraries, &c.AlwaysLink: more.AlwaysLink, &c.AllowMissing: more.AllowMissing,
 	} {
 		*list = slices.Concat(*list, add)
 	}
@@ -120,6 +120,16 @@ func settle(p *Package, tree Tree, claims Claims) error {
 	byName := map[string]*Library{}
 	for i := range p.Libraries {
 		byName[p.Libraries[i].Name] = &p.Libraries[i]
+	}
+	for _, name := range claims.AlwaysLink {
+		l := byName[name]
+		if l == nil {
+			return refuse(fmt.Sprintf("library %q", name), "the artifact holds no such library", "write what follows -l: z for lib/libz.a")
+		}
+		if l.Static == nil {
+			return refuse(fmt.Sprintf("library %q", name), "it is there as a shared library alone, of which all is linked in any case", "leave it out of what is always linked")
+		}
+		l.Static.AlwaysLink = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(claims.Requires)) {
 		for _, needed := range claims.Requires[name] {

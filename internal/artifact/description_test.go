@@ -13,7 +13,7 @@ const everyKey = `{
   "name": "ssl", "version": "3.0", "license": "Apache-2.0", "target": "x86_64-unknown-linux-gnu",
   "headers": ["src/include"], "libraries": ["build/*.a"], "pkgConfig": ["build/ssl.pc"], "licenses": ["LICENSE.txt"],
   "includes": ["include", "include/openssl"], "defines": ["A=1"], "linkopts": ["-Wl,-z,now"],
-  "systemLibraries": ["dl"], "requires": {"ssl": ["crypto"]}, "allowMissing": ["libGL.so.1"],
+  "systemLibraries": ["dl"], "requires": {"ssl": ["crypto"]}, "alwaysLink": ["ssl"], "allowMissing": ["libGL.so.1"],
   "dependencies": {"zlib": "ghcr.io/acme/zlib@sha256:00"}
 }`
 
@@ -24,7 +24,7 @@ func TestParseDescription(t *testing.T) {
 	}
 	want := Claims{Name: "ssl", Version: "3.0", License: "Apache-2.0", Target: "x86_64-unknown-linux-gnu", Defines: []string{"A=1"}, Linkopts: []string{"-Wl,-z,now"},
 		Selection: Selection{Headers: []string{"src/include"}, Libraries: []string{"build/*.a"}, PkgConfig: []string{"build/ssl.pc"}, Licenses: []string{"LICENSE.txt"}},
-		Includes:  []string{"include", "include/openssl"}, SystemLibraries: []string{"dl"}, Requires: map[string][]string{"ssl": {"crypto"}}, AllowMissing: []string{"libGL.so.1"},
+		Includes:  []string{"include", "include/openssl"}, SystemLibraries: []string{"dl"}, Requires: map[string][]string{"ssl": {"crypto"}}, AlwaysLink: []string{"ssl"}, AllowMissing: []string{"libGL.so.1"},
 		Dependencies: map[string]string{"zlib": "ghcr.io/acme/zlib@sha256:00"}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -69,8 +69,8 @@ func TestDescriptionIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	if documented != 15 {
-		t.Errorf("docs/packing.md describes %d keys, not 15", documented)
+	if documented != 16 {
+		t.Errorf("docs/packing.md describes %d keys, not 16", documented)
 	}
 }
 
@@ -88,17 +88,20 @@ func TestClaimsWith(t *testing.T) {
 
 // What bytes do not tell, its author may say; what he says has to be possible.
 func TestClaimsThatAreNotMeasured(t *testing.T) {
-	files := map[string]string{"include/sdl/z.h": "", "lib/liba.a": static("a", "memcpy"), "lib/libb.a": static("b")}
-	p, err := Pack(os.DirFS(prefixOf(t, files)), Claims{Name: "z", Includes: []string{"include", "include/sdl/", "include"}, SystemLibraries: []string{"m", "dl", "m"}, Requires: map[string][]string{"b": {"a", "a", "b"}}}, Zstd, memory{})
+	files := map[string]string{"include/sdl/z.h": "", "lib/liba.a": static("a", "memcpy"), "lib/libb.a": static("b"), "lib/libc.so.1": shared("libc.so.1")}
+	p, err := Pack(os.DirFS(prefixOf(t, files)), Claims{Name: "z", Includes: []string{"include", "include/sdl/", "include"}, SystemLibraries: []string{"m", "dl", "m"}, Requires: map[string][]string{"b": {"a", "a", "b"}}, AlwaysLink: []string{"b"}}, Zstd, memory{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(p.Package.Includes, " ") + "; " + strings.Join(p.Package.SystemLibraries, " "); got != "include include/sdl; dl m" {
 		t.Errorf("got %q", got)
 	}
-	for _, l := range p.Package.Libraries {
+	for _, l := range p.Package.Libraries[:2] {
 		if got, want := strings.Join(l.Requires, " "), map[string]string{"a": "", "b": "a"}[l.Name]; got != want {
 			t.Errorf("%s requires %q, want %q", l.Name, got, want)
+		}
+		if l.Static.AlwaysLink != (l.Name == "b") {
+			t.Errorf("%s is always linked: %v", l.Name, l.Static.AlwaysLink)
 		}
 	}
 	for _, c := range []struct {
@@ -109,8 +112,10 @@ func TestClaimsThatAreNotMeasured(t *testing.T) {
 		{"include folder that is not there", Claims{Includes: []string{"include/SDL"}}, "include folder include/SDL"},
 		{"include folder outside", Claims{Includes: []string{"../include"}}, "include folder ../include"},
 		{"system library that is a flag", Claims{SystemLibraries: []string{"-lm"}}, `"-lm"`},
-		{"library that is not there", Claims{Requires: map[string][]string{"c": {"a"}}}, `library "c"`},
-		{"needed library that is not there", Claims{Requires: map[string][]string{"a": {"c"}}}, `library "c"`},
+		{"library that is not there", Claims{Requires: map[string][]string{"d": {"a"}}}, `library "d"`},
+		{"needed library that is not there", Claims{Requires: map[string][]string{"a": {"d"}}}, `library "d"`},
+		{"library that is always linked and not there", Claims{AlwaysLink: []string{"d"}}, `library "d"`},
+		{"shared library that is always linked", Claims{AlwaysLink: []string{"c"}}, "shared library alone"},
 		{"include folder that writes lines", Claims{Includes: []string{"include\n"}}, "control character"},
 	} {
 		t.Run(c.what, func(t *testing.T) {

@@ -134,6 +134,38 @@ func Join(artifacts []Artifact) (Index, error) {
 	return index, nil
 }
 
+// Combine writes to a layout the index of artifacts (Join) and everything that they consist of, and makes the layout be
+// about that index.
+func Combine(artifacts []Artifact, w *LayoutWriter) (Descriptor, error) {
+	index, err := Join(artifacts)
+	if err != nil {
+		return Descriptor{}, err
+	}
+	written := map[v1.Hash]bool{} // headers are often those of all platforms
+	for _, a := range artifacts {
+		manifest := Descriptor{Digest: a.Descriptor.Digest, Size: int64(len(a.Bytes))}
+		for _, d := range append([]Descriptor{manifest, a.Manifest.Config}, a.Manifest.Layers...) {
+			if written[d.Digest] {
+				continue
+			}
+			written[d.Digest] = true
+			r, err := a.Layout.OpenBlob(d.Digest)
+			if err != nil {
+				return Descriptor{}, err
+			}
+			if _, _, err := w.WriteBlob(func(out io.Writer) error { return copyVerified(out, r, d) }); err != nil {
+				return Descriptor{}, diagnostic.Wrap(err, "layout %s", a.Layout.path)
+			}
+		}
+	}
+	desc, err := writeDocument(w, TypeIndex, index)
+	if err != nil {
+		return Descriptor{}, err
+	}
+	w.Add(desc, "")
+	return desc, nil
+}
+
 func called(p *Package) string { return strings.TrimSpace(p.Name + " " + p.Version) }
 
 // Marshal renders the index.
@@ -299,17 +331,18 @@ func (a Artifact) Target() (Triple, bool) {
 
 // writeDocuments writes config and manifest.
 func writeDocuments(blobs BlobWriter, manifest Manifest, config Config) (Descriptor, error) {
-	write := func(mediaType string, v any) (Descriptor, error) {
-		data, err := marshal(v)
-		if err != nil {
-			return Descriptor{}, err
-		}
-		hash, size, err := blobs.WriteBlob(func(w io.Writer) error { _, err := w.Write(data); return err })
-		return Descriptor{MediaType: mediaType, Digest: hash, Size: size}, err
-	}
 	var err error
-	if manifest.Config, err = write(TypeConfig, config); err != nil {
+	if manifest.Config, err = writeDocument(blobs, TypeConfig, config); err != nil {
 		return Descriptor{}, err
 	}
-	return write(TypeManifest, manifest)
+	return writeDocument(blobs, TypeManifest, manifest)
+}
+
+func writeDocument(blobs BlobWriter, mediaType string, v any) (Descriptor, error) {
+	data, err := marshal(v)
+	if err != nil {
+		return Descriptor{}, err
+	}
+	hash, size, err := blobs.WriteBlob(func(w io.Writer) error { _, err := w.Write(data); return err })
+	return Descriptor{MediaType: mediaType, Digest: hash, Size: size}, err
 }

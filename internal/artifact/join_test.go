@@ -181,6 +181,65 @@ func TestJoin(t *testing.T) {
 	checkGolden(t, "index", digestOf(string(first)).String())
 }
 
+// A layout of several platforms is about the index that Join makes, and has everything that it names, once.
+func TestCombine(t *testing.T) {
+	intel := artifactsOf(t, zlibPrefix(), Claims{}, Zstd)[0]
+	arm := artifactsOf(t, armPrefix(), Claims{}, Zstd)[0]
+	index, err := Join([]Artifact{intel, arm})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := index.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dest := filepath.Join(t.TempDir(), "z.tar")
+	w, err := CreateLayout(dest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	blobs := map[v1.Hash]bool{}
+	if _, err := Combine([]Artifact{arm, intel}, w); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := OpenLayout(dest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	desc, name, err := l.Manifest()
+	if err != nil || desc.Digest != digestOf(string(want)) || !IsIndex(desc.MediaType) || name != "" {
+		t.Errorf("it is about %+v, %q, %v", desc, name, err)
+	}
+	all, err := l.Artifacts()
+	if err != nil || len(all) != 2 {
+		t.Fatalf("%d artifacts, %v", len(all), err)
+	}
+	for _, a := range all {
+		for _, d := range append(a.Manifest.Layers, a.Manifest.Config) {
+			blobs[d.Digest] = true
+			r, err := l.OpenBlob(d.Digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := io.Copy(io.Discard, r); err != nil || n != d.Size {
+				t.Errorf("%s: %d bytes, %v", d.Digest, n, err)
+			}
+			r.Close()
+		}
+	}
+	if len(blobs) != 2*3-1+2 {
+		t.Errorf("%d blobs beside the manifests", len(blobs))
+	}
+	if _, err := Combine([]Artifact{intel, intel}, w); diagnostic.KindOf(err) != diagnostic.Refused {
+		t.Errorf("one platform twice: %v", err)
+	}
+}
+
 func TestJoinRefuses(t *testing.T) {
 	intel := artifactsOf(t, zlibPrefix(), Claims{Dependencies: map[string]string{"y": "x.io/y"}, Dependency: having()}, Zstd)[0]
 	upstream, err := OpenLayout(filepath.Join("testdata", "upstream", "v1-pack-0.4.0.tar"))

@@ -41,14 +41,14 @@ type Packed struct {
 	Texts    []string // files that are called like libraries and hold text, such as linker scripts: they link nothing
 }
 
-// Pack makes an artifact of an install prefix (see Arrange) or of Files. What it writes depends on the names and bytes
+// Pack makes an artifact of an install prefix (see Arrange), of Files or of what Place shows. What it writes depends on the names and bytes
 // of the files and on the claims alone.
 func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter) (*Packed, error) {
 	tree, leftOut, err := claims.Selection.arrange(prefix)
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := prefix.(fileSet); ok && len(leftOut) > 0 {
+	if named(prefix) && len(leftOut) > 0 {
 		return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "pack " + leftOut[0], Why: "it is called neither like a header nor like a library, a .pc file or a licence",
 			Do: "leave it out, rename it, or say what it is with --header or --library"}
 	}
@@ -141,6 +141,15 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 	return &Packed{Manifest: desc, Package: pkg, LeftOut: leftOut, Texts: pkg.texts}, nil
 }
 
+// named reports whether the author has named each single file, so that none may be left out.
+func named(prefix fs.FS) bool {
+	switch prefix.(type) {
+	case fileSet, *placedFiles:
+		return true
+	}
+	return false
+}
+
 // versionText is what a version may look like: a word that means itself in tags, file names and shells.
 var versionText = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~:-]*$`)
 
@@ -179,6 +188,14 @@ func prefixBelow(leftOut []string) string {
 	return ""
 }
 
+// sharedEnding is the ending of a shared library's name on its system, without the version.
+func sharedEnding(place string) string {
+	if ext := path.Ext(place); ext == ".dll" || ext == ".dylib" {
+		return ext
+	}
+	return ".so"
+}
+
 // completeLinks adds what consumers look for: a link called as the SONAME, and at the root one for every static
 // library, because the ocipkg project's link_package looks nowhere else.
 func completeLinks(tree Tree, pkg *Package) {
@@ -189,6 +206,14 @@ func completeLinks(tree Tree, pkg *Package) {
 			if _, taken := tree[named]; !taken {
 				tree[named] = Entry{Link: path.Base(s.Path)}
 				s.Path = named
+			}
+		}
+		if s := l.Shared; s != nil && s.Link == "" {
+			// What -l finds: a library that Bazel has linked comes without.
+			link := path.Join(path.Dir(s.Path), "lib"+l.Name+sharedEnding(s.Path))
+			if _, taken := tree[link]; !taken && link != s.Path && path.Ext(link) != ".dll" {
+				tree[link] = Entry{Link: path.Base(s.Path)}
+				s.Link = link
 			}
 		}
 		if s := l.Static; s != nil && path.Ext(s.Path) == ".a" {
@@ -264,9 +289,6 @@ func writeParents(t *tar.Writer, made map[string]bool, dir string) error {
 
 func writeEntry(t *tar.Writer, fsys fs.FS, place string, e Entry) error {
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: place, Mode: 0o644, Format: tar.FormatPAX}
-	if e.Exec {
-		h.Mode = 0o755
-	}
 	if e.Link != "" {
 		h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, e.Link, 0o777
 		return t.WriteHeader(h)

@@ -17,7 +17,6 @@ type Entry struct {
 	Source string // where its bytes are, a path in the file system given to Pack; empty for links and for Data
 	Data   []byte // its bytes where they are not those of a source
 	Link   string // the target of a symbolic link, relative to the link's folder
-	Exec   bool
 }
 
 // Tree is what goes into an artifact: by slash-separated path, the files and links. Directories follow from them.
@@ -118,11 +117,8 @@ func (s Selection) arrange(prefix fs.FS) (tree Tree, leftOut []string, err error
 		entry := Entry{Source: p}
 		switch d.Type() {
 		case 0:
-			info, err := d.Info()
-			if err != nil {
-				return err
-			}
-			entry.Exec = info.Mode()&0o111 != 0 && !strings.HasPrefix(place, "include/") && !strings.HasPrefix(place, "share/")
+			// Whether it may be executed is not looked at: nothing in an artifact is a program, and the bit depends on the umask,
+			// the file system and the build system that the file went through.
 		case fs.ModeSymlink:
 			target, err := fs.ReadLink(prefix, p)
 			if err != nil {

@@ -26,7 +26,7 @@ type Kind string
 const (
 	Library   Kind = "cc_library"
 	Import    Kind = "cc_import"
-	Prebuilt  Kind = "prebuilt_library" // our own rule, for what cc_import gets wrong at run time
+	Prebuilt  Kind = "prebuilt_library" // our own rule, for what cc_import gets wrong
 	FileGroup Kind = "filegroup"
 	Needed    Kind = "dependency" // our own rule, which checks what a library of another repository brings
 	Alias     Kind = "alias"
@@ -35,8 +35,8 @@ const (
 )
 
 // Attr is an attribute of a target. Value is a string, a bool, a []string or a Select, and means what Bazel makes of it:
-// where an attribute is subject to "Make" variables and to the shell's quoting, the value is written so that it comes
-// out right.
+// where an attribute is subject to "Make" variables and to the shell's quoting, as linkopts of a cc_library is and that
+// of an import is not, the value is written so that it comes out right.
 type Attr struct {
 	Name  string
 	Value any
@@ -266,35 +266,20 @@ func (p *planner) forms(as mode) map[string]form {
 
 // linking makes what people depend on.
 func (p *planner) linking() {
-	var systemLibs []string
-	for _, l := range p.Package.SystemLibraries {
-		if p.target.OS == "windows" && p.target.Env == "msvc" {
-			systemLibs = append(systemLibs, word("-DEFAULTLIB:"+l+".lib")) // Microsoft's linker knows no -l
-		} else {
-			systemLibs = append(systemLibs, word("-l"+l))
-		}
-	}
-	for _, f := range p.Package.Frameworks {
-		systemLibs = append(systemLibs, word("-Wl,-framework,"+f))
-	}
 	headers := ":" + p.fixed["headers"]
 	together := func(name, doc string, as mode, forms map[string]form, libraries []string) {
 		deps := []string{headers}
-		anyStatic := len(libraries) == 0
 		for _, l := range libraries {
 			deps = append(deps, p.imported(l, as, forms))
-			anyStatic = anyStatic || forms[l].static
 		}
 		if len(libraries) == 0 {
 			deps = append(deps, p.dependencies("", as, forms)...)
 		}
-		again, archives := p.again(forms, libraries)
-		linkopts := again
-		if anyStatic {
-			linkopts = slices.Concat(linkopts, systemLibs) // a shared library names by itself what it needs
+		linkopts, archives := p.again(forms, libraries)
+		if len(libraries) == 0 {
+			linkopts = words(p.linkopts(form{static: true}))
 		}
-		p.add(Library, name, doc, Attr{"linkopts", slices.Concat(linkopts, words(p.Package.Linkopts))},
-			Attr{"additional_linker_inputs", archives}, Attr{"deps", deps})
+		p.add(Library, name, doc, Attr{"linkopts", linkopts}, Attr{"additional_linker_inputs", archives}, Attr{"deps", deps})
 	}
 	both, static, shared := p.forms(asBoth), p.forms(asStatic), p.forms(asShared)
 	// chosen makes what people depend on, from targets for each linkage: those called static and shared, which are made
@@ -370,6 +355,25 @@ func (p *planner) linking() {
 	p.public = append(p.public, p.fixed["static"], p.fixed["shared"])
 }
 
+// linkopts are the linker options that go with a library. They belong to the target that imports it: cc_shared_library
+// leaves out those of a target that has no library of its own (bazel#19920).
+func (p *planner) linkopts(f form) []string {
+	var options []string
+	if f.static { // a shared library names by itself what it needs
+		for _, l := range p.Package.SystemLibraries {
+			if p.target.OS == "windows" && p.target.Env == "msvc" {
+				options = append(options, "-DEFAULTLIB:"+l+".lib") // Microsoft's linker knows no -l
+			} else {
+				options = append(options, "-l"+l)
+			}
+		}
+		for _, f := range p.Package.Frameworks {
+			options = append(options, "-Wl,-framework,"+f)
+		}
+	}
+	return slices.Concat(options, p.Package.Linkopts)
+}
+
 // imported makes the target that imports one library and returns its label. Of targets that would be alike, one is made.
 func (p *planner) imported(name string, as mode, forms map[string]form) string {
 	if label := p.labels[as][name]; label != "" {
@@ -401,18 +405,24 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 		}
 	}
 	deps = append(deps, p.dependencies(name, as, forms)...)
+	kind := Import
 	var attrs []Attr
 	var doc string
 	if f.static {
 		attrs = append(attrs, Attr{"static_library", l.Static.Path})
+		if l.Static.AlwaysLink {
+			attrs = append(attrs, Attr{"alwayslink", true})
+			kind = Prebuilt
+			doc = "rules_go links all of an archive by the ending of its name, which cc_import leaves."
+		}
 		switch l.Static.PIC {
 		case "pie":
-			doc = fmt.Sprintf("%s fits executables, not shared objects: %s.", l.Static.Path, l.Static.Reason)
+			doc += fmt.Sprintf(" %s fits executables, not shared objects: %s.", l.Static.Path, l.Static.Reason)
 		case "none":
-			doc = fmt.Sprintf("%s fits only executables linked with -no-pie: %s.", l.Static.Path, l.Static.Reason)
+			doc += fmt.Sprintf(" %s fits only executables linked with -no-pie: %s.", l.Static.Path, l.Static.Reason)
 		}
 	}
-	kind := Import
+	linkopts := p.linkopts(f)
 	if f.shared {
 		attrs = append(attrs, Attr{"shared_library", l.Shared.Path}, Attr{"interface_library", l.Shared.Interface})
 		if why := p.notForImport(l); why != "" {
@@ -420,16 +430,20 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 			if l.Shared.SONAME != "" || l.Shared.InstallName != "" {
 				attrs = append(attrs, Attr{"soname", l.Shared.RunName()})
 			}
+			if link := "lib" + name + ".so"; p.target.OS == "linux" && l.Shared.RunName() != link {
+				attrs = append(attrs, Attr{"link_name", link})
+			}
 			doc = strings.TrimSpace(doc + " " + why)
 			if p.target.OS == "linux" && (len(p.siblings[name]) > 0 && !slices.ContainsFunc(l.Shared.RunPath, isOrigin) || p.needsOther(l)) {
 				// The run-time linker looks for what this library needs along the library's own RUNPATH, which it has
 				// not got, and never along a program's RUNPATH; along a program's RPATH it does look. Without this the
 				// program works only as long as it happens to name the sibling itself, which --as-needed ends.
-				attrs = append(attrs, Attr{"linkopts", []string{"-Wl,--disable-new-dtags"}})
+				linkopts = append([]string{"-Wl,--disable-new-dtags"}, linkopts...)
 			}
 		}
 	}
-	attrs = append(attrs, Attr{"target_compatible_with", p.compatible}, Attr{"deps", deps})
+	doc = strings.TrimSpace(doc)
+	attrs = append(attrs, Attr{"linkopts", linkopts}, Attr{"target_compatible_with", p.compatible}, Attr{"deps", deps})
 	for _, t := range p.made[name] {
 		if reflect.DeepEqual(t, Target{Kind: kind, Name: t.Name, Doc: doc, Attrs: said(attrs)}) {
 			return ":" + t.Name
@@ -608,6 +622,8 @@ func (p *planner) notForImport(l artifact.Library) string {
 		return "What it needs lies in other repositories, where the program's RPATH leads it."
 	case len(p.siblings[l.Name]) > 0 || p.needed[l.Name]:
 		return "It and its siblings find each other at run time only when they lie in one folder."
+	case p.target.OS == "linux":
+		return "Another repository may have a library of its file's name, which cc_import lets no program link besides."
 	}
 	return ""
 }

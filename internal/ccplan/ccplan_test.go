@@ -86,6 +86,10 @@ var (
 		l.Static = static(l.Static.Path, pic)
 		return l
 	}
+	alwaysLinked = func(l artifact.Library) artifact.Library {
+		l.Static.AlwaysLink = true
+		return l
+	}
 	withRunPath = func(l artifact.Library, dirs ...string) artifact.Library {
 		l.Shared.RunPath = dirs
 		return l
@@ -160,6 +164,7 @@ var cases = map[string]Input{
 	"pic_none_with_shared":            input("z", pkg(withPIC(library("z"), "none"))),
 	"pic_none_alone":                  input("z", pkg(onlyStatic("z", "none"))),
 	"pic_pie":                         input("z", pkg(withPIC(library("z"), "pie"))),
+	"always_linked":                   input("ab", pkg(alwaysLinked(library("a", "b")), library("b"), alwaysLinked(onlyStatic("c", "pic")))),
 	"archives_in_a_circle":            input("mkl", changed(pkg(onlyStatic("a", "pic", "b"), onlyStatic("b", "pic", "c"), onlyStatic("c", "pic", "a", "d"), onlyStatic("d", "pic")), withSystem)),
 	"called_as_the_repository":        input("a", pkg(library("a"), library("b"))),
 	"called_as_our_targets":           input("static", pkg(library("headers"), library("static"), library("files"), library("z"), library("z_static"), library("z_import"))),
@@ -188,11 +193,11 @@ func text(p Plan) string {
 		}
 		fmt.Fprintf(&b, "%s %s\n", t.Kind, t.Name)
 		for _, a := range t.Attrs {
-			if yes, ok := a.Value.(bool); ok {
-				fmt.Fprintf(&b, "    %s = %t\n", a.Name, yes)
-				continue
+			verb := "%q"
+			if _, ok := a.Value.(bool); ok {
+				verb = "%v"
 			}
-			fmt.Fprintf(&b, "    %s = %q\n", a.Name, a.Value)
+			fmt.Fprintf(&b, "    %s = "+verb+"\n", a.Name, a.Value)
 		}
 	}
 	fmt.Fprintf(&b, "public = %q\n", p.Public)

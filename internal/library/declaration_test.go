@@ -141,7 +141,7 @@ func TestComponents(t *testing.T) {
 		without    []string // of the BUILD file
 	}{
 		{[]string{"headers", "static"}, "include/curl/deep.h include/curl.h lib/libcurl.a libcurl.a", []string{"shared_library"}},
-		{[]string{"shared"}, "lib/libcurl.so.1", []string{"static_library", "include/", "OLD2"}},
+		{[]string{"shared"}, "lib/libcurl.so lib/libcurl.so.1", []string{"static_library", "include/", "OLD2"}},
 		{[]string{"headers"}, "include/curl/deep.h include/curl.h", []string{"static_library", "shared_library"}},
 	} {
 		d := newDepot(t, t.TempDir())

@@ -304,3 +304,34 @@ func ImageOf(layouts []*artifact.Layout) (string, error) {
 	}
 	return image, nil
 }
+
+// ImageIn is the reference in a repository, which is written without a tag, under which layouts are pushed, and the
+// tags that it gets besides: the first of the tags counts, and where there are none the library's version.
+func ImageIn(repository string, tags []string, layouts []*artifact.Layout) (image string, more []string, err error) {
+	wrong := func(why, do string) (string, []string, error) {
+		return "", nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "repository " + repository, Why: why, Do: do}
+	}
+	ref, err := registry.ParseReference(repository)
+	if err != nil {
+		return "", nil, err
+	}
+	if named := (registry.Reference{Repository: ref.Repository, Tag: "latest"}); ref != named || strings.HasSuffix(repository, ":latest") {
+		return wrong("it has a tag or a digest, and names no repository", "give the tag with --tag")
+	}
+	if len(tags) == 0 {
+		artifacts, err := layouts[0].Artifacts()
+		if err != nil {
+			return "", nil, err
+		}
+		p := artifacts[0].Config.Package
+		if p == nil || p.Version == "" {
+			return wrong("no tag is given, and the library has no version to take for one", "give one with --tag")
+		}
+		tags = []string{p.Version}
+	}
+	if err := CheckTags(registry.Reference{Repository: ref.Repository}, tags[:1]); err != nil {
+		return "", nil, err
+	}
+	ref.Tag = tags[0]
+	return ref.String(), tags[1:], nil
+}

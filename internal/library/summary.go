@@ -97,6 +97,9 @@ func (x *Inspection) Summary() string {
 			if s.CXXFlavour != "" {
 				facts = append(facts, "C++ of "+s.CXXFlavour)
 			}
+			if s.AlwaysLink {
+				facts = append(facts, "always linked")
+			}
 			w.wrapped("    static  "+s.Path+"  ", "            ", "("+strings.Join(facts, ", ")+")", " ")
 			w.fact("floors", floors(s.Floors))
 		}

@@ -28,13 +28,9 @@ func Tag(ctx context.Context, client *registry.Client, ref registry.Reference, t
 }
 
 func tag(ctx context.Context, client *registry.Client, ref registry.Reference, tags []string) ([]registry.Reference, error) {
-	var tagged []registry.Reference
-	for _, t := range tags {
-		named, err := registry.ParseReference(registry.Reference{Repository: ref.Repository, Tag: t}.String())
-		if err != nil || named.Tag != t || named.Pinned() {
-			return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "new tag " + t, Why: "it is no tag", Do: "write the tag alone, for example 1.3; it is set in the repository of the image, and `ocipkg copy` takes an image to another one"}
-		}
-		tagged = append(tagged, named)
+	tagged, err := tagsOf(ref, tags)
+	if err != nil {
+		return nil, err
 	}
 	doc, err := client.Document(ctx, ref)
 	if err != nil {
@@ -47,4 +43,23 @@ func tag(ctx context.Context, client *registry.Client, ref registry.Reference, t
 		}
 	}
 	return tagged, nil
+}
+
+// CheckTags reports the first of the tags that cannot be one, an error of kind Usage.
+func CheckTags(ref registry.Reference, tags []string) error {
+	_, err := tagsOf(ref, tags)
+	return diagnostic.Wrap(err, "tag %s", ref)
+}
+
+// tagsOf gives the references of tags in the repository of ref.
+func tagsOf(ref registry.Reference, tags []string) ([]registry.Reference, error) {
+	var named []registry.Reference
+	for _, t := range tags {
+		r, err := registry.ParseReference(registry.Reference{Repository: ref.Repository, Tag: t}.String())
+		if err != nil || r.Tag != t || r.Pinned() {
+			return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "new tag " + t, Why: "it is no tag", Do: "write the tag alone, for example 1.3; it is set in the repository of the image, and `ocipkg copy` takes an image to another one"}
+		}
+		named = append(named, r)
+	}
+	return named, nil
 }

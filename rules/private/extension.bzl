@@ -111,7 +111,7 @@ ocipkg = module_extension(
 
 ```starlark
 ocipkg = use_extension("@rules_ocipkg//rules:extensions.bzl", "ocipkg")
-ocipkg.library(name = "zlib", image = "ghcr.io/acme/zlib:1.3.1@sha256:…")
+ocipkg.library(name = "zlib", image = "ghcr.io/acme/zlib:1.3.1@sha256:...")
 use_repo(ocipkg, "zlib")
 ```
 

@@ -138,7 +138,7 @@ ocipkg_library = use_repo_rule("@rules_ocipkg//rules:defs.bzl", "ocipkg_library"
 
 ocipkg_library(
     name = "zlib",
-    image = "ghcr.io/acme/zlib:1.3.1@sha256:…",
+    image = "ghcr.io/acme/zlib:1.3.1@sha256:...",
 )
 ```
 

@@ -1,4 +1,4 @@
-"""A prebuilt library that cc_import would link in a way that fails at run time; see docs/linking.md."""
+"""A prebuilt library that cc_import would link in a way that fails, most often at run time; see docs/linking.md."""
 
 load("@rules_cc//cc:find_cc_toolchain.bzl", "find_cc_toolchain", "use_cc_toolchain")
 load("@rules_cc//cc/common:cc_common.bzl", "cc_common")
@@ -14,22 +14,50 @@ def _prebuilt_library_impl(ctx):
     )
     shared = ctx.file.shared_library
 
-    # One folder for all libraries of a repository, and in it each under its SONAME: so that the run-time linker finds
-    # them from the program by one RPATH entry, and from each other by $ORIGIN. DLLs are copied into the program's folder
-    # as they are.
-    symlink = (ctx.label.repo_name or "_main") + "/" + (ctx.attr.soname or shared.basename)
+    archive = ctx.file.static_library
+    if archive and ctx.attr.alwayslink and archive.extension == "a":
+        # By this ending rules_go knows an archive that is linked whole.
+        archive = ctx.actions.declare_file("_static/" + archive.basename.removesuffix(".a") + ".lo")
+        ctx.actions.symlink(output = archive, target_file = ctx.file.static_library)
+
+    dynamic = shared
+    symlink = ""
+    if shared and not ctx.file.interface_library:
+        # One folder for all libraries of a repository, and in it each under its SONAME: so that the run-time linker finds
+        # them from the program by one RPATH entry, and from each other by $ORIGIN. DLLs are copied into the program's folder
+        # as they are.
+        symlink = (ctx.label.repo_name or "_main") + "/" + (ctx.attr.soname or shared.basename)
+
+        # For Bazel, source files of one path below their repositories' roots are one library, built in two ways, which it
+        # refuses to link into one program. lib/libfoo.so.1 and lib/libfoo.so.2 are of one path there. What an action
+        # made has the repository in its path; for all targets that import a file it is one action.
+        dynamic = ctx.actions.declare_file("_shared/" + shared.basename)
+        ctx.actions.symlink(output = dynamic, target_file = shared)
     library = cc_common.create_library_to_link(
         actions = ctx.actions,
         feature_configuration = feature_configuration,
         cc_toolchain = cc_toolchain,
-        static_library = ctx.file.static_library,
-        dynamic_library = shared,
-        dynamic_library_symlink_path = "" if ctx.file.interface_library else symlink,
+        static_library = archive,
+        alwayslink = ctx.attr.alwayslink,
+        dynamic_library = dynamic,
+        dynamic_library_symlink_path = symlink,
         interface_library = ctx.file.interface_library,
     )
+    links = []
+    if symlink and ctx.attr.link_name:
+        # rustc knows libraries by what follows -l alone, and looks in the folder of the one that it is given: beside it lies
+        # a link of that name. Bazel itself links by SONAMEs.
+        links.append(cc_common.create_library_to_link(
+            actions = ctx.actions,
+            feature_configuration = feature_configuration,
+            cc_toolchain = cc_toolchain,
+            dynamic_library = dynamic,
+            dynamic_library_symlink_path = (ctx.label.repo_name or "_main") + "/" + ctx.attr.link_name,
+        ).dynamic_library)
     linking_context = cc_common.create_linking_context(
         linker_inputs = depset([cc_common.create_linker_input(
             owner = ctx.label,
+            additional_inputs = depset(links),
             libraries = depset([library]),
             user_link_flags = ctx.attr.linkopts,
         )]),
@@ -43,9 +71,12 @@ def _prebuilt_library_impl(ctx):
     ]
 
 prebuilt_library = rule(
-    doc = "A shared library, found at run time by its SONAME whatever its file is called, and its static twin.",
+    doc = "A shared library, found at run time by its SONAME whatever its file is called, its static twin, or both.",
     implementation = _prebuilt_library_impl,
     attrs = {
+        "alwayslink": attr.bool(
+            doc = "Whether all of the static library is linked, and not only what is asked for by name.",
+        ),
         "deps": attr.label_list(
             doc = "Libraries that it needs.",
             providers = [CcInfo],
@@ -54,13 +85,15 @@ prebuilt_library = rule(
             allow_single_file = [".lib", ".dll.a"],
             doc = "The import library of a DLL.",
         ),
+        "link_name": attr.string(
+            doc = "The name by which `-l` finds it, where that is not its SONAME.",
+        ),
         "linkopts": attr.string_list(
             doc = "Linker flags for whatever links it.",
         ),
         "shared_library": attr.label(
             allow_single_file = True,
-            doc = "The shared library.",
-            mandatory = True,
+            doc = "The shared library, if there is one.",
         ),
         "soname": attr.string(
             doc = "The name that the run-time linker looks for; the file's name where it has none.",

@@ -1,7 +1,7 @@
 """Every way in which a program can come by a library."""
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_shared_library", "cc_test")
-load("@rules_go//go:def.bzl", "go_binary")
+load("@rules_go//go:def.bzl", "go_binary", "go_library", "go_test")
 
 def link_every_way(name, dep, srcs, go_srcs, wrapper_linkopts = []):
     """Declares programs that all do the same and link a library differently.
@@ -9,8 +9,9 @@ def link_every_way(name, dep, srcs, go_srcs, wrapper_linkopts = []):
     Args:
       name: what the names of the targets begin with.
       dep: label of the library.
-      srcs: sources of a C program that exits with 0 where the library does its job.
-      go_srcs: sources of a Go program that does.
+      srcs: source of a C or C++ program that exits with 0 where the library does its job. Beside it is one whose name ends
+        in `_middle`, with a function of that name that returns 1 then.
+      go_srcs: source of a Go program that does, with a function `check` that returns nil then.
       wrapper_linkopts: what a program needs to be told that takes the library out of a cc_shared_library, which passes the
         linker options of a library that is shared alone on to nobody.
     """
@@ -76,10 +77,22 @@ def link_every_way(name, dep, srcs, go_srcs, wrapper_linkopts = []):
         cmd = "$(location {}_dynamic) > $@".format(name),
         tools = [name + "_dynamic"],
     )
-    go_binary(
-        name = name + "_go",
+    go_library(
+        name = name + "_go_library",
         srcs = go_srcs,
         cdeps = [dep],
         cgo = True,
+        importpath = "example.com/" + name,
+        tags = ["go"],
+    )
+    go_binary(
+        name = name + "_go",
+        embed = [name + "_go_library"],
+        tags = ["go"],
+    )
+    go_test(
+        name = name + "_go_test",
+        srcs = ["check_test.go"],
+        embed = [name + "_go_library"],
         tags = ["go"],
     )

@@ -27,6 +27,15 @@ def _soname_test_impl(ctx):
 
 _soname_test = analysistest.make(_soname_test_impl)
 
+def _alwayslink_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    library = _library(env)
+    asserts.true(env, library.alwayslink)
+    asserts.equals(env, "libz.lo", library.static_library.basename)
+    return analysistest.end(env)
+
+_alwayslink_test = analysistest.make(_alwayslink_test_impl)
+
 def prebuilt_library_test_suite(name):
     """Makes the tests.
 
@@ -35,7 +44,7 @@ def prebuilt_library_test_suite(name):
     """
     native.genrule(
         name = name + "_files",
-        outs = ["libz.dll.a", "libz-1.dll", "libz.so"],
+        outs = ["libz.a", "libz.dll.a", "libz-1.dll", "libz.so"],
         cmd = "touch $(OUTS)",
         tags = ["manual"],
     )
@@ -51,6 +60,14 @@ def prebuilt_library_test_suite(name):
         soname = "libz.so.1",
         tags = ["manual"],
     )
+    prebuilt_library(
+        name = name + "_alwayslink",
+        alwayslink = True,
+        shared_library = "libz.so",
+        static_library = "libz.a",
+        tags = ["manual"],
+    )
     _dll_test(name = name + "_dll_test", target_under_test = ":" + name + "_dll")
     _soname_test(name = name + "_soname_test", target_under_test = ":" + name + "_soname")
-    native.test_suite(name = name, tests = [":" + name + "_dll_test", ":" + name + "_soname_test"])
+    _alwayslink_test(name = name + "_alwayslink_test", target_under_test = ":" + name + "_alwayslink")
+    native.test_suite(name = name, tests = [":" + name + "_" + what + "_test" for what in ["alwayslink", "dll", "soname"]])

@@ -1,0 +1,3 @@
+#include <answer.h>
+
+int middle(void) { return answer() == 42; }

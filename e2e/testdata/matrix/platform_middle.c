@@ -1,0 +1,3 @@
+#include <platform.h>
+
+int middle(void) { return platform_check(2) == 0; }

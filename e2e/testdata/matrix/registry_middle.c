@@ -1,0 +1,3 @@
+#include <registry.h>
+
+int middle(void) { return registry_count() == 1; }

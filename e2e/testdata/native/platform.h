@@ -1,0 +1,1 @@
+int platform_check(double two); /* 0 where what it needs of the system is there */

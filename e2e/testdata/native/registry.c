@@ -1,0 +1,6 @@
+#include "registry.h"
+
+static int count;
+
+void registry_add(void) { count++; }
+int registry_count(void) { return count; }

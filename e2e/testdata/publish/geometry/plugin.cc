@@ -1,0 +1,7 @@
+#include <cstdio>
+
+namespace {
+struct Plugin {
+    Plugin() { std::puts("the plugin is here"); }
+} plugin;
+}
