@@ -28,6 +28,7 @@ const (
 	Import    Kind = "cc_import"
 	Prebuilt  Kind = "prebuilt_library" // our own rule, for what cc_import gets wrong
 	FileGroup Kind = "filegroup"
+	Needed    Kind = "dependency" // our own rule, which checks what a library of another repository brings
 	Alias     Kind = "alias"
 	// Unsupported is our own rule, which says what platforms there are to whoever builds for another one.
 	Unsupported Kind = "unsupported_platform"
@@ -82,7 +83,9 @@ type Input struct {
 	Name    string
 	Package *artifact.Package
 	Files   []string
-	Linkage Linkage
+	// Dependencies are linked with the libraries, in this order.
+	Dependencies []Dependency
+	Linkage      Linkage
 }
 
 // New makes the plan:
@@ -91,6 +94,7 @@ type Input struct {
 //	             linkage and linkstatic choose
 //	:<library>   one of several libraries, with the headers
 //	:headers     the headers alone
+//	:<package>   the same as :<name>, where the package is not called as the repository is
 //	:static      everything, linked statically whatever linkstatic says
 //	:shared      everything, linked dynamically whatever linkstatic says
 //	:files       every file, :pkgconfig the .pc files, :license the licence texts
@@ -99,7 +103,7 @@ type Input struct {
 // as many underscores behind its name as it takes. A file at the root that is called like one of the names in this list
 // but :<library> is left out of the lists of files, because no label can name it.
 func New(in Input) Plan {
-	p := planner{Input: in, libraries: map[string]artifact.Library{}, made: map[string][]Target{}, labels: map[mode]map[string]string{}, taken: map[string]bool{in.Name: true}, fixed: map[string]string{}}
+	p := planner{Input: in, libraries: map[string]artifact.Library{}, made: map[string][]Target{}, depends: map[string]string{}, labels: map[mode]map[string]string{}, taken: map[string]bool{in.Name: true}, fixed: map[string]string{}}
 	if t, err := artifact.ParseTriple(in.Package.Target); err == nil {
 		p.target = t
 		p.compatible = Constraints(t)
@@ -141,6 +145,7 @@ type planner struct {
 	circle     map[string]int      // library to the number of the circle of libraries that need each other; 0: in none
 	members    map[int][]string    // number of a circle to the libraries in it, sorted
 	made       map[string][]Target // library to the targets that import it
+	depends    map[string]string   // label of a dependency, and what is needed of it, to the target that stands for it
 	labels     map[mode]map[string]string
 	public     []string
 }
@@ -213,7 +218,7 @@ func (p *planner) headers() {
 	p.add(Library, p.fixed["headers"], "The headers alone.",
 		Attr{"hdrs", hdrs}, Attr{"defines", words(p.Package.Defines)},
 		// Without it, rules_cc on Bazel 9 passes includes with -I, and the warnings in a library's headers become the consumer's.
-		Attr{"features", []string{"system_include_paths"}}, Attr{"includes", includes}, Attr{"target_compatible_with", p.compatible})
+		Attr{"features", []string{"system_include_paths"}}, Attr{"includes", includes}, Attr{"target_compatible_with", p.compatible}, Attr{"deps", p.dependencyHeaders()})
 }
 
 // How a library is imported; the value is the end of the target's name.
@@ -266,6 +271,9 @@ func (p *planner) linking() {
 		deps := []string{headers}
 		for _, l := range libraries {
 			deps = append(deps, p.imported(l, as, forms))
+		}
+		if len(libraries) == 0 {
+			deps = append(deps, p.dependencies("", as, forms)...)
 		}
 		linkopts, archives := p.again(forms, libraries)
 		if len(libraries) == 0 {
@@ -331,13 +339,20 @@ func (p *planner) linking() {
 			chosen(names[l], "", p.with(l), one(asStatic, static, Static), one(asShared, shared, Shared))
 		}
 	}
+	called := ""
+	if name := p.Package.Name; artifact.ValidLibraryName(name) && !p.taken[name] {
+		called = p.unique(name)
+	}
 	fixed := func(name string) func() string { return func() string { return p.fixed[name] } }
 	chosen(p.Name, "What to depend on. ", p.order, fixed("static"), fixed("shared"))
-	if len(p.order) > 0 {
-		together(p.fixed["static"], "The static library where there is one, whatever linkstatic and the flag say.", asStatic, static, p.order)
-		together(p.fixed["shared"], "The shared library where there is one, whatever linkstatic and the flag say.", asShared, shared, p.order)
-		p.public = append(p.public, p.fixed["static"], p.fixed["shared"])
+	if called != "" {
+		p.add(Alias, called, "By this name other libraries need it.", Attr{"actual", ":" + p.Name})
+		p.public = append(p.public, called)
 	}
+	// Headers alone have them too: who needs them as :static does not know that there is no more.
+	together(p.fixed["static"], "The static library where there is one, whatever linkstatic and the flag say.", asStatic, static, p.order)
+	together(p.fixed["shared"], "The shared library where there is one, whatever linkstatic and the flag say.", asShared, shared, p.order)
+	p.public = append(p.public, p.fixed["static"], p.fixed["shared"])
 }
 
 // linkopts are the linker options that go with a library. They belong to the target that imports it: cc_shared_library
@@ -389,6 +404,7 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 			}
 		}
 	}
+	deps = append(deps, p.dependencies(name, as, forms)...)
 	kind := Import
 	var attrs []Attr
 	var doc string
@@ -418,7 +434,7 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 				attrs = append(attrs, Attr{"link_name", link})
 			}
 			doc = strings.TrimSpace(doc + " " + why)
-			if p.target.OS == "linux" && len(p.siblings[name]) > 0 && !slices.ContainsFunc(l.Shared.RunPath, isOrigin) {
+			if p.target.OS == "linux" && (len(p.siblings[name]) > 0 && !slices.ContainsFunc(l.Shared.RunPath, isOrigin) || p.needsOther(l)) {
 				// The run-time linker looks for what this library needs along the library's own RUNPATH, which it has
 				// not got, and never along a program's RUNPATH; along a program's RPATH it does look. Without this the
 				// program works only as long as it happens to name the sibling itself, which --as-needed ends.
@@ -602,6 +618,8 @@ func (p *planner) notForImport(l artifact.Library) string {
 		return ""
 	case found != base:
 		return fmt.Sprintf("The run-time linker looks for %s, and the file is called %s.", found, base)
+	case p.target.OS == "linux" && p.needsOther(l):
+		return "What it needs lies in other repositories, where the program's RPATH leads it."
 	case len(p.siblings[l.Name]) > 0 || p.needed[l.Name]:
 		return "It and its siblings find each other at run time only when they lie in one folder."
 	case p.target.OS == "linux":

@@ -45,11 +45,11 @@ func TestReplaceChangesImagesAlone(t *testing.T) {
 	if f.Libraries[1].Line != 8 {
 		t.Errorf("line = %d, want 8", f.Libraries[1].Line)
 	}
-	if got := string(f.Replace(nil)); got != sample {
+	if got := string(f.Replace(nil).Bytes()); got != sample {
 		t.Errorf("nothing replaced changed the file:\n%s", got)
 	}
 	want := strings.NewReplacer(`"ghcr.io/acme/zlib:1.3.1"`, `"A@sha256:1"`, `'ghcr.io/acme/ssl:3'`, `'B@sha256:2'`, `"""ghcr.io/acme/zstd:1"""`, `"C"`).Replace(sample)
-	if got := string(f.Replace(map[int]string{0: "A@sha256:1", 1: "B@sha256:2", 2: "C"})); got != want {
+	if got := string(f.Replace(map[int]string{0: "A@sha256:1", 1: "B@sha256:2", 2: "C"}).Bytes()); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }
@@ -150,7 +150,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if got := file.Replace(nil); string(got) != string(data) {
+		if got := file.Replace(nil).Bytes(); string(got) != string(data) {
 			t.Errorf("nothing replaced changed %q to %q", data, got)
 		}
 		images := map[int]string{}
@@ -160,7 +160,7 @@ func FuzzParse(f *testing.F) {
 			}
 			images[i] = "ghcr.io/acme/zlib:1@sha256:0"
 		}
-		again, err := Parse("MODULE.bazel", file.Replace(images))
+		again, err := Parse("MODULE.bazel", file.Replace(images).Bytes())
 		if err != nil {
 			t.Fatalf("%q does not parse after a replacement: %v", data, err)
 		}
