@@ -178,61 +178,63 @@ func TestActions(t *testing.T) {
 	s := theSuite
 	address := s.dockerRegistry(t)
 	s.must(t, s.repository, "tools/publish-examples", s.ocipkg, filepath.Join(s.repository, ".out", "prefixes"), address)
-	examples, err := os.ReadDir(filepath.Join(s.repository, "examples"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range examples {
-		t.Run(entry.Name(), func(t *testing.T) {
-			w := s.workspace(t, filepath.Join("examples", entry.Name()), entry.Name(), address)
+	for _, example := range s.examples(t) {
+		t.Run(example, func(t *testing.T) {
+			w := s.workspace(t, filepath.Join("examples", example), example, address)
 			w.pin(t)
-			var graph struct {
-				Actions []struct {
-					Mnemonic             string
-					Arguments            []string
-					EnvironmentVariables []struct{ Key, Value string }
-					ParamFiles           []struct{ Arguments []string }
-				}
-				PathFragments []struct {
-					Label    string
-					ParentID int `json:"parentId"`
-				}
-			}
-			if err := json.Unmarshal([]byte(w.bazel(t, "aquery", "--output=jsonproto", "--include_param_files", "deps(//...)")), &graph); err != nil {
-				t.Fatal(err)
-			}
-			linked := 0
-			for _, action := range graph.Actions {
-				if action.Mnemonic == "CppLink" || action.Mnemonic == "GoLink" {
-					linked++
-				}
-				values := action.Arguments
-				for _, file := range action.ParamFiles {
-					values = append(values, file.Arguments...)
-				}
-				for _, variable := range action.EnvironmentVariables {
-					if variable.Key != "PATH" {
-						values = append(values, variable.Value)
-					}
-				}
-				for _, value := range values {
-					for _, path := range absolutePaths(value) {
-						t.Errorf("%s names %s, in %q", action.Mnemonic, path, value)
-					}
-				}
-			}
-			for _, fragment := range graph.PathFragments {
-				if fragment.ParentID == 0 && fragment.Label != "external" && fragment.Label != "bazel-out" && strings.HasPrefix(fragment.Label, "/") {
-					t.Errorf("an input lies in %s", fragment.Label)
-				}
-			}
-			if linked == 0 {
-				t.Errorf("%d actions, and none of them links", len(graph.Actions))
-			}
+			w.checkActions(t)
 		})
 	}
 	if found := absolutePaths("-L/home/me/.local/share/ocipkg/x -Wl,-rpath,/opt/lib -iquote . -I/usr/include a//b https://e.com/x"); len(found) != 2 {
 		t.Errorf("found %q, want two", found)
+	}
+}
+
+// checkActions looks at every action of the workspace.
+func (w *workspace) checkActions(t *testing.T) {
+	t.Helper()
+	var graph struct {
+		Actions []struct {
+			Mnemonic             string
+			Arguments            []string
+			EnvironmentVariables []struct{ Key, Value string }
+			ParamFiles           []struct{ Arguments []string }
+		}
+		PathFragments []struct {
+			Label    string
+			ParentID int `json:"parentId"`
+		}
+	}
+	if err := json.Unmarshal([]byte(w.bazel(t, "aquery", "--output=jsonproto", "--include_param_files", "deps(//...)")), &graph); err != nil {
+		t.Fatal(err)
+	}
+	linked := 0
+	for _, action := range graph.Actions {
+		if action.Mnemonic == "CppLink" || action.Mnemonic == "GoLink" {
+			linked++
+		}
+		values := action.Arguments
+		for _, file := range action.ParamFiles {
+			values = append(values, file.Arguments...)
+		}
+		for _, variable := range action.EnvironmentVariables {
+			if variable.Key != "PATH" {
+				values = append(values, variable.Value)
+			}
+		}
+		for _, value := range values {
+			for _, path := range absolutePaths(value) {
+				t.Errorf("%s names %s, in %q", action.Mnemonic, path, value)
+			}
+		}
+	}
+	for _, fragment := range graph.PathFragments {
+		if fragment.ParentID == 0 && fragment.Label != "external" && fragment.Label != "bazel-out" && strings.HasPrefix(fragment.Label, "/") {
+			t.Errorf("an input lies in %s", fragment.Label)
+		}
+	}
+	if linked == 0 {
+		t.Errorf("%d actions, and none of them links", len(graph.Actions))
 	}
 }
 

@@ -43,6 +43,22 @@ func (s *suite) version(t *testing.T, image string) string {
 // inTestPublish are the examples that are tested by TestPublish: they make their library themselves.
 var inTestPublish = []string{"publish_greet", "use_greet"}
 
+// examples are the names of the others, whose libraries tools/publish-examples publishes.
+func (s *suite) examples(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(s.repository, "examples"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range entries {
+		if entry.IsDir() && !slices.Contains(inTestPublish, entry.Name()) {
+			names = append(names, entry.Name())
+		}
+	}
+	return names
+}
+
 // TestExamples: every example builds, passes its tests and runs, its libraries pulled from a registry not of our
 // making; each program prints the version of the library it is linked with, static or shared, which is the one that was
 // published.
@@ -50,10 +66,6 @@ func TestExamples(t *testing.T) {
 	s := theSuite
 	address := s.dockerRegistry(t)
 	s.must(t, s.repository, "tools/publish-examples", s.ocipkg, filepath.Join(s.repository, ".out", "prefixes"), address)
-	examples, err := os.ReadDir(filepath.Join(s.repository, "examples"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	expected := map[string]struct {
 		programs []string            // that print versions
 		prints   map[string]string   // library -> what precedes its version
@@ -74,17 +86,14 @@ func TestExamples(t *testing.T) {
 			prints:   map[string]string{"sqlite3": "sqlite3 "},
 		},
 	}
-	for _, entry := range examples {
-		want, ok := expected[entry.Name()]
-		if !entry.IsDir() || slices.Contains(inTestPublish, entry.Name()) {
-			continue
-		}
+	for _, example := range s.examples(t) {
+		want, ok := expected[example]
 		if !ok {
-			t.Errorf("nothing is known of examples/%s", entry.Name())
+			t.Errorf("nothing is known of examples/%s", example)
 			continue
 		}
-		t.Run(entry.Name(), func(t *testing.T) {
-			w := s.workspace(t, filepath.Join("examples", entry.Name()), entry.Name(), address)
+		t.Run(example, func(t *testing.T) {
+			w := s.workspace(t, filepath.Join("examples", example), example, address)
 			w.pin(t)
 			w.build(t)
 			w.test(t)
@@ -107,9 +116,9 @@ func TestExamples(t *testing.T) {
 		})
 	}
 
-	for _, entry := range examples {
-		t.Run("next majors/"+entry.Name(), func(t *testing.T) {
-			w := s.workspace(t, filepath.Join("examples", entry.Name()), entry.Name(), address)
+	for _, example := range s.examples(t) {
+		t.Run("next majors/"+example, func(t *testing.T) {
+			w := s.workspace(t, filepath.Join("examples", example), example, address)
 			w.pin(t)
 			w.nextMajors(t)
 			w.bazel(t, "test", "--config=next", "//...")

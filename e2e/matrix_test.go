@@ -33,6 +33,12 @@ func TestMatrix(t *testing.T) {
 		s.must(t, s.out, append([]string{s.ocipkg, "pack", prefix, "--name", name, "--version", "1", "-o", filepath.Join(native, name+".tar")}, flags...)...)
 		s.must(t, s.out, s.ocipkg, "push", filepath.Join(native, name+".tar"), address+"/"+name+":1")
 	}
+	single := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "inspect", "--json", address+"/single:1"))
+	single = regexp.MustCompile(`"image": "(.*)"`).FindStringSubmatch(single)[1]
+	for _, name := range []string{"apart", "shared_apart", "static_apart"} {
+		s.must(t, s.out, s.ocipkg, "pack", filepath.Join(native, name), "--name", name, "--version", "1", "--dependency", "single="+single, "-o", filepath.Join(native, name+".tar"))
+		s.must(t, s.out, s.ocipkg, "push", filepath.Join(native, name+".tar"), address+"/"+name+":1")
+	}
 	pushFlat(t, address, filepath.Join(native, "flat"))
 
 	w := s.workspace(t, "e2e/testdata/matrix", "matrix", address)
@@ -45,6 +51,7 @@ func TestMatrix(t *testing.T) {
 		for target, shared := range map[string]bool{
 			"pair_static": false, "pair_dynamic": true, "pair_test": true, "pair_shared_library": false,
 			"pair_forced_shared": true, "pair_forced_static": false, "pair_one": true,
+			"apart_static": false, "apart_dynamic": true, "apart_test": true, "shared_apart_static": true, "static_apart_static": false,
 			"pair_hub_static": false, "pair_hub_dynamic": true, "pair_hub_test": true,
 			"archives_dynamic": false, "origin_static": true, "single_static": false, "single_dynamic": true,
 		} {
@@ -153,6 +160,8 @@ func TestMatrix(t *testing.T) {
 		w.build(t, flags...)
 		w.test(t, flags...)
 		notNeeded("bazel-bin/pair_dynamic")
+		notNeeded("bazel-bin/apart_dynamic")
+		notNeeded("bazel-bin/shared_apart_static")
 		w.checkBinaries(t, right+` except attr(tags, "go", //...)`, flags[0])
 		// By hand, each library lies in a folder of its own, and RUNPATH is not for the libraries of a library.
 		r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", "by_hand_deps"))

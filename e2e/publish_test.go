@@ -125,6 +125,8 @@ func TestPublish(t *testing.T) {
 			t.Errorf("app_shared is linked with %v", needed)
 		}
 
+		user.checkActions(t)
+
 		user.bazel(t, "build", "--platforms=//:linux_arm64", "//...")
 		for _, program := range []string{"app", "app_shared"} {
 			path := filepath.Join(user.dir, "bazel-bin", program)
@@ -136,6 +138,9 @@ func TestPublish(t *testing.T) {
 				t.Errorf("%s for arm64: exit status %d, %q, %s", program, r.code, r.stdout, r.stderr)
 			}
 		}
+
+		user.nextMajors(t)
+		user.bazel(t, "test", "--config=next", "//...")
 	})
 }
 

@@ -73,4 +73,9 @@ git tag v0.2.0`, "sh", checkout)
 	}
 	w.pin(t)
 	w.bazel(t, "test", "//...")
+
+	// What the presubmit of the Central Registry does.
+	example := &workspace{suite: s, dir: filepath.Join(module, "examples", "publish_greet")}
+	s.workspaces = append(s.workspaces, example)
+	example.bazel(t, "build", "//:package", "@rules_ocipkg//:ocipkg")
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/trust"
 )
 
-func newClient(t *talk) (*registry.Client, error) {
+func newClient(t *talk, mirrors ...registry.Mirror) (*registry.Client, error) {
 	settings, err := registry.LoadSettings()
 	if err != nil {
 		return nil, err
@@ -21,6 +21,7 @@ func newClient(t *talk) (*registry.Client, error) {
 	options := registry.Options{
 		UserAgent: "ocipkg/" + version,
 		Settings:  settings,
+		Mirrors:   mirrors,
 		Warn:      func(message string) { t.warnf("%s", message) },
 	}
 	if debug := os.Getenv("OCIPKG_DEBUG_AUTH"); debug != "" && debug != "0" {
@@ -37,7 +38,7 @@ func openStore() (*store.Store, error) {
 	return store.Open(root)
 }
 
-func newDepot(t *talk, what string) (*library.Depot, error) {
+func newDepot(t *talk, what string, mirrors ...registry.Mirror) (*library.Depot, error) {
 	policy, err := trust.PolicyFromEnvironment()
 	if err != nil {
 		return nil, err
@@ -46,7 +47,7 @@ func newDepot(t *talk, what string) (*library.Depot, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := newClient(t)
+	client, err := newClient(t, mirrors...)
 	if err != nil {
 		return nil, err
 	}

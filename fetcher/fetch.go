@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
@@ -22,14 +23,21 @@ type fetched struct {
 
 func newFetch() *cobra.Command {
 	var target targetFlag
-	var dir, name, linkage string
-	var repositories, platforms []string
+	var decl library.Declaration
+	var dir, linkage string
+	var repositories, mirrors, platforms []string
+	var blobs string
+	var lacking bool
 	cmd := &cobra.Command{
 		Use:   "fetch IMAGE --name NAME --output DIR",
 		Short: "Make an external repository of a library (what the Bazel rule runs)",
 		Long: `Fetch the library IMAGE and lay it out in DIR as the external repository NAME, with a
-BUILD.bazel and a header index. This is what ocipkg_library runs; by hand, "ocipkg pull --output"
-is the same with better defaults. A JSON object with the pinned reference is printed.
+BUILD.bazel and a header index. This is what ocipkg_library runs, and the flags are its attributes;
+by hand, "ocipkg pull --output" is the same with better defaults. A JSON object with the pinned
+reference is printed.
+
+Of the artifacts that the library needs, each has to be named with --dep, by a label whose target
+is called as the artifact is; where one is not, nothing is fetched.
 
 With --spoke the repository serves several platforms: what is built decides which of them is
 used. A spoke is a target triple, and behind a = the repository that the library for it will be
@@ -51,8 +59,11 @@ the library for it is laid out in a folder called like the triple.`,
 			if err != nil {
 				return err
 			}
-			as, err := parseLinkage(linkage)
+			want, err := target.triple()
 			if err != nil {
+				return err
+			}
+			if decl.Linkage, err = parseLinkage(linkage); err != nil {
 				return err
 			}
 			spokes, err := parseSpokes(platforms)
@@ -62,27 +73,38 @@ the library for it is laid out in a folder called like the triple.`,
 			if len(spokes) > 0 && target.text != "" {
 				return &diagnostic.Error{Kind: diagnostic.Usage, What: "--target and --spoke", Why: "a repository is for one platform or for several", Do: "give one of them"}
 			}
+			elsewhere, err := registry.MirrorsOf(ref, mirrors)
+			if err != nil {
+				return err
+			}
+			depot, err := newDepot(t, "pull "+ref.String(), elsewhere...)
+			if err != nil {
+				return err
+			}
+			defer t.done()
+			if blobs != "" {
+				depot.Kept = blobs
+				return fetchBlobs(cmd, t, depot, ref, want, &decl, lacking)
+			}
+			if dir == "" {
+				return &diagnostic.Error{Kind: diagnostic.Usage, What: "fetch " + ref.String(), Why: "no output is named", Do: "add --output DIR"}
+			}
 			found := ref
 			if len(spokes) > 0 {
-				depot, err := newDepot(t, "pull "+ref.String())
-				if err != nil {
-					return err
-				}
-				defer t.done()
-				if found, err = depot.Hub(cmd.Context(), ref, dir, name, spokes, as, labels); err != nil {
+				if found, err = depot.Hub(cmd.Context(), ref, dir, decl.Name, spokes, &decl, labels); err != nil {
 					return err
 				}
 			} else {
-				l, err := pull(cmd, t, args[0], target)
+				l, err := depot.PullDeclared(cmd.Context(), ref, want, &decl)
 				if err != nil {
 					return err
 				}
-				l.Linkage = as
-				if _, err := library.Repository(cmd.Context(), l, dir, name, labels); err != nil {
+				if _, err := library.Repository(cmd.Context(), l, dir, decl.Name, labels); err != nil {
 					return err
 				}
 				found = l.Reference
 			}
+			t.done()
 			out := output{json: true}
 			return out.print(t, fetched{Image: found.String(), WasPinned: ref.Pinned()}, "")
 		},
@@ -90,13 +112,49 @@ the library for it is laid out in a folder called like the triple.`,
 	target.add(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&dir, "output", "o", "", "folder to make the repository in; must be empty or not exist")
-	f.StringVar(&name, "name", "", "apparent name of the repository")
+	f.StringVar(&decl.Name, "name", "", "apparent name of the repository")
+	f.StringArrayVar(&decl.Deps, "dep", nil, "label of a library that this one needs, such as @zlib; may be repeated")
+	f.StringArrayVar(&decl.Components, "component", nil, "component to fetch: headers, static or shared (default: all); may be repeated")
+	f.StringArrayVar(&mirrors, "mirror", nil, "place to ask before the registry, as in the configuration file; may be repeated")
+	f.StringArrayVar(&decl.Includes, "include", nil, "folder to search for headers, in place of those that the artifact names; may be repeated")
+	f.StringArrayVar(&decl.Defines, "define", nil, "preprocessor definition that consumers get, in place of the artifact's; may be repeated")
+	f.StringArrayVar(&decl.Linkopts, "linkopt", nil, "linker flag that consumers get, in place of the artifact's; may be repeated")
+	f.StringVar(&decl.StripIncludePrefix, "strip-include-prefix", "", "folder whose headers, and no others, are included by their paths in it")
+	f.StringVar(&decl.BuildFile, "build-file", "", "file to take in place of a generated BUILD.bazel")
 	f.StringArrayVar(&repositories, "repository", nil, "NAME=PREFIX: how labels of the repository NAME begin in the BUILD file; may be repeated")
+	f.StringVar(&blobs, "blobs", "", "make no repository, but use the blobs in a folder, put there those that are fetched, and print their digests")
+	f.BoolVar(&lacking, "lacking", false, "with --blobs, fetch nothing, and print what is there neither nor in the store, as far as is known")
 	f.StringVar(&linkage, "linkage", "", "auto, static or shared: what the targets link whatever the flag //rules:linkage says")
 	f.StringArrayVar(&platforms, "spoke", nil, "TRIPLE or TRIPLE=REPOSITORY: a platform to serve; may be repeated")
-	cobra.CheckErr(cmd.MarkFlagRequired("output"))
 	cobra.CheckErr(cmd.MarkFlagRequired("name"))
 	return cmd
+}
+
+// fetchedBlobs is what `ocipkg fetch --blobs` prints, for the repository rule.
+type fetchedBlobs struct {
+	Blobs []string `json:"blobs"` // digits of digests
+}
+
+// fetchBlobs brings a library into the store by way of a folder of blobs. The rule has Bazel's own cache fill the folder
+// and takes from there what that lacks.
+func fetchBlobs(cmd *cobra.Command, t *talk, depot *library.Depot, ref registry.Reference, want artifact.Triple, decl *library.Declaration, lacking bool) error {
+	list := func() ([]v1.Hash, error) { return depot.Lacking(ref, want, decl) }
+	if !lacking {
+		if _, err := depot.PullDeclared(cmd.Context(), ref, want, decl); err != nil {
+			return err
+		}
+		list = depot.KeptBlobs
+	}
+	digests, err := list()
+	if err != nil {
+		return err
+	}
+	found := fetchedBlobs{Blobs: []string{}}
+	for _, d := range digests {
+		found.Blobs = append(found.Blobs, d.Hex)
+	}
+	out := output{json: true}
+	return out.print(t, found, "")
 }
 
 func parseLinkage(text string) (ccplan.Linkage, error) {

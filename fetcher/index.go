@@ -12,6 +12,7 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
 	"github.com/ocipkg/rules_ocipkg/internal/buildfile"
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/library"
 	"github.com/ocipkg/rules_ocipkg/internal/modulefile"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 )
@@ -59,7 +60,7 @@ With --check nothing is written, and the exit status is 1 where the file is not 
 				if err != nil {
 					return diagnostic.Wrap(err, "%s", what)
 				}
-				targets, err := depot.Index(cmd.Context(), ref, artifact.HostTriple(), l.Name)
+				targets, err := depot.Index(cmd.Context(), ref, artifact.HostTriple(), declared(l))
 				if err != nil {
 					return diagnostic.Wrap(err, "%s", what)
 				}
@@ -101,4 +102,13 @@ With --check nothing is written, and the exit status is 1 where the file is not 
 	f.StringVarP(&written, "output", "o", "ocipkg_index.json", `the file to write; "-" is standard output`)
 	f.BoolVar(&check, "check", false, "write nothing, and exit with 1 where something would have to be written")
 	return cmd
+}
+
+// declared is what a declaration says that changes how headers are included.
+func declared(l modulefile.Library) library.Declaration {
+	decl := library.Declaration{Name: l.Name, Components: l.Strings("components"), Includes: l.Strings("includes")}
+	if prefix := l.Strings("strip_include_prefix"); len(prefix) == 1 {
+		decl.StripIncludePrefix = prefix[0]
+	}
+	return decl
 }

@@ -452,6 +452,7 @@ func TestJSON(t *testing.T) {
 		{"copy-layout", "copy --json " + image + " ssl.tar"},
 		{"pin", "pin --json --dry-run"},
 		{"pin-check", "pin --json --check"},
+		{"add", "add --json --dry-run " + image},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := u.run(t, strings.Fields(c.args)...)

@@ -24,7 +24,7 @@ func newPack() *cobra.Command {
 	var out output
 	var claims artifact.Claims
 	var output, tag, compression, description, list, digestFile string
-	var requires []string
+	var requires, dependencies []string
 	cmd := &cobra.Command{
 		Use:   "pack [DIR|FILE...] -o OUTPUT",
 		Short: "Pack an install prefix, or single files, into an artifact",
@@ -38,6 +38,9 @@ headers, libraries, .pc files and licences.
 
 Where DIR is laid out otherwise, --header and --library say which files to take, and
 --description names a JSON file that says the same and more; flags add to it and go before it.
+
+Libraries of other artifacts that these need are named with --dependency, by digest; which of
+them, is read from the files. A needed library that nobody has is an error.
 
 A build system that has its files in many places names them in a JSON object of places in an
 install prefix and files, or folders, {"include/z.h": "src/z.h"}, and gives that as --files in
@@ -82,6 +85,16 @@ push" gives several of them one name.`,
 				}
 				claims.Requires[library] = append(claims.Requires[library], needs)
 			}
+			for _, d := range dependencies {
+				name, image, ok := strings.Cut(d, "=")
+				if !ok {
+					return &diagnostic.Error{Kind: diagnostic.Usage, What: "--dependency " + d, Why: "it is not NAME=IMAGE", Do: "write --dependency zlib=ghcr.io/acme/zlib:1.3.1@sha256:…"}
+				}
+				if claims.Dependencies == nil {
+					claims.Dependencies = map[string]string{}
+				}
+				claims.Dependencies[name] = image
+			}
 			all := claims
 			if description != "" {
 				data, err := os.ReadFile(description)
@@ -93,6 +106,18 @@ push" gives several of them one name.`,
 					return diagnostic.Wrap(err, "%s", description)
 				}
 				all = described.With(claims)
+			}
+			if len(all.Dependencies) > 0 {
+				depot, err := newDepot(t, "describe dependencies")
+				if err != nil {
+					return err
+				}
+				if all.Dependencies, err = depot.Pinned(cmd.Context(), all.Dependencies); err != nil {
+					return err
+				}
+				all.Dependency = func(image string, target artifact.Triple) (*artifact.Package, error) {
+					return depot.Describe(cmd.Context(), image, target)
+				}
 			}
 			files, done, err := sources(args, list)
 			if err != nil {
@@ -138,6 +163,7 @@ push" gives several of them one name.`,
 	f.StringArrayVar(&requires, "requires", nil, "LIBRARY=LIBRARY: one library of the artifact needs another one, where that cannot be read from them; may be repeated")
 	f.StringArrayVar(&claims.AlwaysLink, "always-link", nil, "library whose archive is linked whole, because objects of it do their work by being there; may be repeated")
 	f.StringArrayVar(&claims.AllowMissing, "allow-missing", nil, "SONAME that a library needs and the consumer brings; may be repeated")
+	f.StringArrayVar(&dependencies, "dependency", nil, "NAME=IMAGE: another artifact, with its digest, that the libraries need; may be repeated")
 	f.StringVar(&tag, "image", "", "reference that \"ocipkg push\" takes by default, and the ocipkg project's command always")
 	f.StringVar(&compression, "compression", string(artifact.Zstd), "zstd, or gzip for readers that know no zstd")
 	return cmd
@@ -190,6 +216,13 @@ func describePacked(t *talk, packed *artifact.Packed) {
 				t.printf("  %s, which leads to it", s.Interface)
 			}
 		}
+	}
+	for _, d := range p.Dependencies {
+		needed := "for its headers or static libraries"
+		if len(d.Needed) > 0 {
+			needed = "for " + strings.Join(d.Needed, ", ")
+		}
+		t.printf("  needs %s, %s", d.Name, needed)
 	}
 	for _, soname := range p.Missing {
 		t.printf("  needs %s, which the consumer has to bring", soname)

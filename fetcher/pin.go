@@ -90,9 +90,9 @@ one's tag has moved on; without --update that asks no registry.`,
 				t.printf("%s: every image is pinned as it should be", file)
 			case dryRun:
 				text.Reset()
-				text.WriteString(module.Diff(images))
+				text.WriteString(module.Replace(images).Diff())
 			case !check:
-				if err := replaceFile(file, module.Replace(images)); err != nil {
+				if err := replaceFile(file, module.Replace(images).Bytes()); err != nil {
 					return err
 				}
 			}

@@ -32,9 +32,10 @@ type Package struct {
 	License string `json:"license,omitempty"` // SPDX expression
 	Target  string `json:"target,omitempty"`  // target triple; empty for headers alone, which fit every platform
 
-	Components []Component `json:"components,omitempty"`
-	Libraries  []Library   `json:"libraries,omitempty"`
-	texts      []string    // files that are called like libraries and hold text, for the author to see
+	Components   []Component  `json:"components,omitempty"`
+	Libraries    []Library    `json:"libraries,omitempty"`
+	Dependencies []Dependency `json:"dependencies,omitempty"` // sorted by name
+	texts        []string     // files that are called like libraries and hold text, for the author to see
 
 	Includes        []string `json:"includes,omitempty"` // directories to search for headers; "." is the root
 	Defines         []string `json:"defines,omitempty"`
@@ -42,7 +43,7 @@ type Package struct {
 	SystemLibraries []string `json:"systemLibraries,omitempty"` // what every such platform brings, without "-l": "m", "pthread"
 	PkgConfig       []string `json:"pkgConfig,omitempty"`
 	Licenses        []string `json:"licenses,omitempty"`   // the licence texts
-	Missing         []string `json:"missing,omitempty"`    // NEEDED names that neither the tree nor the platform has
+	Missing         []string `json:"missing,omitempty"`    // NEEDED names that neither the tree, nor a dependency, nor the platform has
 	Frameworks      []string `json:"frameworks,omitempty"` // of macOS, which static linking takes after -framework
 }
 
@@ -58,6 +59,15 @@ type Component struct {
 	Name     string `json:"name"`
 	Layer    string `json:"layer"`    // digest
 	Unpacked int64  `json:"unpacked"` // bytes of the uncompressed tar
+}
+
+// Dependency is another artifact that this one is linked with.
+type Dependency struct {
+	Name  string `json:"name"`  // of its package
+	Image string `json:"image"` // pinned reference; of the index where it has several platforms
+	// Needed are the file names under which those of its shared libraries are found at run time that ours NEED; empty
+	// where only static libraries or headers of ours need it.
+	Needed []string `json:"needed,omitempty"`
 }
 
 // Library is one library of the tree, static, shared or both.
@@ -99,6 +109,17 @@ type SharedLibrary struct {
 	ExportsHash string            `json:"exportsHash,omitempty"` // of these names; see native.Shared
 	CXXFlavour  string            `json:"cxxFlavour,omitempty"`  // whose C++ standard library; see native.CXXFlavour
 	CRT         string            `json:"crt,omitempty"`         // the C run-time DLL that a DLL imports from: ucrt, msvcrt
+}
+
+// Finds gives the one of these file names under which the run-time linker of an operating system (as in a Triple)
+// looks for what a library NEEDs, "" where it is none of them. needed is as the library spells it.
+func Finds(os, needed string, names []string) string {
+	for _, name := range names {
+		if runName(os, needed) == runName(os, name) {
+			return name
+		}
+	}
+	return ""
 }
 
 // RunName is the file name under which the run-time linker looks for the library.

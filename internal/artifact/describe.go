@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"regexp"
@@ -30,6 +31,11 @@ type Claims struct {
 	SystemLibraries []string            // besides the measured ones, without "-l"
 	Requires        map[string][]string // by library, further ones of the same artifact that it needs
 	AlwaysLink      []string            // libraries of the artifact whose archive is linked whole, because objects of it do their work by being there
+	Dependencies    map[string]string   // by name, pinned references of other artifacts that it needs
+
+	// Dependency describes the artifact behind a reference of Dependencies, for a platform. It is called only where
+	// there are libraries, whose needs it is to meet.
+	Dependency func(image string, target Triple) (*Package, error)
 
 	RefuseMissing bool     // whether a NEEDED library that nobody brings is an error
 	AllowMissing  []string // SONAMEs that are no error all the same, because the consumer brings them
@@ -62,6 +68,9 @@ func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 	}
 	p.texts = m.texts
 	m.requires(p, claims)
+	if err := m.dependencies(p, claims); err != nil {
+		return nil, err
+	}
 	if err := m.pkgConfig(p); err != nil {
 		return nil, err
 	}
@@ -74,8 +83,8 @@ func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 		}
 		if len(not) > 0 && claims.RefuseMissing {
 			return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + p.Name,
-				Why: fmt.Sprintf("its libraries need %s, which are neither in the folder nor part of every such system", strings.Join(not, ", ")),
-				Do:  "add them to the folder, or allow each with --allow-missing where the consumer brings it"}
+				Why: fmt.Sprintf("its libraries need %s, which are neither in the folder, nor in a dependency, nor part of every such system", strings.Join(not, ", ")),
+				Do:  "name the artifact that has them with --dependency NAME=IMAGE, add them to the folder, or allow each with --allow-missing where the consumer brings it"}
 		}
 	}
 	for _, place := range tree.paths() {
@@ -486,9 +495,57 @@ func (m *measuring) requires(p *Package, claims Claims) {
 	}
 }
 
+// dependencies looks up which of the needed libraries the declared dependencies have.
+func (m *measuring) dependencies(p *Package, claims Claims) error {
+	by := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(claims.Dependencies)) {
+		d := Dependency{Name: name, Image: claims.Dependencies[name]}
+		if p.Target != "" {
+			target, err := ParseTriple(p.Target)
+			if err != nil {
+				return err
+			}
+			has, err := claims.Dependency(d.Image, target)
+			if err != nil {
+				return diagnostic.Wrap(err, "dependency %s", name)
+			}
+			if has.Name != name {
+				return &diagnostic.Error{Kind: diagnostic.Refused, What: "dependency " + name, Why: fmt.Sprintf("%s is called %s", d.Image, has.Name), Do: fmt.Sprintf("write --dependency %s=%s", has.Name, d.Image)}
+			}
+			for _, l := range has.Libraries {
+				if l.Shared == nil {
+					continue
+				}
+				found := l.Shared.RunName()
+				for _, needed := range p.Missing {
+					if Finds(m.machine.OS, needed, []string{found}) == "" {
+						continue
+					}
+					if other := by[needed]; other != "" && other != name {
+						return &diagnostic.Error{Kind: diagnostic.Refused, What: "dependency " + name, Why: fmt.Sprintf("it and the dependency %s both have %s", other, found), Do: "name one of them"}
+					}
+					by[needed] = name
+					if !slices.Contains(d.Needed, found) {
+						d.Needed = append(d.Needed, found)
+					}
+				}
+			}
+			slices.Sort(d.Needed)
+		}
+		p.Dependencies = append(p.Dependencies, d)
+	}
+	p.Missing = slices.DeleteFunc(p.Missing, func(needed string) bool { return by[needed] != "" })
+	if len(p.Missing) == 0 {
+		p.Missing = nil
+	}
+	return nil
+}
+
+func (m *measuring) runName(needed string) string { return runName(m.machine.OS, needed) }
+
 // runName is what the names by which a library is needed and the one by which it is found have in common.
-func (m *measuring) runName(needed string) string {
-	switch m.machine.OS {
+func runName(os, needed string) string {
+	switch os {
 	case "darwin":
 		if file, ok := strings.CutPrefix(needed, "@loader_path/"); ok {
 			return file

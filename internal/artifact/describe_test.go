@@ -24,6 +24,23 @@ func static(defines string, wants ...string) string {
 	return string(artifacttest.Archive(artifacttest.Object{Defines: []string{defines}, Wants: wants}))
 }
 
+// having describes x.io/NAME as the package NAME with shared libraries of these SONAMEs, x.io/other as one without.
+func having(sonames ...string) func(string, Triple) (*Package, error) {
+	return func(image string, target Triple) (*Package, error) {
+		if target.String() != "x86_64-unknown-linux-gnu" {
+			return nil, fmt.Errorf("it was asked for %s", target)
+		}
+		p := &Package{Name: strings.TrimPrefix(image, "x.io/")}
+		if p.Name == "other" {
+			return p, nil
+		}
+		for _, soname := range sonames {
+			p.Libraries = append(p.Libraries, Library{Name: soname, Shared: &SharedLibrary{Path: "lib/" + soname, SONAME: soname}})
+		}
+		return p, nil
+	}
+}
+
 // described arranges and describes a folder as Pack does.
 func described(t *testing.T, files map[string]string, claims Claims) (*Package, error) {
 	t.Helper()
@@ -66,6 +83,10 @@ func TestDescribe(t *testing.T) {
 			`{"name":"z","target":"x86_64-unknown-linux-gnu","libraries":[{"name":"z","shared":{"path":"lib/libz.so.1","soname":"libz.so.1","needed":["libssl.so.3","libc.so.6"]}}],"missing":["libssl.so.3"]}`},
 		{"missing, and allowed", map[string]string{"lib/libz.so.1": shared("libz.so.1", "libssl.so.3")}, Claims{Name: "z", RefuseMissing: true, AllowMissing: []string{"libssl.so.3"}},
 			`{"name":"z","target":"x86_64-unknown-linux-gnu","libraries":[{"name":"z","shared":{"path":"lib/libz.so.1","soname":"libz.so.1","needed":["libssl.so.3","libc.so.6"]}}],"missing":["libssl.so.3"]}`},
+		{"missing, and in a dependency", map[string]string{"lib/libz.so.1": shared("libz.so.1", "libssl.so.3")}, Claims{Name: "z", RefuseMissing: true, Dependencies: map[string]string{"openssl": "x.io/openssl", "other": "x.io/other"}, Dependency: having("libcrypto.so.3", "libssl.so.3")},
+			`{"name":"z","target":"x86_64-unknown-linux-gnu","libraries":[{"name":"z","shared":{"path":"lib/libz.so.1","soname":"libz.so.1","needed":["libssl.so.3","libc.so.6"]}}],"dependencies":[{"name":"openssl","image":"x.io/openssl","needed":["libssl.so.3"]},{"name":"other","image":"x.io/other"}]}`},
+		{"headers that need others", map[string]string{"include/z.h": ""}, Claims{Name: "z", Dependencies: map[string]string{"y": "x.io/y"}},
+			`{"name":"z","dependencies":[{"name":"y","image":"x.io/y"}],"includes":["include"]}`},
 		{"two .pc files of one version", map[string]string{"include/z.h": "", "lib/pkgconfig/a.pc": "Name: a\nDescription: d\nVersion: 2\n", "lib/pkgconfig/b.pc": "Name: b\nDescription: d\nVersion: 2\n"}, Claims{Name: "z"},
 			`{"name":"z","version":"2","includes":["include"],"pkgConfig":["lib/pkgconfig/a.pc","lib/pkgconfig/b.pc"]}`},
 	} {
@@ -121,6 +142,9 @@ func TestDescribeRefuses(t *testing.T) {
 		{"damaged archive", map[string]string{"lib/libz.a": static("a")[:150]}, Claims{}, "lib/libz.a", ""},
 		{"damaged library", map[string]string{"lib/libz.so": shared("libz.so.1")[:100]}, Claims{}, "lib/libz.so", ""},
 		{"LTO alone", map[string]string{"lib/libz.a": string(artifacttest.Archive(artifacttest.Object{LTO: true}))}, Claims{}, "lib/libz.a", "LTO"},
+		{"missing, and in no dependency", map[string]string{"lib/libz.so.1": shared("libz.so.1", "libssl.so.3", "libcrypto.so.3")}, Claims{RefuseMissing: true, Dependencies: map[string]string{"openssl": "x.io/openssl"}, Dependency: having("libssl.so.3")}, "", "need libcrypto.so.3, which"},
+		{"a dependency of another name", map[string]string{"lib/libz.so.1": shared("libz.so.1")}, Claims{Dependencies: map[string]string{"ssl": "x.io/openssl"}, Dependency: having("libssl.so.3")}, "dependency ssl", "is called openssl"},
+		{"two dependencies have it", map[string]string{"lib/libz.so.1": shared("libz.so.1", "libssl.so.3")}, Claims{Dependencies: map[string]string{"openssl": "x.io/openssl", "libressl": "x.io/libressl"}, Dependency: having("libssl.so.3")}, "dependency openssl", "libressl both have libssl.so.3"},
 		{"missing", map[string]string{"lib/libz.so.1": shared("libz.so.1", "libssl.so.3", "libcrypto.so.3")}, Claims{RefuseMissing: true, AllowMissing: []string{"libssl.so.3"}}, "", "need libcrypto.so.3, which"},
 		{"SONAME that is a path", map[string]string{"lib/libz.so": shared("build/libz.so")}, Claims{}, "lib/libz.so", "SONAME"},
 		{"SONAME that is no name", map[string]string{"lib/libz.so": shared("..")}, Claims{}, "lib/libz.so", "SONAME"},

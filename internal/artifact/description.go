@@ -22,7 +22,7 @@ func ParseDescription(data []byte) (Claims, error) {
 		"name": &c.Name, "version": &c.Version, "license": &c.License, "target": &c.Target,
 		"headers": &c.Selection.Headers, "libraries": &c.Selection.Libraries, "pkgConfig": &c.Selection.PkgConfig, "licenses": &c.Selection.Licenses,
 		"includes": &c.Includes, "defines": &c.Defines, "linkopts": &c.Linkopts,
-		"systemLibraries": &c.SystemLibraries, "requires": &c.Requires, "alwaysLink": &c.AlwaysLink, "allowMissing": &c.AllowMissing,
+		"systemLibraries": &c.SystemLibraries, "requires": &c.Requires, "alwaysLink": &c.AlwaysLink, "allowMissing": &c.AllowMissing, "dependencies": &c.Dependencies,
 	}
 	bad := func(format string, args ...any) (Claims, error) {
 		return Claims{}, &diagnostic.Error{Kind: diagnostic.Usage, What: "description", Why: fmt.Sprintf(format, args...),
@@ -80,6 +80,14 @@ func (c Claims) With(more Claims) Claims {
 		requires[name] = slices.Concat(requires[name], needed)
 	}
 	c.Requires = requires
+	dependencies := maps.Clone(c.Dependencies)
+	for name, image := range more.Dependencies {
+		if dependencies == nil {
+			dependencies = map[string]string{}
+		}
+		dependencies[name] = image
+	}
+	c.Dependencies = dependencies
 	return c
 }
 

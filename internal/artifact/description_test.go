@@ -13,7 +13,8 @@ const everyKey = `{
   "name": "ssl", "version": "3.0", "license": "Apache-2.0", "target": "x86_64-unknown-linux-gnu",
   "headers": ["src/include"], "libraries": ["build/*.a"], "pkgConfig": ["build/ssl.pc"], "licenses": ["LICENSE.txt"],
   "includes": ["include", "include/openssl"], "defines": ["A=1"], "linkopts": ["-Wl,-z,now"],
-  "systemLibraries": ["dl"], "requires": {"ssl": ["crypto"]}, "alwaysLink": ["ssl"], "allowMissing": ["libGL.so.1"]
+  "systemLibraries": ["dl"], "requires": {"ssl": ["crypto"]}, "alwaysLink": ["ssl"], "allowMissing": ["libGL.so.1"],
+  "dependencies": {"zlib": "ghcr.io/acme/zlib@sha256:00"}
 }`
 
 func TestParseDescription(t *testing.T) {
@@ -23,7 +24,8 @@ func TestParseDescription(t *testing.T) {
 	}
 	want := Claims{Name: "ssl", Version: "3.0", License: "Apache-2.0", Target: "x86_64-unknown-linux-gnu", Defines: []string{"A=1"}, Linkopts: []string{"-Wl,-z,now"},
 		Selection: Selection{Headers: []string{"src/include"}, Libraries: []string{"build/*.a"}, PkgConfig: []string{"build/ssl.pc"}, Licenses: []string{"LICENSE.txt"}},
-		Includes:  []string{"include", "include/openssl"}, SystemLibraries: []string{"dl"}, Requires: map[string][]string{"ssl": {"crypto"}}, AlwaysLink: []string{"ssl"}, AllowMissing: []string{"libGL.so.1"}}
+		Includes:  []string{"include", "include/openssl"}, SystemLibraries: []string{"dl"}, Requires: map[string][]string{"ssl": {"crypto"}}, AlwaysLink: []string{"ssl"}, AllowMissing: []string{"libGL.so.1"},
+		Dependencies: map[string]string{"zlib": "ghcr.io/acme/zlib@sha256:00"}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -67,15 +69,15 @@ func TestDescriptionIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	if documented != 15 {
-		t.Errorf("docs/packing.md describes %d keys, not 15", documented)
+	if documented != 16 {
+		t.Errorf("docs/packing.md describes %d keys, not 16", documented)
 	}
 }
 
 func TestClaimsWith(t *testing.T) {
-	file := Claims{Name: "z", Version: "1", Defines: []string{"A"}, Requires: map[string][]string{"a": {"b"}}, Selection: Selection{Headers: []string{"x"}}}
-	flags := Claims{Version: "2", Target: "x86_64-unknown-linux-gnu", Defines: []string{"B"}, Requires: map[string][]string{"a": {"c"}, "d": {"a"}}, Selection: Selection{Headers: []string{"y"}, Licenses: []string{"L"}}}
-	want := Claims{Name: "z", Version: "2", Target: "x86_64-unknown-linux-gnu", Defines: []string{"A", "B"}, Requires: map[string][]string{"a": {"b", "c"}, "d": {"a"}}, Selection: Selection{Headers: []string{"x", "y"}, Licenses: []string{"L"}}}
+	file := Claims{Name: "z", Version: "1", Dependencies: map[string]string{"x": "1"}, Defines: []string{"A"}, Requires: map[string][]string{"a": {"b"}}, Selection: Selection{Headers: []string{"x"}}}
+	flags := Claims{Version: "2", Dependencies: map[string]string{"x": "2", "y": "1"}, Target: "x86_64-unknown-linux-gnu", Defines: []string{"B"}, Requires: map[string][]string{"a": {"c"}, "d": {"a"}}, Selection: Selection{Headers: []string{"y"}, Licenses: []string{"L"}}}
+	want := Claims{Name: "z", Version: "2", Dependencies: map[string]string{"x": "2", "y": "1"}, Target: "x86_64-unknown-linux-gnu", Defines: []string{"A", "B"}, Requires: map[string][]string{"a": {"b", "c"}, "d": {"a"}}, Selection: Selection{Headers: []string{"x", "y"}, Licenses: []string{"L"}}}
 	if got := file.With(flags); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}

@@ -84,8 +84,9 @@ func (l *Layout) Artifact(d Descriptor) (Artifact, error) {
 }
 
 // Join makes the image index that gives several platforms' artifacts one name. It is a function of the artifacts alone,
-// in whatever order they are given. Two for one platform, two names or versions, and artifacts of which no platform is
-// known are errors of kind Refused that name the layouts.
+// in whatever order they are given. Two for one platform, two names or versions, artifacts of which no platform is known,
+// and two that need one dependency from different images, which nobody could declare with one line, are errors of kind
+// Refused that name the layouts.
 func Join(artifacts []Artifact) (Index, error) {
 	index := Index{SchemaVersion: 2, MediaType: TypeIndex, ArtifactType: TypeArtifact}
 	refuse := func(a Artifact, why, do string, args ...any) (Index, error) {
@@ -93,6 +94,7 @@ func Join(artifacts []Artifact) (Index, error) {
 	}
 	first := artifacts[0]
 	taken := map[Triple]Artifact{}
+	needs := map[string]string{} // dependency to image
 	for _, a := range artifacts {
 		p := a.Config.Package
 		switch {
@@ -114,6 +116,12 @@ func Join(artifacts []Artifact) (Index, error) {
 			return refuse(a, "it and %s are both for %s", "give one layout for each platform", other.Layout.path, t)
 		}
 		taken[key] = a
+		for _, d := range p.Dependencies {
+			if other := needs[d.Name]; other != "" && other != d.Image {
+				return refuse(a, "it needs %s as %s, and another one as %s", "pack all of them with one image, which may be an index of the platforms", d.Name, d.Image, other)
+			}
+			needs[d.Name] = d.Image
+		}
 		index.Manifests = append(index.Manifests, Descriptor{MediaType: TypeManifest, Digest: a.Descriptor.Digest, Size: int64(len(a.Bytes)),
 			Annotations: map[string]string{AnnotationTarget: t.String()}, Platform: &platform})
 	}

@@ -241,7 +241,7 @@ func TestCombine(t *testing.T) {
 }
 
 func TestJoinRefuses(t *testing.T) {
-	intel := artifactsOf(t, zlibPrefix(), Claims{}, Zstd)[0]
+	intel := artifactsOf(t, zlibPrefix(), Claims{Dependencies: map[string]string{"y": "x.io/y"}, Dependency: having()}, Zstd)[0]
 	upstream, err := OpenLayout(filepath.Join("testdata", "upstream", "v1-pack-0.4.0.tar"))
 	if err != nil {
 		t.Fatal(err)
@@ -261,6 +261,7 @@ func TestJoinRefuses(t *testing.T) {
 		{"one triple in two spellings", artifactsOf(t, zlibPrefix(), Claims{Target: "x86_64-pc-linux-gnu"}, Zstd)[0], "both for x86_64-pc-linux-gnu"},
 		{"another version", artifactsOf(t, armPrefix(), Claims{Version: "1.3.2"}, Zstd)[0], "it is zlib 1.3.2"},
 		{"another name", artifactsOf(t, armPrefix(), Claims{Name: "zlib-ng"}, Zstd)[0], "it is zlib-ng 1.3.1"},
+		{"another dependency", artifactsOf(t, armPrefix(), Claims{Dependencies: map[string]string{"y": "x.io/other/y"}, Dependency: func(string, Triple) (*Package, error) { return &Package{Name: "y"}, nil }}, Zstd)[0], "it needs y as x.io/other/y, and another one as x.io/y"},
 		{"headers alone", artifactsOf(t, map[string]string{"zlib.h": ""}, Claims{Name: "zlib", Version: "1.3.1"}, Zstd)[0], "headers alone"},
 		{"of the ocipkg project", theirs[0], "does not say which platform"},
 	} {

@@ -166,6 +166,11 @@ func (c Claims) check() error {
 	case c.License != "" && !validLicense(c.License):
 		return wrong("licence", c.License, "it is not an SPDX expression", "write it like Zlib, or \"MIT OR Apache-2.0\"; LicenseRef-NAME stands for a licence that SPDX does not know")
 	}
+	for name := range c.Dependencies {
+		if !ValidLibraryName(name) {
+			return wrong("dependency", name, "it cannot be a library's name", "write it as its package is called: zlib=ghcr.io/acme/zlib:1.3.1@sha256:…")
+		}
+	}
 	return nil
 }
 

@@ -35,6 +35,10 @@ var plans = map[string]ccplan.Plan{
 		{Name: "a", Static: &artifact.StaticLibrary{Path: "lib/liba.a", PIC: "pic"}, Shared: &artifact.SharedLibrary{Path: "lib/liba.so.1", SONAME: "liba.so.1", Needed: []string{"libb.so.1"}}, Requires: []string{"b"}},
 		{Name: "b", Static: &artifact.StaticLibrary{Path: "lib/libb.a", PIC: "pic"}, Shared: &artifact.SharedLibrary{Path: "lib/libb.so.1", SONAME: "libb.so.1"}, Requires: []string{"a"}}}},
 		"lib/liba.a", "lib/liba.so.1", "lib/libb.a", "lib/libb.so.1"),
+	"dependency": ccplan.New(ccplan.Input{Name: "curl", Files: []string{"lib/libcurl.so.4"},
+		Package: &artifact.Package{Name: "curl", Target: "x86_64-unknown-linux-gnu", Libraries: []artifact.Library{
+			{Name: "curl", Shared: &artifact.SharedLibrary{Path: "lib/libcurl.so.4", SONAME: "libcurl.so.4", Needed: []string{"libz.so.1"}}}}},
+		Dependencies: []ccplan.Dependency{{Name: "zlib", Label: "@my_z//:zlib", Image: "example.com/zlib@sha256:00", Needed: []string{"libz.so.1"}}, {Label: "@@other+more//:more"}}}),
 	"hub": ccplan.Hub(ccplan.HubInput{Name: "h", What: "h 1", Files: []string{"header_index.json"}, LeftOut: []string{"riscv64-unknown-linux-gnu"}, Spokes: []ccplan.Spoke{
 		{Target: "aarch64-unknown-linux-gnu", Package: "//aarch64-unknown-linux-gnu", Plan: plan("h", &artifact.Package{Name: "h", Includes: []string{"include"}}, "include/h.h")},
 		{Target: "x86_64-unknown-linux-gnu", Package: "@h__x86_64-unknown-linux-gnu//", Plan: plan("h", &artifact.Package{Name: "h", Includes: []string{"include"}}, "include/h.h")},

@@ -30,6 +30,7 @@ const (
 	Import    Kind = "cc_import"
 	Prebuilt  Kind = "prebuilt_library" // our own rule, for what cc_import gets wrong
 	FileGroup Kind = "filegroup"
+	Needed    Kind = "dependency" // our own rule, which checks what a library of another repository brings
 	Alias     Kind = "alias"
 	// Unsupported is our own rule, which says what platforms there are to whoever builds for another one.
 	Unsupported Kind = "unsupported_platform"
@@ -84,7 +85,9 @@ type Input struct {
 	Name    string
 	Package *artifact.Package
 	Files   []string
-	Linkage Linkage
+	// Dependencies are linked with the libraries, in this order.
+	Dependencies []Dependency
+	Linkage      Linkage
 }
 
 // New makes the plan:
@@ -93,6 +96,7 @@ type Input struct {
 //	             linkage and linkstatic choose
 //	:<library>   one of several libraries, with the headers
 //	:headers     the headers alone
+//	:<package>   the same as :<name>, where the package is not called as the repository is
 //	:static      everything, linked statically whatever linkstatic says
 //	:shared      everything, linked dynamically whatever linkstatic says
 //	:files       every file, :pkgconfig the .pc files, :license the licence texts
@@ -101,7 +105,7 @@ type Input struct {
 // as many underscores behind its name as it takes. A file at the root that is called like one of the names in this list
 // but :<library> is left out of the lists of files, because no label can name it.
 func New(in Input) Plan {
-	p := planner{Input: in, libraries: map[string]artifact.Library{}, made: map[string][]Target{}, labels: map[mode]map[string]string{}, taken: map[string]bool{in.Name: true}, fixed: map[string]string{}}
+	p := planner{Input: in, libraries: map[string]artifact.Library{}, made: map[string][]Target{}, depends: map[string]string{}, labels: map[mode]map[string]string{}, taken: map[string]bool{in.Name: true}, fixed: map[string]string{}}
 	if t, err := artifact.ParseTriple(in.Package.Target); err == nil {
 		p.target = t
 		p.compatible = Constraints(t)
@@ -143,6 +147,7 @@ type planner struct {
 	circle     map[string]int      // library to the number of the circle of libraries that need each other; 0: in none
 	members    map[int][]string    // number of a circle to the libraries in it, sorted
 	made       map[string][]Target // library to the targets that import it
+	depends    map[string]string   // label of a dependency, and what is needed of it, to the target that stands for it
 	labels     map[mode]map[string]string
 	public     []string
 }
@@ -217,7 +222,7 @@ func (p *planner) headers() {
 	p.add(Library, p.fixed["headers"], "The headers alone.",
 		Attr{"hdrs", hdrs}, Attr{"defines", words(p.Package.Defines)},
 		// Without it, rules_cc on Bazel 9 passes includes with -I, and the warnings in a library's headers become the consumer's.
-		Attr{"features", []string{"system_include_paths"}}, Attr{"includes", includes}, Attr{"target_compatible_with", p.compatible})
+		Attr{"features", []string{"system_include_paths"}}, Attr{"includes", includes}, Attr{"target_compatible_with", p.compatible}, Attr{"deps", p.dependencyHeaders()})
 }
 
 // How a library is imported; the value is the end of the target's name.
@@ -270,6 +275,9 @@ func (p *planner) linking() {
 		deps := []string{headers}
 		for _, l := range libraries {
 			deps = append(deps, p.imported(l, as, forms))
+		}
+		if len(libraries) == 0 {
+			deps = append(deps, p.dependencies("", as, forms)...)
 		}
 		linkopts, archives := p.again(forms, libraries)
 		if len(libraries) == 0 {
@@ -338,13 +346,20 @@ func (p *planner) linking() {
 	} else {
 		p.lookups(nil)
 	}
+	called := ""
+	if name := p.Package.Name; artifact.ValidLibraryName(name) && !p.taken[name] {
+		called = p.unique(name)
+	}
 	fixed := func(name string) func() string { return func() string { return p.fixed[name] } }
 	chosen(p.Name, "What to depend on. ", p.order, fixed("static"), fixed("shared"))
-	if len(p.order) > 0 {
-		together(p.fixed["static"], "The static library where there is one, whatever linkstatic and the flag say.", asStatic, static, p.order)
-		together(p.fixed["shared"], "The shared library where there is one, whatever linkstatic and the flag say.", asShared, shared, p.order)
-		p.public = append(p.public, p.fixed["static"], p.fixed["shared"])
+	if called != "" {
+		p.add(Alias, called, "By this name other libraries need it.", Attr{"actual", ":" + p.Name})
+		p.public = append(p.public, called)
 	}
+	// Headers alone have them too: who needs them as :static does not know that there is no more.
+	together(p.fixed["static"], "The static library where there is one, whatever linkstatic and the flag say.", asStatic, static, p.order)
+	together(p.fixed["shared"], "The shared library where there is one, whatever linkstatic and the flag say.", asShared, shared, p.order)
+	p.public = append(p.public, p.fixed["static"], p.fixed["shared"])
 }
 
 // lookups puts into the index which target serves a -l, and which a name of pkg-config. targets gives the target of one
@@ -422,6 +437,7 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 			}
 		}
 	}
+	deps = append(deps, p.dependencies(name, as, forms)...)
 	kind := Import
 	var attrs []Attr
 	var doc string
@@ -451,7 +467,7 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 				attrs = append(attrs, Attr{"link_name", link})
 			}
 			doc = strings.TrimSpace(doc + " " + why)
-			if p.target.OS == "linux" && len(p.siblings[name]) > 0 && !slices.ContainsFunc(l.Shared.RunPath, isOrigin) {
+			if p.target.OS == "linux" && (len(p.siblings[name]) > 0 && !slices.ContainsFunc(l.Shared.RunPath, isOrigin) || p.needsOther(l)) {
 				// The run-time linker looks for what this library needs along the library's own RUNPATH, which it has
 				// not got, and never along a program's RUNPATH; along a program's RPATH it does look. Without this the
 				// program works only as long as it happens to name the sibling itself, which --as-needed ends.
@@ -635,6 +651,8 @@ func (p *planner) notForImport(l artifact.Library) string {
 		return ""
 	case found != base:
 		return fmt.Sprintf("The run-time linker looks for %s, and the file is called %s.", found, base)
+	case p.target.OS == "linux" && p.needsOther(l):
+		return "What it needs lies in other repositories, where the program's RPATH leads it."
 	case len(p.siblings[l.Name]) > 0 || p.needed[l.Name]:
 		return "It and its siblings find each other at run time only when they lie in one folder."
 	case p.target.OS == "linux":

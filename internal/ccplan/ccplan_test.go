@@ -41,7 +41,7 @@ func library(name string, requires ...string) artifact.Library {
 }
 
 func pkg(libraries ...artifact.Library) *artifact.Package {
-	p := &artifact.Package{Schema: 1, Name: "test", Libraries: libraries, Includes: []string{"include"}}
+	p := &artifact.Package{Schema: 1, Libraries: libraries, Includes: []string{"include"}}
 	if len(libraries) > 0 {
 		p.Target = linux
 	}
@@ -126,6 +126,16 @@ var (
 	withSystem = func(p *artifact.Package) { p.SystemLibraries = []string{"m"} }
 )
 
+// needing gives the first library of a package more that it NEEDs, and the input dependencies.
+func needing(in Input, needed []string, dependencies ...Dependency) Input {
+	if len(needed) > 0 {
+		s := in.Package.Libraries[0].Shared
+		s.Needed = append(s.Needed, needed...)
+	}
+	in.Dependencies = dependencies
+	return in
+}
+
 var cases = map[string]Input{
 	"one_library": input("zlib", changed(pkg(library("z")), func(p *artifact.Package) {
 		p.SystemLibraries, p.Defines, p.Linkopts = []string{"m", "pthread"}, []string{"Z=1"}, []string{"-Wl,-z,now"}
@@ -135,21 +145,30 @@ var cases = map[string]Input{
 	"no_soname":                        input("odd", pkg(artifact.Library{Name: "odd", Shared: shared("lib/libodd.so", "")})),
 	"one_needs_the_other":              input("ab", pkg(library("a", "b"), library("b"))),
 	"one_finds_the_other_by_origin":    input("ab", pkg(withRunPath(library("a", "b"), "/opt/lib", "$ORIGIN/."), library("b"))),
-	"static_only":                      input("s", changed(pkg(onlyStatic("s", "pic")), withSystem), "include/s.h"),
-	"shared_only":                      input("s", changed(pkg(onlyShared("s")), withSystem), "include/s.h"),
-	"linkage_static":                   linked(Static, input("ab", pkg(library("a", "b"), onlyShared("b")))),
-	"linkage_shared":                   linked(Shared, input("ab", pkg(library("a", "b"), onlyStatic("b", "pic")))),
-	"linkage_auto":                     linked(Auto, input("ab", pkg(library("a", "b"), library("b")))),
-	"headers_only":                     input("h", pkg(), "include/h/a.h", "include/h/b"),
-	"static_a_and_shared_b":            input("ab", changed(pkg(onlyStatic("a", "pic", "b"), onlyShared("b")), withSystem)),
-	"shared_a_needs_b_which_is_both":   input("ab", pkg(onlyShared("a", "b"), library("b"))),
-	"pic_none_with_shared":             input("z", pkg(withPIC(library("z"), "none"))),
-	"pic_none_alone":                   input("z", pkg(onlyStatic("z", "none"))),
-	"pic_pie":                          input("z", pkg(withPIC(library("z"), "pie"))),
-	"always_linked":                    input("ab", pkg(alwaysLinked(library("a", "b")), library("b"), alwaysLinked(onlyStatic("c", "pic")))),
-	"archives_in_a_circle":             input("mkl", changed(pkg(onlyStatic("a", "pic", "b"), onlyStatic("b", "pic", "c"), onlyStatic("c", "pic", "a", "d"), onlyStatic("d", "pic")), withSystem)),
-	"called_as_the_repository":         input("a", pkg(library("a"), library("b"))),
-	"called_as_our_targets":            input("static", pkg(library("headers"), library("static"), library("files"), library("z"), library("z_static"), library("z_import"))),
+	"needs_another_repository": needing(input("curl", pkg(library("curl", "cares"), library("cares"), onlyStatic("extra", "pic")), "include/curl.h"), []string{"libz.so.1", "libssl.so.3"},
+		Dependency{Name: "openssl", Label: "@openssl//:openssl", Image: "x.io/openssl@sha256:00", Needed: []string{"libssl.so.3"}},
+		Dependency{Name: "z", Label: "@my_z//:z", Image: "x.io/z@sha256:00", Needed: []string{"libz.so.1"}},
+		Dependency{Name: "headers_of_another", Label: "@@canonical~other//:headers_of_another", Image: "x.io/h@sha256:00"},
+		Dependency{Label: "@more//lib:more"}),
+	"shared_alone_needs_another_repository": needing(input("curl", pkg(onlyShared("curl"))), []string{"libz.so.1"},
+		Dependency{Name: "z", Label: "@z//:z", Image: "x.io/z@sha256:00", Needed: []string{"libz.so.1"}}),
+	"headers_need_another_repository": needing(input("h", pkg(), "include/h.h"), nil, Dependency{Name: "z", Label: "@z//:z", Image: "x.io/z@sha256:00"}),
+	"package_of_another_name":         input("my_zlib", changed(pkg(library("z")), func(p *artifact.Package) { p.Name = "zlib" })),
+	"static_only":                     input("s", changed(pkg(onlyStatic("s", "pic")), withSystem), "include/s.h"),
+	"shared_only":                     input("s", changed(pkg(onlyShared("s")), withSystem), "include/s.h"),
+	"linkage_static":                  linked(Static, input("ab", pkg(library("a", "b"), onlyShared("b")))),
+	"linkage_shared":                  linked(Shared, input("ab", pkg(library("a", "b"), onlyStatic("b", "pic")))),
+	"linkage_auto":                    linked(Auto, input("ab", pkg(library("a", "b"), library("b")))),
+	"headers_only":                    input("h", pkg(), "include/h/a.h", "include/h/b"),
+	"static_a_and_shared_b":           input("ab", changed(pkg(onlyStatic("a", "pic", "b"), onlyShared("b")), withSystem)),
+	"shared_a_needs_b_which_is_both":  input("ab", pkg(onlyShared("a", "b"), library("b"))),
+	"pic_none_with_shared":            input("z", pkg(withPIC(library("z"), "none"))),
+	"pic_none_alone":                  input("z", pkg(onlyStatic("z", "none"))),
+	"pic_pie":                         input("z", pkg(withPIC(library("z"), "pie"))),
+	"always_linked":                   input("ab", pkg(alwaysLinked(library("a", "b")), library("b"), alwaysLinked(onlyStatic("c", "pic")))),
+	"archives_in_a_circle":            input("mkl", changed(pkg(onlyStatic("a", "pic", "b"), onlyStatic("b", "pic", "c"), onlyStatic("c", "pic", "a", "d"), onlyStatic("d", "pic")), withSystem)),
+	"called_as_the_repository":        input("a", pkg(library("a"), library("b"))),
+	"called_as_our_targets":           input("static", pkg(library("headers"), library("static"), library("files"), library("z"), library("z_static"), library("z_import"))),
 	"flat_and_foreign": input("f", changed(pkg(artifact.Library{Name: "f", Static: static("libf.a", "pic"), Shared: shared("libf.so", "")}), func(p *artifact.Package) { p.Includes = []string{"."} }),
 		"README", "f", "f.h", "f.hpp", "f_import", "files", "index.html", "license", "sub/deep.h"),
 	"windows_msvc": input("ab", changed(forTarget("x86_64-pc-windows-msvc", dll("a", "lib/a.dll", "lib/a.lib", "B.dll"), dll("b", "lib/b.dll", "lib/b.lib"), artifact.Library{Name: "as", Static: static("lib/as.lib", "pic")}), func(p *artifact.Package) {
@@ -281,7 +300,7 @@ func sound(t *testing.T, in Input, p Plan) {
 		state[name] = 1
 		deps := slices.Concat(targets[name].attr("deps"), targets[name].attr("actual"))
 		for i, d := range deps {
-			if _, ok := targets[strings.TrimPrefix(d, ":")]; !ok || slices.Index(deps, d) != i {
+			if _, ok := targets[strings.TrimPrefix(d, ":")]; !ok && !strings.HasPrefix(d, "@") || slices.Index(deps, d) != i {
 				t.Errorf(":%s depends on %s, which is not there, or does so twice", name, d)
 			}
 			visit(strings.TrimPrefix(d, ":"))

@@ -146,11 +146,30 @@ func (v *verifiedFile) Read(p []byte) (int, error) {
 
 func (v *verifiedFile) Close() error { return v.f.Close() }
 
-// blob opens a blob of ref's repository: what the crate has already, else the registry's.
+// blob opens a blob of ref's repository: one that is nearby, else the registry's.
 func (d *Depot) blob(ctx context.Context, ref registry.Reference, want artifact.Descriptor) (io.ReadCloser, error) {
+	if blob, err := d.keptBlob(want.Digest); err == nil {
+		return blob, nil
+	}
+	blob, err := d.nearby(ref, want)
+	if errors.Is(err, fs.ErrNotExist) {
+		blob, err = d.Registry.Blob(ctx, ref.Repository, descriptor(want))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d.keep(blob, want.Digest)
+}
+
+// nearby opens a blob that the crate has fetched, that lies in Kept, or that a layout has which stands for the registry;
+// an fs.ErrNotExist says that none has it.
+func (d *Depot) nearby(ref registry.Reference, want artifact.Descriptor) (io.ReadCloser, error) {
 	blob, err := d.crateBlob(ref, want)
 	if errors.Is(err, fs.ErrNotExist) {
-		return d.Registry.Blob(ctx, ref.Repository, descriptor(want))
+		blob, err = d.keptBlob(want.Digest)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		blob, err = d.layoutBlob(ref, want)
 	}
 	return blob, err
 }

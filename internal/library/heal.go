@@ -48,6 +48,7 @@ func (d *Depot) heal(ctx context.Context, l *Library, damaged *store.DamagedErro
 	if err != nil {
 		return err
 	}
+	again.Manifest = l.Manifest // without the components that were left out
 	if err := d.fill(ctx, again, config); err != nil {
 		return err
 	}

@@ -32,12 +32,12 @@ type Spoke struct {
 // Hub makes in dir, an empty or missing directory, a repository called name whose targets choose a spoke by the
 // platform. Of platforms in repositories of their own it reads what they are and nothing of their layers; those for
 // which the image has nothing are left out. What it cannot know without the layers, as of artifacts that describe nothing, it
-// fetches. It returns the pinned reference. Where it fails dir is as it was.
-func (d *Depot) Hub(ctx context.Context, ref registry.Reference, dir, name string, spokes []Spoke, linkage ccplan.Linkage, repositories buildfile.Repositories) (found registry.Reference, err error) {
+// fetches. decl is as for PullDeclared. It returns the pinned reference. Where it fails dir is as it was.
+func (d *Depot) Hub(ctx context.Context, ref registry.Reference, dir, name string, spokes []Spoke, decl *Declaration, repositories buildfile.Repositories) (found registry.Reference, err error) {
 	spokes = slices.SortedFunc(slices.Values(spokes), func(a, b Spoke) int {
 		return strings.Compare(a.Target.String(), b.Target.String())
 	})
-	libraries, left, err := d.platforms(ctx, ref, spokes)
+	libraries, left, err := d.platforms(ctx, ref, spokes, decl)
 	if err != nil {
 		return ref, diagnostic.Wrap(err, "pull %s", ref)
 	}
@@ -55,7 +55,6 @@ func (d *Depot) Hub(ctx context.Context, ref registry.Reference, dir, name strin
 		if l == nil {
 			continue
 		}
-		l.Linkage = linkage
 		target := spokes[i].Target.String()
 		spoke := ccplan.Spoke{Target: target, Package: "@" + spokes[i].Repository + "//"}
 		if spokes[i].Repository == "" {
@@ -67,7 +66,9 @@ func (d *Depot) Hub(ctx context.Context, ref registry.Reference, dir, name strin
 		if err := consistent(l.Package, name, l.listed); err != nil {
 			return ref, diagnostic.Wrap(err, "%s", target)
 		}
-		spoke.Plan = l.plan(name, l.listed)
+		if spoke.Plan, err = l.plan(name, l.listed); err != nil {
+			return ref, diagnostic.Wrap(err, "%s", target)
+		}
 		everywhere := l.Package.Target == ""
 		if everywhere {
 			spoke.Target = ""
@@ -96,7 +97,7 @@ const parallelDocuments = 4
 // platforms finds out what the library is on each spoke's platform; nil where the image has nothing for it, which is an
 // error of kind Mismatch where the spoke has no repository of its own, and where nothing is left. left are the triples of
 // manifests that no spoke has.
-func (d *Depot) platforms(ctx context.Context, ref registry.Reference, spokes []Spoke) (libraries []*Library, left []string, err error) {
+func (d *Depot) platforms(ctx context.Context, ref registry.Reference, spokes []Spoke, decl *Declaration) (libraries []*Library, left []string, err error) {
 	if err := d.Policy.Admit(ref.Pinned()); err != nil {
 		return nil, nil, d.suggest(ctx, ref, err)
 	}
@@ -119,6 +120,9 @@ func (d *Depot) platforms(ctx context.Context, ref registry.Reference, spokes []
 			libraries[i], configs[i], err = d.describe(groupCtx, hold, found, s.Target)
 			if s.Repository != "" && diagnostic.KindOf(err) == diagnostic.Mismatch {
 				return nil // and no library
+			}
+			if err == nil {
+				err = libraries[i].declare(decl)
 			}
 			return err
 		})

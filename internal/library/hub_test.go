@@ -14,7 +14,6 @@ import (
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
 	"github.com/ocipkg/rules_ocipkg/internal/artifact/artifacttest"
-	"github.com/ocipkg/rules_ocipkg/internal/ccplan"
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
@@ -97,7 +96,7 @@ func here(t *testing.T, targets ...string) []Spoke {
 func (d *Depot) hub(t *testing.T, ref registry.Reference, spokes []Spoke) (dir, build string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "hub")
-	found, err := d.Hub(t.Context(), ref, dir, "foo", spokes, ccplan.ByFlag, labels())
+	found, err := d.Hub(t.Context(), ref, dir, "foo", spokes, nil, labels())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +204,7 @@ func TestHubOfFolders(t *testing.T) {
 	}
 
 	missing := filepath.Join(t.TempDir(), "hub")
-	_, err := d.Hub(t.Context(), pinned, missing, "foo", here(t, armGNU, riscGNU), ccplan.ByFlag, labels())
+	_, err := d.Hub(t.Context(), pinned, missing, "foo", here(t, armGNU, riscGNU), nil, labels())
 	if diagnostic.KindOf(err) != diagnostic.Mismatch || !strings.Contains(err.Error(), riscGNU) || !strings.Contains(err.Error(), armGNU) {
 		t.Errorf("a platform that is not there: %v", err)
 	}
@@ -225,7 +224,7 @@ func TestHubOfOneManifest(t *testing.T) {
 	if !strings.Contains(text, "@foo__x86_64-unknown-linux") || strings.Contains(text, armGNU) {
 		t.Errorf("a library for x86-64 becomes\n%s", text)
 	}
-	_, err := newDepot(t, t.TempDir()).Hub(t.Context(), single, filepath.Join(t.TempDir(), "hub"), "foo", elsewhere(t, armGNU, riscGNU), ccplan.ByFlag, labels())
+	_, err := newDepot(t, t.TempDir()).Hub(t.Context(), single, filepath.Join(t.TempDir(), "hub"), "foo", elsewhere(t, armGNU, riscGNU), nil, labels())
 	for _, words := range []string{"x86_64-unknown-linux", armGNU, riscGNU, "platforms = [...]"} {
 		if diagnostic.KindOf(err) != diagnostic.Mismatch || !strings.Contains(err.Error(), words) {
 			t.Errorf("%q is not in %v", words, err)
@@ -241,7 +240,7 @@ func TestHubOfOneManifest(t *testing.T) {
 	// Policy and errors are those of a pull.
 	d := newDepot(t, t.TempDir())
 	d.Policy = trust.Policy{RequireDigest: true}
-	if _, err := d.Hub(t.Context(), untagged(single), filepath.Join(t.TempDir(), "hub"), "foo", all, ccplan.ByFlag, labels()); diagnostic.KindOf(err) != diagnostic.Refused || !strings.Contains(err.Error(), single.String()) {
+	if _, err := d.Hub(t.Context(), untagged(single), filepath.Join(t.TempDir(), "hub"), "foo", all, nil, labels()); diagnostic.KindOf(err) != diagnostic.Refused || !strings.Contains(err.Error(), single.String()) {
 		t.Errorf("a tag where a digest is required: %v", err)
 	}
 }

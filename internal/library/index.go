@@ -11,15 +11,15 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/store"
 )
 
-// Index tells which target of a repository called name answers an #include, a name for pkg-config or a -l, for every
-// platform that the image ref is for: the Index of ccplan.Plan. It reads what the image says of itself and none of its
+// Index tells which target of the repository of a declaration answers an #include, a name for pkg-config or a -l, for every
+// platform that the image ref is for: the Index of ccplan.Plan. Deps and BuildFile of the declaration do not matter. It reads what the image says of itself and none of its
 // layers, but for artifacts that say nothing, which it fetches; a single one of those for the target want.
-func (d *Depot) Index(ctx context.Context, ref registry.Reference, want artifact.Triple, name string) (map[string]string, error) {
-	index, err := d.index(ctx, ref, want, name)
+func (d *Depot) Index(ctx context.Context, ref registry.Reference, want artifact.Triple, decl Declaration) (map[string]string, error) {
+	index, err := d.index(ctx, ref, want, decl)
 	return index, diagnostic.Wrap(err, "index %s", ref)
 }
 
-func (d *Depot) index(ctx context.Context, ref registry.Reference, want artifact.Triple, name string) (map[string]string, error) {
+func (d *Depot) index(ctx context.Context, ref registry.Reference, want artifact.Triple, decl Declaration) (map[string]string, error) {
 	hold := d.Store.Hold() // of what is read, until the name is set: a gc may be under way
 	defer hold.Release()
 	pinned, targets, err := d.targets(ctx, hold, ref, want)
@@ -29,6 +29,9 @@ func (d *Depot) index(ctx context.Context, ref registry.Reference, want artifact
 	index := map[string]string{}
 	for _, target := range targets {
 		l, config, err := d.describe(ctx, hold, pinned, target)
+		if err == nil && len(decl.Components) > 0 {
+			err = l.leaveOut(decl.Components)
+		}
 		if err == nil && l.foreign {
 			if err = d.fill(ctx, l, config); err == nil {
 				err = l.measure()
@@ -41,10 +44,20 @@ func (d *Depot) index(ctx context.Context, ref registry.Reference, want artifact
 		if err != nil {
 			return nil, err
 		}
-		if err := consistent(l.Package, name, files); err != nil {
+		if err := consistent(l.Package, decl.Name, files); err != nil {
 			return nil, diagnostic.Wrap(err, "%s", target)
 		}
-		ccplan.JoinIndex(index, l.plan(name, files).Index, name)
+		asked := decl
+		asked.Deps, asked.BuildFile = nil, ""
+		for _, dependency := range l.Package.Dependencies {
+			asked.Deps = append(asked.Deps, dependencyLabel(dependency.Name)) // what is missing is said when it is fetched
+		}
+		l.declaration = &asked
+		plan, err := l.plan(decl.Name, files)
+		if err != nil {
+			return nil, diagnostic.Wrap(err, "%s", target)
+		}
+		ccplan.JoinIndex(index, plan.Index, decl.Name)
 	}
 	d.remember(ref, pinned)
 	return index, nil

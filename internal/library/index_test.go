@@ -15,7 +15,7 @@ func TestIndexOfPlatforms(t *testing.T) {
 	ref, _ := publishIndex(t, server, "foo", platformsOf())
 	pushed := len(server.Requests("/blobs/"))
 	d := newDepot(t, t.TempDir())
-	got, err := d.Index(t.Context(), ref, artifact.HostTriple(), "things")
+	got, err := d.Index(t.Context(), ref, artifact.HostTriple(), Declaration{Name: "things"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,9 +27,14 @@ func TestIndexOfPlatforms(t *testing.T) {
 	if n := len(server.Requests("/blobs/")) - pushed; n != 3 {
 		t.Errorf("it asked for %d blobs; there are three configs", n)
 	}
+	// What the declaration leaves out answers nothing.
+	headers, err := d.Index(t.Context(), ref, artifact.HostTriple(), Declaration{Name: "things", Components: []string{artifact.ComponentHeaders}})
+	if want := map[string]string{"foo.h": "things", "bar.h": "things"}; err != nil || !maps.Equal(headers, want) {
+		t.Errorf("of the headers alone: %v, %v", headers, err)
+	}
 	// From the store: no request at all.
 	server.Close()
-	if again, err := d.Index(t.Context(), ref, artifact.HostTriple(), "things"); err != nil || !maps.Equal(again, want) {
+	if again, err := d.Index(t.Context(), ref, artifact.HostTriple(), Declaration{Name: "things"}); err != nil || !maps.Equal(again, want) {
 		t.Errorf("without the registry: %v, %v", again, err)
 	}
 }

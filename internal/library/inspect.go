@@ -89,16 +89,17 @@ type inspector struct {
 // pinned and in the store costs no request; then only that is told of the other platforms which the store knows, too.
 // With must an image without a platform that fits is an error of kind Mismatch.
 func (d *Depot) Inspect(ctx context.Context, ref registry.Reference, want artifact.Triple, must bool) (*Inspection, error) {
-	x, err := d.inspect(ctx, ref, want, must)
+	x, err := d.inspect(ctx, ref, want, must, false)
 	return x, diagnostic.Wrap(err, "inspect %s", ref)
 }
 
-func (d *Depot) inspect(ctx context.Context, ref registry.Reference, want artifact.Triple, must bool) (*Inspection, error) {
+// inspect is Inspect; with all it asks the registry for the platforms that the store does not know.
+func (d *Depot) inspect(ctx context.Context, ref registry.Reference, want artifact.Triple, must, all bool) (*Inspection, error) {
 	if err := d.Policy.Admit(ref.Pinned()); err != nil {
 		return nil, d.suggest(ctx, ref, err)
 	}
 	inStore := func(h v1.Hash) bool { _, err := d.Store.Blob(h); return err == nil }
-	local := ref.Pinned() && inStore(ref.Digest)
+	local := ref.Pinned() && inStore(ref.Digest) && !all
 	hold := d.Store.Hold()
 	defer hold.Release()
 	data, mediaType, digest, err := d.document(ctx, hold, ref)
@@ -115,7 +116,7 @@ func (d *Depot) inspect(ctx context.Context, ref registry.Reference, want artifa
 			return d.config(ctx, hold, &Library{Reference: pinned, Manifest: artifact.Manifest{Config: desc}})
 		},
 		measure: func(ctx context.Context, h v1.Hash, _ artifact.Manifest) (*artifact.Package, error) {
-			l, err := d.pull(ctx, ref.WithDigest(h), want)
+			l, err := d.pull(ctx, ref.WithDigest(h), want, nil)
 			if err != nil {
 				return nil, err
 			}
@@ -184,6 +185,11 @@ func (d *Depot) storedLayer(h v1.Hash) bool {
 // fill reads the platforms behind the document data.
 func (i inspector) fill(ctx context.Context, x *Inspection, data []byte, want artifact.Triple, must bool) error {
 	x.Target = want.String()
+	defer func() {
+		if ref, err := registry.ParseReference(x.Image); err == nil && x.Package != nil && x.Module != "" {
+			x.Module = ModuleLine(ref, x.Package.Dependencies...)
+		}
+	}()
 	if !artifact.IsIndex(mediaTypeOf(data)) {
 		if x.MediaType == "" {
 			x.MediaType = artifact.TypeManifest
@@ -375,9 +381,17 @@ func Name(ref registry.Reference) string {
 	return strings.ReplaceAll(path.Base(ref.Repository.RepositoryStr()), ".", "_")
 }
 
-// ModuleLine is what to write in MODULE.bazel for a pinned image.
-func ModuleLine(pinned registry.Reference) string {
-	return fmt.Sprintf("ocipkg_library(name = %q, image = %q)", Name(pinned), pinned)
+// ModuleLine is what to write in MODULE.bazel for a pinned image that needs others, which are declared by themselves.
+func ModuleLine(pinned registry.Reference, needs ...artifact.Dependency) string {
+	deps := ""
+	if len(needs) > 0 {
+		var all []string
+		for _, d := range needs {
+			all = append(all, dependencyLabel(d.Name))
+		}
+		deps = ", deps = " + starlarkList(all)
+	}
+	return fmt.Sprintf("ocipkg_library(name = %q, image = %q%s)", Name(pinned), pinned, deps)
 }
 
 // IsLayout tells, of what a person writes where an image or a layout may stand, the layout: whatever is there, and what

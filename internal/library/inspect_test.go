@@ -149,13 +149,17 @@ func TestSummary(t *testing.T) {
 		},
 		SystemLibraries: []string{"dl", "m", "pthread"},
 		Missing:         []string{"libavahi-client.so.3", "libavahi-common.so.3"},
+		Dependencies: []artifact.Dependency{
+			{Name: "openssl", Image: "ghcr.io/acme/openssl:3.0@sha256:" + strings.Repeat("3", 64), Needed: []string{"libcrypto.so.3", "libssl.so.3"}},
+			{Name: "z", Image: "ghcr.io/acme/z@sha256:" + strings.Repeat("2", 64)},
+		},
 	}
 	hex := strings.Repeat("0123456789abcdef", 4)
 	ref, err := registry.ParseReference("ghcr.io/acme/suite:2.0@sha256:" + hex)
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &Inspection{Image: ref.String(), Digest: ref.Digest, Module: ModuleLine(ref), Target: amd64Linux, Package: pkg, Platforms: []Platform{
+	x := &Inspection{Image: ref.String(), Digest: ref.Digest, Module: ModuleLine(ref, pkg.Dependencies...), Target: amd64Linux, Package: pkg, Platforms: []Platform{
 		{Target: amd64Linux, Digest: hashOf([]byte("a")), Chosen: true, Compressed: 3 << 20, Unpacked: 10 << 20, Package: pkg, Manifest: &artifact.Manifest{}, Components: []Component{
 			{Name: "headers", MediaType: artifact.TypeLayerZstd, Compressed: 1000, Unpacked: 5000, Stored: true},
 			{Name: "shared", MediaType: artifact.TypeLayerZstd, Compressed: 3 << 20, Unpacked: 10 << 20},

@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
-	"github.com/ocipkg/rules_ocipkg/internal/ccplan"
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/store"
@@ -39,20 +38,26 @@ type Depot struct {
 	Warn func(message string)
 	// Progress, where not nil, is told of bytes of layers as they arrive: done of total.
 	Progress func(done, total int64)
+
+	// Kept, where not "", is a folder of blobs, each called as the digits of its digest: those there are used, and those
+	// that had to be fetched are left there.
+	Kept string
+
+	layouts layouts
 }
 
 // Library is a library whose every byte is in the store.
 type Library struct {
-	Reference registry.Reference // as asked for, with the digest of what was found: the identity
-	Digest    v1.Hash            // of the manifest, which differs from the reference's where that is an index's
-	Manifest  artifact.Manifest
-	Package   *artifact.Package
-	Trees     []store.Tree   // one a layer, in the order in which they are laid over each other
-	Linkage   ccplan.Linkage // asked for by whoever lays it out
-	foreign   bool
-	listed    []string        // its files, where they are known without the layers
-	depot     *Depot          // it came from, and is fetched again from; nil where it cannot be
-	target    artifact.Triple // it was asked for
+	Reference   registry.Reference // as asked for, with the digest of what was found: the identity
+	Digest      v1.Hash            // of the manifest, which differs from the reference's where that is an index's
+	Manifest    artifact.Manifest
+	Package     *artifact.Package
+	Trees       []store.Tree // one a layer, in the order in which they are laid over each other
+	foreign     bool
+	listed      []string        // its files, where they are known without the layers
+	declaration *Declaration    // it was pulled for; nil where nobody declared it
+	depot       *Depot          // it came from, and is fetched again from; nil where it cannot be
+	target      artifact.Triple // it was asked for
 }
 
 // manifestLimit is the size in bytes of a manifest or a config that is still read.
@@ -63,11 +68,17 @@ const parallelLayers = 3
 
 // Pull brings the library that ref names into the store, for the target want.
 func (d *Depot) Pull(ctx context.Context, ref registry.Reference, want artifact.Triple) (*Library, error) {
-	l, err := d.pull(ctx, ref, want)
+	return d.PullDeclared(ctx, ref, want, nil)
+}
+
+// PullDeclared is Pull for a library that is declared so: it brings those of its layers that are wanted, and none where a
+// dependency is not declared, which is an error of kind NotFound. A nil decl wants all and checks nothing.
+func (d *Depot) PullDeclared(ctx context.Context, ref registry.Reference, want artifact.Triple, decl *Declaration) (*Library, error) {
+	l, err := d.pull(ctx, ref, want, decl)
 	return l, diagnostic.Wrap(err, "pull %s", ref)
 }
 
-func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.Triple) (*Library, error) {
+func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.Triple, decl *Declaration) (*Library, error) {
 	// What is read here keeps its place until the name is set for good: a gc may be under way.
 	hold := d.Store.Hold()
 	defer hold.Release()
@@ -76,6 +87,9 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 		return nil, err
 	}
 	if err := fits(l.Package, want); err != nil {
+		return nil, err
+	}
+	if err := l.declare(decl); err != nil {
 		return nil, err
 	}
 	d.remember(ref, l.Reference)
@@ -220,7 +234,7 @@ func (d *Depot) document(ctx context.Context, hold *store.Hold, ref registry.Ref
 	if ref.Pinned() {
 		data, err := hold.Blob(ref.Digest)
 		if err == nil {
-			return data, mediaTypeOf(data), ref.Digest, nil
+			return data, mediaTypeOf(data), ref.Digest, d.keepBytes(data, ref.Digest)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return nil, "", v1.Hash{}, err
@@ -239,18 +253,24 @@ func (d *Depot) document(ctx context.Context, hold *store.Hold, ref registry.Ref
 	if _, err := hold.PutBlob(doc.Bytes); err != nil {
 		return nil, "", v1.Hash{}, err
 	}
-	return doc.Bytes, doc.MediaType, doc.Digest, nil
+	return doc.Bytes, doc.MediaType, doc.Digest, d.keepBytes(doc.Bytes, doc.Digest)
 }
 
-// fetchDocument reads a manifest or index: one that the crate has, if it is pinned, else the registry's. What a tag
+// fetchDocument reads a manifest or index: one that is nearby, if it is pinned, else the registry's. What a tag
 // points to now, the registry alone knows.
 func (d *Depot) fetchDocument(ctx context.Context, ref registry.Reference) (registry.Document, error) {
-	if ref.Pinned() {
-		if blob, err := d.crateBlob(ref, artifact.Descriptor{Digest: ref.Digest}); err == nil {
-			defer blob.Close()
-			if data, err := io.ReadAll(io.LimitReader(blob, manifestLimit+1)); err == nil && len(data) <= manifestLimit {
-				return registry.Document{MediaType: mediaTypeOf(data), Digest: ref.Digest, Bytes: data}, nil
-			}
+	for ref.Pinned() && ctx.Err() == nil {
+		blob, err := d.nearby(ref, artifact.Descriptor{Digest: ref.Digest})
+		if err != nil {
+			break
+		}
+		data, err := io.ReadAll(io.LimitReader(blob, manifestLimit+1))
+		blob.Close()
+		if err == nil && len(data) <= manifestLimit {
+			return registry.Document{MediaType: mediaTypeOf(data), Digest: ref.Digest, Bytes: data}, nil
+		}
+		if !errors.Is(err, registry.ErrMirrorLied) { // then there is a layout less
+			break
 		}
 	}
 	return d.Registry.Document(ctx, ref)
@@ -271,8 +291,11 @@ func mediaTypeOf(data []byte) string {
 func (d *Depot) config(ctx context.Context, hold *store.Hold, l *Library) ([]byte, error) {
 	desc := l.Manifest.Config
 	data, err := hold.Blob(desc.Digest)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return data, err
+	if err == nil {
+		return data, d.keepBytes(data, desc.Digest)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
 	if desc.Size > manifestLimit {
 		return nil, &diagnostic.Error{Kind: diagnostic.Refused, Why: fmt.Sprintf("it has %d bytes; %d are possible", desc.Size, manifestLimit)}

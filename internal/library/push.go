@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -32,6 +33,8 @@ type Pushed struct {
 	Reference    registry.Reference   // pinned
 	Targets      []string             // the triples of its platforms, in the order of the layouts; none for headers alone
 	UpstreamTags []registry.Reference // of the gzip manifests, one a triple, pinned
+	// Needs are the other artifacts that it needs on any of its platforms, each name once.
+	Needs []artifact.Dependency
 }
 
 // Push uploads what the layouts hold under ref: of one layout its manifest or index as it is, of several an index of
@@ -65,6 +68,14 @@ func push(ctx context.Context, client *registry.Client, layouts []*artifact.Layo
 	for _, a := range artifacts {
 		if t, ok := a.Target(); ok {
 			pushed.Targets = append(pushed.Targets, t.String())
+		}
+		if a.Config.Package == nil {
+			continue
+		}
+		for _, d := range a.Config.Package.Dependencies {
+			if !slices.ContainsFunc(pushed.Needs, func(other artifact.Dependency) bool { return other.Name == d.Name }) {
+				pushed.Needs = append(pushed.Needs, d)
+			}
 		}
 	}
 

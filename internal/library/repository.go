@@ -16,6 +16,7 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/buildfile"
 	"github.com/ocipkg/rules_ocipkg/internal/ccplan"
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/store"
 )
 
@@ -30,8 +31,8 @@ var packageMarkers = []string{"BUILD", "BUILD.bazel", "WORKSPACE", "WORKSPACE.ba
 // sharedName is what Bazel takes for a shared library (rules_cc, cc_helper.bzl).
 var sharedName = regexp.MustCompile(`\.(so|dylib|dll)(\.[^/]*)?$`)
 
-// Repository lays a library out in dir, an empty or missing directory, as a repository called name. Where it fails dir
-// is as it was.
+// Repository lays a library out in dir, an empty or missing directory, as a repository called name, as it was declared
+// when it was pulled. Where it fails dir is as it was.
 func Repository(ctx context.Context, l *Library, dir, name string, repositories buildfile.Repositories) (stats store.Stats, err error) {
 	restore, err := claim(dir, name)
 	if err != nil {
@@ -60,7 +61,17 @@ func Repository(ctx context.Context, l *Library, dir, name string, repositories 
 	if err = consistent(l.Package, name, files); err != nil {
 		return stats, err
 	}
-	plan := l.plan(name, files)
+	plan, err := l.plan(name, files)
+	if err != nil {
+		return stats, err
+	}
+	if l.declaration != nil && l.declaration.BuildFile != "" {
+		text, err := os.ReadFile(l.declaration.BuildFile)
+		if err != nil {
+			return stats, &diagnostic.Error{Kind: diagnostic.NotFound, What: "build_file " + l.declaration.BuildFile, Err: err}
+		}
+		return stats, errors.Join(writeIndex(root, name, plan), create(root, buildFile, text))
+	}
 	if !slices.ContainsFunc(plan.Targets, func(t ccplan.Target) bool { return t.Name == HeaderIndexFile }) {
 		plan.Files = append(plan.Files, HeaderIndexFile) // for Gazelle, as data
 	}
@@ -98,9 +109,28 @@ func claim(dir, name string) (restore func(error) error, err error) {
 	}, nil
 }
 
-// plan is what the library becomes in a repository called name, with these files.
-func (l *Library) plan(name string, files []string) ccplan.Plan {
-	return ccplan.New(ccplan.Input{Name: name, Package: l.Package, Files: files, Linkage: l.Linkage})
+// plan is what the library becomes in a repository called name, with these files. What nobody declared is planned as if
+// its dependencies were declared under their own names.
+func (l *Library) plan(name string, files []string) (ccplan.Plan, error) {
+	decl := Declaration{Name: name}
+	if l.declaration != nil {
+		decl = *l.declaration
+	} else {
+		for _, d := range l.Package.Dependencies {
+			decl.Deps = append(decl.Deps, dependencyLabel(d.Name))
+		}
+	}
+	pkg, err := override(l.Package, decl, files)
+	if err != nil {
+		return ccplan.Plan{}, err
+	}
+	in := ccplan.Input{Name: name, Package: pkg, Files: files, Linkage: decl.Linkage}
+	if decl.BuildFile == "" {
+		if in.Dependencies, err = dependencies(pkg, decl, l.Reference); err != nil {
+			return ccplan.Plan{}, err
+		}
+	}
+	return ccplan.New(in), nil
 }
 
 // title is the library's name and version.
@@ -110,15 +140,20 @@ func (l *Library) title() string {
 
 // writePlan writes the plan of a repository called name, and its header index.
 func writePlan(root *os.Root, l *Library, name string, plan ccplan.Plan, repositories buildfile.Repositories) error {
-	index, err := buildfile.HeaderIndex(plan, name)
-	if err != nil {
-		return err
-	}
-	if err := create(root, HeaderIndexFile, index); err != nil {
+	if err := writeIndex(root, name, plan); err != nil {
 		return err
 	}
 	header := fmt.Sprintf("%s, from %s.\nWritten by ocipkg; changes are lost with the next fetch.", l.title(), l.Reference)
 	return create(root, buildFile, buildfile.Render(plan, header, repositories))
+}
+
+// writeIndex writes the header index of a repository called name.
+func writeIndex(root *os.Root, name string, plan ccplan.Plan) error {
+	index, err := buildfile.HeaderIndex(plan, name)
+	if err != nil {
+		return err
+	}
+	return create(root, HeaderIndexFile, index)
 }
 
 // listFiles lists files and links, sorted, and takes away what does not belong into a repository: package markers,
@@ -234,6 +269,21 @@ func consistent(p *artifact.Package, name string, files []string) error {
 	for _, l := range slices.Concat(p.SystemLibraries, p.Frameworks) {
 		if !artifact.ValidLibraryName(l) {
 			return refuse("it names a system library %q", l)
+		}
+	}
+	depends := map[string]bool{}
+	for _, d := range p.Dependencies {
+		if !artifact.ValidLibraryName(d.Name) || depends[d.Name] {
+			return refuse("it names a dependency %q, or names it twice", d.Name)
+		}
+		depends[d.Name] = true
+		if ref, err := registry.ParseReference(d.Image); err != nil || !ref.Pinned() {
+			return refuse("it names %q, which is no image with a digest, as the dependency %s", d.Image, d.Name)
+		}
+		for _, n := range d.Needed {
+			if !artifact.ValidLibraryName(n) {
+				return refuse("it needs a library %q", n)
+			}
 		}
 	}
 	for _, dir := range p.Includes {

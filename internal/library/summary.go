@@ -221,7 +221,7 @@ func (w *summary) dependencies(p *artifact.Package) {
 			needed[r] = needed[r] || r != l.Name
 		}
 	}
-	if edges == 0 && len(p.Missing) == 0 && len(p.SystemLibraries) == 0 {
+	if edges == 0 && len(p.Missing) == 0 && len(p.SystemLibraries) == 0 && len(p.Dependencies) == 0 {
 		return
 	}
 	w.section("dependencies")
@@ -261,6 +261,14 @@ func (w *summary) dependencies(p *artifact.Package) {
 				draw(l.Name, "  ", "  ", nil)
 			}
 		}
+	}
+	for _, d := range p.Dependencies {
+		needed := strings.Join(d.Needed, ", ")
+		if needed == "" {
+			needed = "headers or static libraries"
+		}
+		w.wrapped("  of "+d.Name+"  ", "    ", needed, ", ")
+		w.line("    " + d.Image)
 	}
 	w.wrapped("  of the platform  ", "                   ", strings.Join(p.SystemLibraries, ", "), ", ")
 	for _, soname := range p.Missing {

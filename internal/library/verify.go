@@ -282,7 +282,7 @@ func (d *Depot) held(ctx context.Context, h *held, want artifact.Triple) (*Libra
 	for _, m := range h.manifests {
 		t, err := artifact.ParseTriple(m.target)
 		if m.complete && (err != nil || t.Fits(want)) {
-			return d.pull(ctx, h.ref.WithDigest(h.root), want)
+			return d.pull(ctx, h.ref.WithDigest(h.root), want, nil)
 		}
 	}
 	for _, m := range h.manifests {

@@ -1,13 +1,13 @@
 // Package modulefile reads and edits the libraries that a MODULE.bazel file declares.
 //
-// Invariant: an edit replaces the text of image strings and nothing else: every other byte of the file, comments and
-// odd formatting included, stays as its author left it.
+// Invariant: an edit puts other text in the place of image strings, adds elements to lists and calls, and adds
+// statements, and nothing else: every other byte of the file, comments and odd formatting included, stays as its author
+// left it.
 package modulefile
 
 import (
-	"bytes"
+	"cmp"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -34,8 +34,8 @@ type Library struct {
 
 	Repository string
 
-	tag        bool  // declared by a tag of the extension, not by the rule
-	start, end int   // of the string's token in the file, in bytes
+	start, end int // of the string's token in the file, in bytes
+	call       *build.CallExpr
 	wrong      error // why the image cannot be read or changed
 }
 
@@ -44,6 +44,8 @@ type File struct {
 	path      string
 	data      []byte
 	Libraries []Library // in the order of the file
+
+	declared declarations
 }
 
 // Parse reads a MODULE.bazel file; path is for messages alone. A file that does not parse is an error of kind Usage that
@@ -55,67 +57,57 @@ func Parse(path string, data []byte) (*File, error) {
 	}
 	f := &File{path: path, data: data}
 	rules, extensions := map[string]bool{}, map[string]bool{}
-	renamed := map[string]string{} // of what extensions make
+	f.declared = declarations{taken: map[string]bool{}, uses: map[string]string{}, after: map[string]build.Expr{}}
 	for _, stmt := range tree.Stmt {
 		if name, call := assignedCall(stmt); call != nil {
 			switch {
 			case isCall(call, "use_repo_rule", ruleFile, ruleName):
 				rules[name] = true
+				f.declared.rule = cmp.Or(f.declared.rule, name)
+				f.declared.after[name] = stmt
 			case isCall(call, "use_extension", extensionFile, extensionName):
 				extensions[name] = true
+				if f.declared.extension == "" || f.declared.dev {
+					f.declared.extension, f.declared.dev = name, isTrue(argument(call, "dev_dependency"))
+				}
+				f.declared.after[name] = stmt
 			}
 			continue
 		}
 		call, ok := stmt.(*build.CallExpr)
-		if ok {
-			renames(call, extensions, renamed)
-		}
-		if !ok || !declares(call, rules, extensions) {
+		if !ok {
 			continue
 		}
-		l := f.library(call)
-		l.Repository = l.Name
-		_, l.tag = call.X.(*build.DotExpr)
-		f.Libraries = append(f.Libraries, l)
+		if !declares(call, rules, extensions) {
+			f.declared.other(call, extensions)
+			continue
+		}
+		start := call.X
+		if dot, ok := start.(*build.DotExpr); ok {
+			start = dot.X
+		}
+		f.declared.after[identName(start)] = stmt
+		f.Libraries = append(f.Libraries, f.library(call))
 	}
 	for i, l := range f.Libraries {
-		if name := renamed[l.Name]; l.tag && name != "" {
-			f.Libraries[i].Repository = name
+		f.Libraries[i].Repository = l.Name
+		if _, tag := l.call.X.(*build.DotExpr); tag {
+			f.Libraries[i].Repository = cmp.Or(f.declared.uses[l.Name], l.Name)
 		}
 	}
 	return f, nil
 }
 
-// renames reads use_repo(ocipkg, "zlib", mine = "ssl", **{"my.own": "z"}): into renamed go the names on the left, by those
-// on the right.
-func renames(call *build.CallExpr, extensions map[string]bool, renamed map[string]string) {
-	if id, ok := call.X.(*build.Ident); !ok || id.Name != "use_repo" || len(call.List) == 0 {
-		return
+// Strings is an attribute of the declaration besides name and image, as far as it is written as one plain string or a list
+// of some.
+func (l Library) Strings(attribute string) []string {
+	switch value := argument(l.call, attribute).(type) {
+	case *build.StringExpr:
+		return []string{value.Value}
+	case *build.ListExpr:
+		return build.Strings(value)
 	}
-	if id, ok := call.List[0].(*build.Ident); !ok || !extensions[id.Name] {
-		return
-	}
-	add := func(apparent string, of build.Expr) {
-		if name, ok := of.(*build.StringExpr); ok {
-			renamed[name.Value] = apparent
-		}
-	}
-	for _, arg := range call.List[1:] {
-		switch arg := arg.(type) {
-		case *build.AssignExpr:
-			if id, ok := arg.LHS.(*build.Ident); ok {
-				add(id.Name, arg.RHS)
-			}
-		case *build.UnaryExpr:
-			if dict, ok := arg.X.(*build.DictExpr); ok {
-				for _, kv := range dict.List {
-					if key, ok := kv.Key.(*build.StringExpr); ok {
-						add(key.Value, kv.Value)
-					}
-				}
-			}
-		}
-	}
+	return nil
 }
 
 func assignedCall(stmt build.Expr) (string, *build.CallExpr) {
@@ -155,7 +147,7 @@ func declares(call *build.CallExpr, rules, extensions map[string]bool) bool {
 
 func (f *File) library(call *build.CallExpr) Library {
 	start, _ := call.Span()
-	l := Library{Line: start.Line}
+	l := Library{Line: start.Line, call: call}
 	wrong := func(line int, why string) error {
 		return &diagnostic.Error{Kind: diagnostic.Usage, What: fmt.Sprintf("read %s:%d", f.path, line), Why: why, Do: `write image = "registry/name:tag@sha256:…" as one plain string`}
 	}
@@ -189,26 +181,21 @@ func (f *File) library(call *build.CallExpr) Library {
 	return l
 }
 
-// Replace returns the file's bytes with the images of some libraries replaced; images is keyed by the index of a
-// library in Libraries. The quotes stay what they were.
-func (f *File) Replace(images map[int]string) []byte {
-	indices := []int{}
-	for i := range images {
-		indices = append(indices, i)
+// Replace is the change that gives some libraries other images; images is keyed by the index of a library in Libraries.
+// The quotes stay what they were.
+func (f *File) Replace(images map[int]string) *Change {
+	var edits []edit
+	for i, image := range images {
+		edits = append(edits, f.imageEdit(i, image))
 	}
-	slices.Sort(indices)
-	var out bytes.Buffer
-	at := 0
-	for _, i := range indices {
-		l := f.Libraries[i]
-		out.Write(f.data[at:l.start])
-		quoted := strconv.Quote(images[i])
-		if f.data[l.start] == '\'' {
-			quoted = "'" + images[i] + "'"
-		}
-		out.WriteString(quoted)
-		at = l.end
+	return f.change(edits)
+}
+
+func (f *File) imageEdit(i int, image string) edit {
+	l := f.Libraries[i]
+	quoted := strconv.Quote(image)
+	if f.data[l.start] == '\'' {
+		quoted = "'" + image + "'"
 	}
-	out.Write(f.data[at:])
-	return out.Bytes()
+	return edit{l.start, l.end, quoted}
 }

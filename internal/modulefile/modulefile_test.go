@@ -45,11 +45,11 @@ func TestReplaceChangesImagesAlone(t *testing.T) {
 	if f.Libraries[1].Line != 8 {
 		t.Errorf("line = %d, want 8", f.Libraries[1].Line)
 	}
-	if got := string(f.Replace(nil)); got != sample {
+	if got := string(f.Replace(nil).Bytes()); got != sample {
 		t.Errorf("nothing replaced changed the file:\n%s", got)
 	}
 	want := strings.NewReplacer(`"ghcr.io/acme/zlib:1.3.1"`, `"A@sha256:1"`, `'ghcr.io/acme/ssl:3'`, `'B@sha256:2'`, `"""ghcr.io/acme/zstd:1"""`, `"C"`).Replace(sample)
-	if got := string(f.Replace(map[int]string{0: "A@sha256:1", 1: "B@sha256:2", 2: "C"})); got != want {
+	if got := string(f.Replace(map[int]string{0: "A@sha256:1", 1: "B@sha256:2", 2: "C"}).Bytes()); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }
@@ -59,8 +59,8 @@ func TestRepositories(t *testing.T) {
 	f, err := Parse("MODULE.bazel", []byte(`r = use_repo_rule("@rules_ocipkg//rules:defs.bzl", "ocipkg_library")
 r(name = "ssl", image = "a/ssl:1")
 o = use_extension("@rules_ocipkg//rules:extensions.bzl", "ocipkg")
-use_repo(o, "zlib", mine = "ssl", **{"my.zstd": "zstd"})
-o.library(name = "zlib", image = "a/zlib:1")
+use_repo(o, "zlib", mine = "ssl", my_zstd = "zstd")
+o.library(name = "zlib", image = "a/zlib:1", includes = ["a", "b"], strip_include_prefix = "c")
 o.library(name = "ssl", image = "a/ssl:1")
 o.library(name = "zstd", image = "a/zstd:1")
 o.library(name = "unused", image = "a/unused:1")
@@ -74,7 +74,10 @@ use_repo(other, theirs = "zlib")
 	for _, l := range f.Libraries {
 		got = append(got, l.Name+" is @"+l.Repository)
 	}
-	if got, want := strings.Join(got, ", "), "ssl is @ssl, zlib is @zlib, ssl is @mine, zstd is @my.zstd, unused is @unused"; got != want {
+	if got := fmt.Sprint(f.Libraries[1].Strings("includes"), f.Libraries[1].Strings("strip_include_prefix"), f.Libraries[1].Strings("none")); got != "[a b] [c] []" {
+		t.Errorf("attributes: %s", got)
+	}
+	if got, want := strings.Join(got, ", "), "ssl is @ssl, zlib is @zlib, ssl is @mine, zstd is @my_zstd, unused is @unused"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -175,7 +178,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if got := file.Replace(nil); string(got) != string(data) {
+		if got := file.Replace(nil).Bytes(); string(got) != string(data) {
 			t.Errorf("nothing replaced changed %q to %q", data, got)
 		}
 		images := map[int]string{}
@@ -185,7 +188,7 @@ func FuzzParse(f *testing.F) {
 			}
 			images[i] = "ghcr.io/acme/zlib:1@sha256:0"
 		}
-		again, err := Parse("MODULE.bazel", file.Replace(images))
+		again, err := Parse("MODULE.bazel", file.Replace(images).Bytes())
 		if err != nil {
 			t.Fatalf("%q does not parse after a replacement: %v", data, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -17,10 +18,14 @@ import (
 // that the mirror decides what they mean.
 type Mirror struct {
 	of, to prefix
+	layout string // the path of a layout, or of a folder of such, of this machine, in place of to
 	Tags   bool
 }
 
 func (m Mirror) String() string {
+	if m.layout != "" {
+		return m.of.String() + "=" + fileScheme + filepath.ToSlash(m.layout)
+	}
 	text := m.of.String() + "=" + m.to.String()
 	if m.Tags {
 		text += tagsSuffix
@@ -31,48 +36,115 @@ func (m Mirror) String() string {
 const tagsSuffix = "+tags"
 
 // ParseMirrors reads mirrors separated by commas or white space, in the order in which they are asked:
-// REGISTRY[/PATH]=MIRROR[/PATH], with "+tags" at the end for one that decides what tags mean.
+// REGISTRY[/PATH]=MIRROR[/PATH], with "+tags" at the end for one that decides what tags mean, or REGISTRY[/PATH]=file:///PATH.
 func ParseMirrors(s string) ([]Mirror, error) {
 	var list []Mirror
 	for _, text := range strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) }) {
-		bad := func(format string, args ...any) ([]Mirror, error) {
-			return nil, &diagnostic.Error{
-				Kind: diagnostic.Usage,
-				What: fmt.Sprintf("mirror %q", text),
-				Why:  fmt.Sprintf(format, args...),
-				Do:   "write REGISTRY=MIRROR or REGISTRY/PATH=MIRROR/PATH, for example ghcr.io=mirror.example.com/ghcr",
-			}
-		}
 		of, to, ok := strings.Cut(text, "=")
 		if !ok {
-			return bad("it has no =")
+			return nil, badMirror(text, "it has no =")
 		}
-		var m Mirror
-		var err error
-		to, m.Tags = strings.CutSuffix(to, tagsSuffix)
-		if m.of, err = parsePrefix(of); err != nil {
-			return bad("before the =, %v", err)
-		}
-		if m.to, err = parsePrefix(to); err != nil {
-			return bad("after the =, %v", err)
+		m, err := parseMirror(of, to)
+		if err != nil {
+			return nil, badMirror(text, err.Error())
 		}
 		list = append(list, m)
 	}
 	return list, nil
 }
 
-// covers reports whether a repository is one that the mirror stands for, and how it is called there.
-func (m Mirror) covers(repo name.Repository) (name.Repository, bool) {
+func badMirror(text, why string) error {
+	return &diagnostic.Error{
+		Kind: diagnostic.Usage,
+		What: fmt.Sprintf("mirror %q", text),
+		Why:  why,
+		Do:   "write REGISTRY=MIRROR or REGISTRY/PATH=MIRROR/PATH, for example ghcr.io=mirror.example.com/ghcr, or ghcr.io=file:///mnt/libraries",
+	}
+}
+
+// MirrorsOf gives the mirrors at some places of the registry that ref is in: HOST[:PORT][/PATH], with "+tags" at the end for
+// one that decides what tags mean, or file:///PATH.
+func MirrorsOf(ref Reference, places []string) ([]Mirror, error) {
+	var list []Mirror
+	for _, at := range places {
+		m, err := parseMirror(hostName(ref.Repository.Registry), at)
+		if err != nil {
+			return nil, badMirror(at, err.Error())
+		}
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+// fileScheme begins the place of a mirror that is a layout, or a folder of layouts, of this machine.
+const fileScheme = "file://"
+
+func parseMirror(of, to string) (Mirror, error) {
+	var m Mirror
+	var err error
+	if m.of, err = parsePrefix(of); err != nil {
+		return m, fmt.Errorf("before the =, %w", err)
+	}
+	if at, ok := strings.CutPrefix(to, fileScheme); ok {
+		if strings.HasSuffix(at, tagsSuffix) {
+			return m, errors.New("files do not decide what tags mean")
+		}
+		m.layout, err = filePath(at)
+		return m, err
+	}
+	to, m.Tags = strings.CutSuffix(to, tagsSuffix)
+	if m.to, err = parsePrefix(to); err != nil {
+		return m, fmt.Errorf("after the =, %w", err)
+	}
+	return m, nil
+}
+
+// filePath is the path of a file URL, in this system's spelling.
+func filePath(at string) (string, error) {
+	if drive := strings.TrimPrefix(at, "/"); filepath.IsAbs(drive) {
+		at = drive // file:///C:/libraries
+	}
+	if at = filepath.FromSlash(at); !filepath.IsAbs(at) {
+		return "", fmt.Errorf("the path in %s%s is not absolute", fileScheme, at)
+	}
+	return filepath.Clean(at), nil
+}
+
+// Layouts lists the layouts of this machine, and folders of such, that may have a repository's content. A Client does not look
+// into them: their blobs have digests, like those of registries, but no protocol.
+func (c *Client) Layouts(repo name.Repository) []string {
+	var list []string
+	for _, mirrors := range c.mirrors {
+		for _, m := range mirrors {
+			if _, ok := m.stands(repo); ok && m.layout != "" {
+				list = append(list, m.layout)
+			}
+		}
+	}
+	return list
+}
+
+// stands reports whether a repository is one that the mirror stands for, and the rest of its path.
+func (m Mirror) stands(repo name.Repository) (rest string, ok bool) {
 	if repo.RegistryStr() != m.of.host {
-		return name.Repository{}, false
+		return "", false
 	}
 	path := repo.RepositoryStr()
 	if m.of.path != "" {
 		rest, ok := strings.CutPrefix(path, m.of.path)
 		if !ok || rest != "" && rest[0] != '/' {
-			return name.Repository{}, false
+			return "", false
 		}
 		path = strings.TrimPrefix(rest, "/")
+	}
+	return path, true
+}
+
+// covers reports whether a repository is one that another registry has in the mirror's name, and how it is called there.
+func (m Mirror) covers(repo name.Repository) (name.Repository, bool) {
+	path, ok := m.stands(repo)
+	if !ok || m.layout != "" {
+		return name.Repository{}, false
 	}
 	path = strings.Trim(m.to.path+"/"+path, "/")
 	if path == "" {

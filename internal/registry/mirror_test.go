@@ -25,6 +25,7 @@ func TestParseMirrors(t *testing.T) {
 		"docker.io/=Mirror.example.com:5000": "[docker.io=mirror.example.com:5000]",
 		" ghcr.io/acme=a.example.com/x/y+tags,\n ghcr.io=b.example.com,": "[ghcr.io/acme=a.example.com/x/y+tags ghcr.io=b.example.com]",
 		"index.docker.io=localhost/hub":                                  "[docker.io=localhost/hub]",
+		"ghcr.io=file:///mnt//lib/":                                      "[ghcr.io=file:///mnt/lib]",
 	} {
 		got, err := registry.ParseMirrors(text)
 		if err != nil || fmt.Sprint(got) != want {
@@ -39,6 +40,8 @@ func TestParseMirrors(t *testing.T) {
 		"ghcr.io=a.example.com/X":       "upper-case",
 		"ghcr.io=a.example.com:x":       "is no port",
 		"=a.example.com":                "before the =",
+		"ghcr.io=file://lib":            "the path in file://lib is not absolute",
+		"ghcr.io=file:///lib+tags":      "files do not decide what tags mean",
 	} {
 		_, err := registry.ParseMirrors(text)
 		wantError(t, err, diagnostic.Usage, words, "for example ghcr.io=")

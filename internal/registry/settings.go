@@ -120,6 +120,17 @@ func (s *Settings) parse(data []byte, dir string) error {
 			return fmt.Errorf("registries: %q: %w", key, err)
 		}
 		for i, m := range r.Mirrors {
+			if at, ok := strings.CutPrefix(m.Location, fileScheme); ok {
+				layout, err := filePath(at)
+				if err == nil && m.Tags {
+					err = errors.New("files do not decide what tags mean")
+				}
+				if err != nil {
+					return fmt.Errorf("registries: %q: mirrors[%d]: location %q: %w", key, i, m.Location, err)
+				}
+				s.file = append(s.file, Mirror{of: of, layout: layout})
+				continue
+			}
 			to, err := parsePrefix(m.Location)
 			if err != nil {
 				return fmt.Errorf("registries: %q: mirrors[%d]: location %q: %w", key, i, m.Location, err)

@@ -70,6 +70,8 @@ func TestConfigurationErrors(t *testing.T) {
 		{`{"registries": {"ghcr": {}}}`, `"ghcr": it does not begin with a registry's host name`},
 		{`{"registries": {"https://ghcr.io": {}}}`, "is no URL"},
 		{`{"registries": {"ghcr.io": {"mirrors": [{"location": "a.example.com"}, {}]}}}`, `mirrors[1]: location ""`},
+		{`{"registries": {"ghcr.io": {"mirrors": [{"location": "file:///x", "tags": true}]}}}`, "files do not decide what tags mean"},
+		{`{"registries": {"ghcr.io": {"mirrors": [{"location": "file://x"}]}}}`, "is not absolute"},
 		{`{"registries": {"ghcr.io": {"caFile": "missing.pem"}}}`, `caFile "missing.pem": no such file`},
 		{`{"registries": {"ghcr.io": {"caFile": "empty.pem"}}}`, "no certificate in PEM"},
 		{`{"registries": {"ghcr.io": {"certFile": "x.pem"}}}`, "certFile and keyFile go together"},

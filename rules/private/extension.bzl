@@ -1,11 +1,11 @@
 """The module extension `ocipkg`."""
 
+load(":attributes.bzl", "TAG_ATTRIBUTES", "tag_values")
 load(":hub.bzl", "declare_library")
-load(":library.bzl", "SHARED_ATTRS")
 load(":platforms.bzl", "platforms_error")
 
 _library = tag_class(
-    attrs = SHARED_ATTRS | {
+    attrs = TAG_ATTRIBUTES | {
         "name": attr.string(
             doc = "Name of the repository.",
             mandatory = True,
@@ -39,7 +39,7 @@ def merge_tags(tags):
     """Decides which declaration of each library counts.
 
     Args:
-      tags: a list of structs with the fields name, platforms, attrs (a dict of the values of SHARED_ATTRS), module (what
+      tags: a list of structs with the fields name, platforms, attrs (a dict of the values of RULE_ATTRIBUTES), module (what
         people call it) and is_root, the root module's first.
 
     Returns:
@@ -87,7 +87,7 @@ def _ocipkg_impl(mctx):
             tags.append(struct(
                 name = tag.name,
                 platforms = tag.platforms,
-                attrs = {key: getattr(tag, key) for key in SHARED_ATTRS},
+                attrs = tag_values(tag),
                 module = _called(module),
                 is_root = module.is_root,
             ))

@@ -4,7 +4,8 @@ People depend on the hub, whose targets lead to those of the spoke that the plat
 library is on each platform and none of its layers; a spoke is fetched when something is built for its platform.
 """
 
-load(":library.bzl", "SHARED_ATTRS", "fetch_library")
+load(":attributes.bzl", "RULE_ATTRIBUTES")
+load(":library.bzl", "fetch_library")
 load(":platforms.bzl", "TRIPLES")
 
 def _hub_impl(rctx):
@@ -13,7 +14,7 @@ def _hub_impl(rctx):
 _hub = repository_rule(
     doc = "A library's targets for every platform.",
     implementation = _hub_impl,
-    attrs = SHARED_ATTRS | {
+    attrs = RULE_ATTRIBUTES | {
         "spokes": attr.string_dict(
             doc = "From target triples to the names of the repositories with the library for these platforms. Names and not labels, for which Bazel would fetch the repositories.",
             mandatory = True,
@@ -29,7 +30,7 @@ def _spoke_impl(rctx):
 _spoke = repository_rule(
     doc = "A library for one platform.",
     implementation = _spoke_impl,
-    attrs = SHARED_ATTRS | {
+    attrs = RULE_ATTRIBUTES | {
         "library": attr.string(
             doc = "Name of the library.",
             mandatory = True,
@@ -59,7 +60,7 @@ def declare_library(name, platforms, **attrs):
     Args:
       name: name of the library and of its hub.
       platforms: a list of target triples, or an empty one.
-      **attrs: values for SHARED_ATTRS.
+      **attrs: values for RULE_ATTRIBUTES.
     """
     spokes = spoke_names(name, platforms)
     for triple, repository in spokes.items():

@@ -1,5 +1,7 @@
 """The repository rule `ocipkg_library`, and what it shares with the repositories of the module extension."""
 
+load(":attributes.bzl", "RULE_ATTRIBUTES", "attribute_arguments")
+load(":bazel_cache.bzl", "fetch_through_bazel_cache")
 load(":platforms.bzl", "platforms_error")
 load(":tool_path.bzl", "tool_path")
 
@@ -8,18 +10,6 @@ _TIMEOUT_SECONDS = 86400
 
 # The tool's exit status where an image is not for the platform; docs/errors.md.
 _MISMATCH = 8
-
-# Attributes that mean the same in ocipkg_library and in the tag ocipkg.library.
-SHARED_ATTRS = {
-    "image": attr.string(
-        doc = "The library: `registry/name:tag@sha256:...`. Without a digest the tag is looked up at every fetch, and the line that pins it is printed; `OCIPKG_REQUIRE_DIGEST=1` makes that an error.",
-        mandatory = True,
-    ),
-    "linkage": attr.string(
-        doc = """What the library's targets link, of a library that is there static and shared: `"static"`, `"shared"`, or `"auto"` for what `linkstatic` says. Without it the flag `--@rules_ocipkg//rules:linkage` decides, whose default is `auto`. Example: `linkage = "shared"`.""",
-        values = ["", "auto", "shared", "static"],
-    ),
-}
 
 def label_prefix(label):
     """Returns what a label begins with, up to `//`.
@@ -35,26 +25,24 @@ def label_prefix(label):
     """
     return str(label).partition("//")[0]
 
-def fetch_arguments(name, image, prefixes, target = "", linkage = "", spokes = {}):
+def fetch_arguments(name, attributes, workspace, prefixes, target = "", spokes = {}):
     """Assembles the arguments of `ocipkg fetch`.
 
     Args:
       name: apparent name of the repository, and name of its main target.
-      image: reference of the library.
+      attributes: a struct with RULE_ATTRIBUTES; build_file is left out.
+      workspace: path of the root module's folder.
       prefixes: dict from a repository's name in this module to what its labels begin with.
       target: target triple, or an empty string for the host's.
-      linkage: "auto", "shared" or "static", or an empty string for what the flag says.
       spokes: dict from the target triples that the repository serves to the names of the repositories for these, or to
         an empty string for a folder.
 
     Returns:
       A list of strings.
     """
-    args = ["fetch", image, "--quiet", "--name", name, "--output", "."]
+    args = ["fetch", attributes.image, "--quiet", "--name", name, "--output", "."] + attribute_arguments(attributes, workspace)
     if target:
         args += ["--target", target]
-    if linkage:
-        args += ["--linkage", linkage]
     for triple in sorted(spokes):
         args += ["--spoke", triple + "=" + spokes[triple] if spokes[triple] else triple]
     for repository in sorted(prefixes):
@@ -62,7 +50,7 @@ def fetch_arguments(name, image, prefixes, target = "", linkage = "", spokes = {
     return args
 
 def fetch_library(rctx, name, declared, target = "", spokes = {}, or_nothing = False):
-    """Fills the repository of a repository rule that has SHARED_ATTRS, by running the tool.
+    """Fills the repository of a repository rule that has RULE_ATTRIBUTES, by running the tool.
 
     Args:
       rctx: the context of the repository rule.
@@ -82,32 +70,44 @@ def fetch_library(rctx, name, declared, target = "", spokes = {}, or_nothing = F
     # that it is asked for to a file, so credentials go from the environment to the tool alone.
     rctx.getenv("OCIPKG_REQUIRE_DIGEST")
 
-    rctx.report_progress("Fetching " + image)
-    result = rctx.execute(
-        [tool_path(rctx)] + fetch_arguments(
-            name,
-            image,
-            {
-                "platforms": label_prefix(Label("@platforms//os:os")),
-                "rules_cc": label_prefix(Label("@rules_cc//cc:defs.bzl")),
-                "rules_ocipkg": label_prefix(Label("//rules:defs.bzl")),
-            },
-            target = target,
-            linkage = rctx.attr.linkage,
-            spokes = spokes,
-        ),
-        timeout = _TIMEOUT_SECONDS,
+    args = fetch_arguments(
+        name,
+        rctx.attr,
+        str(rctx.workspace_root),
+        {
+            "platforms": label_prefix(Label("@platforms//os:os")),
+            "rules_cc": label_prefix(Label("@rules_cc//cc:defs.bzl")),
+            "rules_ocipkg": label_prefix(Label("//rules:defs.bzl")),
+        },
+        target = target,
+        spokes = spokes,
     )
-    if result.return_code == _MISMATCH and or_nothing:
+    if rctx.attr.build_file:
+        args += ["--build-file", rctx.path(rctx.attr.build_file)]
+        rctx.watch(rctx.attr.build_file)  # from Bazel 8 on, a path is not watched for having been asked for
+    told = "{}(name = \"{}\")".format(declared or "ocipkg.library", name)
+    rctx.report_progress("Fetching " + image)
+
+    def run(more):
+        result = rctx.execute([tool_path(rctx)] + args + more, timeout = _TIMEOUT_SECONDS)
+        if result.return_code == _MISMATCH and or_nothing:
+            return None
+        if result.return_code != 0:
+            fail("\n{}: {}".format(told, result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)))
+        if result.stderr.strip():
+            # buildifier: disable=print
+            print(result.stderr.strip())
+        return json.decode(result.stdout)
+
+    cache = rctx.getenv("OCIPKG_BAZEL_CACHE", "")
+    if cache not in ["", "0", "1", "distdir"]:
+        fail("\nOCIPKG_BAZEL_CACHE is {}. It can be 1, for the repository cache, or distdir, for that and --distdir.".format(repr(cache)))
+    if cache not in ["", "0"] and "@sha256:" in image and not spokes:
+        fetch_through_bazel_cache(rctx, cache == "distdir", run)
+    fetched = run([])
+    if not fetched:
         rctx.file("BUILD.bazel", "# The image has nothing for this platform.\n", executable = False)
         return None
-    told = "{}(name = \"{}\")".format(declared or "ocipkg.library", name)
-    if result.return_code != 0:
-        fail("\n{}: {}".format(told, result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)))
-    if result.stderr.strip():
-        # buildifier: disable=print
-        print(result.stderr.strip())
-    fetched = json.decode(result.stdout)
     if declared and not fetched["wasPinned"]:
         # buildifier: disable=print
         print("\n{} is not pinned: its tag may point elsewhere tomorrow. In MODULE.bazel write\n    image = \"{}\",\nor run `ocipkg pin`.".format(told, fetched["image"]))
@@ -157,7 +157,7 @@ those alone that something is built for. See docs/consuming.md.
 Credentials are those of docker and podman, among others; see `ocipkg login` and docs/registries.md.
 """,
     implementation = _ocipkg_library_impl,
-    attrs = SHARED_ATTRS | {
+    attrs = RULE_ATTRIBUTES | {
         "platforms": attr.string_list(
             doc = """Target triples of several platforms to fetch the library for; the one that is built for is linked. The image must have all of them. Example: `platforms = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"]`.""",
         ),

@@ -2,8 +2,13 @@
 
 load("@bazel_skylib//lib:partial.bzl", "partial")
 load("@bazel_skylib//lib:unittest.bzl", "asserts", "unittest")
+load("//rules/private:attributes.bzl", "RULE_ATTRIBUTES")
 load("//rules/private:extension.bzl", "merge_tags")
 load("//rules/private:library.bzl", "fetch_arguments", "label_prefix")
+
+def _attributes(**said):
+    values = {name: "" if name in ["image", "linkage", "strip_include_prefix"] else [] for name in RULE_ATTRIBUTES}
+    return struct(**(values | said))
 
 def _fetch_arguments_test_impl(ctx):
     env = unittest.begin(ctx)
@@ -11,17 +16,27 @@ def _fetch_arguments_test_impl(ctx):
     asserts.equals(
         env,
         start + ["--repository", "a=@@a", "--repository", "b=@@b~"],
-        fetch_arguments("z", "r.example/z:1", {"b": "@@b~", "a": "@@a"}),
+        fetch_arguments("z", _attributes(image = "r.example/z:1"), "/w", {"b": "@@b~", "a": "@@a"}),
     )
     asserts.equals(
         env,
-        start + ["--target", "aarch64-unknown-linux-gnu", "--linkage", "shared"],
-        fetch_arguments("z", "r.example/z:1", {}, target = "aarch64-unknown-linux-gnu", linkage = "shared"),
+        start + ["--linkage=shared", "--strip-include-prefix=include/z", "--component=headers", "--component=static", "--define=A", "--dep=@y", "--include=include", "--linkopt=-Wl,a,b", "--mirror=m.example/x", "--mirror=file:///w/x", "--target", "aarch64-unknown-linux-gnu"],
+        fetch_arguments("z", _attributes(
+            components = ["headers", "static"],
+            defines = ["A"],
+            deps = ["@y"],
+            image = "r.example/z:1",
+            includes = ["include"],
+            linkage = "shared",
+            linkopts = ["-Wl,a,b"],
+            mirrors = ["m.example/x", "file://%workspace%/x"],
+            strip_include_prefix = "include/z",
+        ), "/w", {}, target = "aarch64-unknown-linux-gnu"),
     )
     asserts.equals(
         env,
         start + ["--spoke", "aarch64-apple-darwin", "--spoke", "x86_64-apple-darwin=z__x"],
-        fetch_arguments("z", "r.example/z:1", {}, spokes = {"x86_64-apple-darwin": "z__x", "aarch64-apple-darwin": ""}),
+        fetch_arguments("z", _attributes(image = "r.example/z:1"), "/w", {}, spokes = {"x86_64-apple-darwin": "z__x", "aarch64-apple-darwin": ""}),
     )
     return unittest.end(env)
 

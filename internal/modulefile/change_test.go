@@ -2,9 +2,6 @@ package modulefile
 
 import (
 	"maps"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -34,29 +31,11 @@ func TestDiff(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := f.Diff(c.images)
+			got := f.Replace(c.images).Diff()
 			if got != c.want {
 				t.Errorf("got\n%s\nwant\n%s", got, c.want)
 			}
-			patch, err := exec.LookPath("patch")
-			if err != nil || got == "" {
-				return
-			}
-			dir := t.TempDir()
-			for name, text := range map[string]string{"M": c.text, "d": got} {
-				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			cmd := exec.Command(patch, "-p0", "-i", "d")
-			cmd.Dir = dir
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
-			data, err := os.ReadFile(filepath.Join(dir, "M"))
-			if err != nil || string(data) != string(f.Replace(c.images)) {
-				t.Errorf("patch made %q (%v)", data, err)
-			}
+			patched(t, c.text, f.Replace(c.images))
 		})
 	}
 }

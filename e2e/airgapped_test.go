@@ -1,0 +1,78 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
+)
+
+// TestAirGapped: a library is built where its registry answers nobody, out of each of the places that docs/air-gapped.md
+// names; and is not where none of them has it.
+func TestAirGapped(t *testing.T) {
+	s := theSuite
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	image := s.published(t, filepath.Join(s.natives(t), "single"), "single", "airgapped", server.Host)
+	dir := t.TempDir()
+	archives, layout := filepath.Join(dir, "archives"), filepath.Join(dir, "layout")
+	if err := os.Mkdir(archives, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.must(t, dir, s.ocipkg, "copy", image, filepath.Join(archives, "single.tar"))
+	s.must(t, dir, s.ocipkg, "copy", image, layout)
+
+	// build builds the library in a workspace that Bazel has never seen, with a store of its own.
+	stores := 0
+	build := func(t *testing.T, w *workspace, store string, env []string, flags ...string) result {
+		t.Helper()
+		w.bazel(t, "clean", "--expunge")
+		if store == "" {
+			stores++
+			store = filepath.Join(dir, fmt.Sprintf("store%d", stores))
+		}
+		return w.exec(t, append(env, "OCIPKG_TOOL="+s.ocipkg, "OCIPKG_STORE="+store), "build", append(flags, "@single//:files", "@single")...)
+	}
+	w := s.declare(t, "airgapped", map[string]string{"single": image})
+	cache := "--repository_cache=" + filepath.Join(dir, "cache")
+	bazelCache := []string{"OCIPKG_BAZEL_CACHE=1"}
+	store := filepath.Join(dir, "warm")
+	if r := build(t, w, store, bazelCache, cache); r.code != 0 || strings.Contains(r.stderr, "WARNING: Download") {
+		t.Fatalf("with the registry: exit status %d\n%s", r.code, r.stderr)
+	}
+	server.Close()
+
+	succeeds := func(t *testing.T, r result) {
+		t.Helper()
+		if r.code != 0 || strings.Contains(r.stderr, "WARNING: Download") || strings.Contains(r.stderr, "passed over") {
+			t.Errorf("exit status %d\n%s", r.code, r.stderr)
+		}
+	}
+	none := "--repository_cache=" + filepath.Join(dir, "none")
+	t.Run("nothing", func(t *testing.T) {
+		if r := build(t, w, "", bazelCache, none); r.code == 0 || !strings.Contains(r.stderr, server.Host) {
+			t.Errorf("exit status %d: then this test tells nothing\n%s", r.code, r.stderr)
+		}
+	})
+	t.Run("store", func(t *testing.T) { succeeds(t, build(t, w, store, nil, none)) })
+	t.Run("archives", func(t *testing.T) {
+		succeeds(t, build(t, w, "", []string{"OCIPKG_MIRRORS=" + server.Host + "=file://" + archives}, none))
+	})
+	t.Run("repository cache", func(t *testing.T) {
+		succeeds(t, build(t, w, "", bazelCache, cache, "--repository_disable_download"))
+		if r := build(t, w, "", nil, cache); r.code == 0 {
+			t.Errorf("it is used though nobody asked for it:\n%s", r.stderr)
+		}
+	})
+	t.Run("distdir", func(t *testing.T) {
+		succeeds(t, build(t, w, "", []string{"OCIPKG_BAZEL_CACHE=distdir"}, none+"2", "--distdir="+filepath.Join(layout, "blobs", "sha256")))
+	})
+	t.Run("archives beside the sources", func(t *testing.T) {
+		w := s.declare(t, "airgapped_sources", nil, fmt.Sprintf("ocipkg_library(name = \"single\", image = %q, mirrors = [\"file://%%workspace%%/libraries\"])", image))
+		s.must(t, w.dir, "cp", "-r", archives, "libraries")
+		succeeds(t, build(t, w, "", nil, none))
+	})
+}

@@ -1,0 +1,173 @@
+package library
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+	"github.com/ocipkg/rules_ocipkg/internal/registry"
+)
+
+// keptBlob opens a blob that lies in the folder Kept under the digits of its digest; an fs.ErrNotExist says that none
+// does that is whole. Whoever put it there may have been interrupted.
+func (d *Depot) keptBlob(h v1.Hash) (io.ReadCloser, error) {
+	if d.Kept == "" {
+		return nil, fs.ErrNotExist
+	}
+	name := filepath.Join(d.Kept, h.Hex)
+	first, err := openVerified(name, h)
+	if err != nil {
+		return nil, fs.ErrNotExist
+	}
+	_, err = io.Copy(io.Discard, first)
+	first.Close()
+	if err != nil {
+		return nil, fs.ErrNotExist
+	}
+	return openVerified(name, h)
+}
+
+// keep puts a blob into Kept while it is read. The file has its name when the last byte was read and found right.
+func (d *Depot) keep(blob io.ReadCloser, h v1.Hash) (io.ReadCloser, error) {
+	if d.Kept == "" {
+		return blob, nil
+	}
+	if err := os.MkdirAll(d.Kept, 0o755); err != nil {
+		blob.Close()
+		return nil, err
+	}
+	f, err := os.CreateTemp(d.Kept, "partial-*")
+	if err != nil {
+		blob.Close()
+		return nil, err
+	}
+	return &keeper{ReadCloser: blob, file: f, name: filepath.Join(d.Kept, h.Hex)}, nil
+}
+
+type keeper struct {
+	io.ReadCloser
+	file *os.File // nil once it has its name
+	name string
+}
+
+func (k *keeper) Read(p []byte) (int, error) {
+	n, err := k.ReadCloser.Read(p)
+	if k.file == nil {
+		return n, err
+	}
+	if _, failed := k.file.Write(p[:n]); failed != nil {
+		return n, failed
+	}
+	if err == io.EOF {
+		file := k.file
+		k.file = nil
+		if failed := errors.Join(file.Close(), os.Rename(file.Name(), k.name)); failed != nil {
+			return n, failed
+		}
+	}
+	return n, err
+}
+
+func (k *keeper) Close() error {
+	if k.file != nil {
+		k.file.Close()
+		os.Remove(k.file.Name())
+	}
+	return k.ReadCloser.Close()
+}
+
+// keepBytes puts a document or config into Kept, wherever it came from.
+func (d *Depot) keepBytes(data []byte, h v1.Hash) error {
+	if d.Kept == "" {
+		return nil
+	}
+	if err := os.MkdirAll(d.Kept, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(d.Kept, h.Hex), data, 0o644)
+}
+
+// KeptBlobs lists the blobs in Kept, sorted.
+func (d *Depot) KeptBlobs() ([]v1.Hash, error) {
+	entries, err := os.ReadDir(d.Kept)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var all []v1.Hash
+	for _, e := range entries {
+		if h, err := v1.NewHash("sha256:" + e.Name()); err == nil {
+			all = append(all, h)
+		}
+	}
+	return all, err
+}
+
+// Lacking lists the blobs of a pinned library that are neither in the store nor in Kept, as far as can be told without
+// those: of the manifest alone while it is lacking, then of the config, then of the layers. It asks no registry. A layer
+// whose tree the store has is not lacking.
+func (d *Depot) Lacking(ref registry.Reference, want artifact.Triple, decl *Declaration) ([]v1.Hash, error) {
+	local := func(h v1.Hash) ([]byte, bool) {
+		if data, err := d.Store.Blob(h); err == nil {
+			return data, true
+		}
+		blob, err := d.keptBlob(h)
+		if err != nil {
+			return nil, false
+		}
+		defer blob.Close()
+		data, err := io.ReadAll(io.LimitReader(blob, manifestLimit))
+		return data, err == nil
+	}
+	l := &Library{Reference: ref, Digest: ref.Digest}
+	data, ok := local(ref.Digest)
+	if ok && artifact.IsIndex(mediaTypeOf(data)) {
+		index, err := artifact.ParseIndex(data)
+		if err != nil {
+			return nil, err
+		}
+		chosen, err := index.Select(want)
+		if err != nil {
+			return nil, err
+		}
+		l.Digest = chosen.Digest
+		data, ok = local(chosen.Digest)
+	}
+	if !ok {
+		return []v1.Hash{l.Digest}, nil
+	}
+	var err error
+	if l.Manifest, err = artifact.ParseManifest(data); err != nil {
+		return nil, err
+	}
+	if data, ok = local(l.Manifest.Config.Digest); !ok {
+		return []v1.Hash{l.Manifest.Config.Digest}, nil
+	}
+	if l.Manifest.V1() {
+		config, err := artifact.ParseConfig(data)
+		if err != nil {
+			return nil, err
+		}
+		l.Package = config.Package
+		if err := l.declare(decl); err != nil {
+			return nil, err
+		}
+	}
+	var lacking []v1.Hash
+	for _, layer := range l.Manifest.Layers {
+		if d.storedLayer(layer.Digest) {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(d.Kept, layer.Digest.Hex)); err != nil {
+			lacking = append(lacking, layer.Digest)
+		}
+	}
+	slices.SortFunc(lacking, func(a, b v1.Hash) int { return strings.Compare(a.Hex, b.Hex) })
+	return lacking, nil
+}

@@ -1,0 +1,53 @@
+"""What a prebuilt library needs of another repository; see docs/linking.md."""
+
+load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
+
+def _dependency_impl(ctx):
+    dep = ctx.attr.dep
+    if ctx.attr.headers_only:
+        return [CcInfo(compilation_context = dep[CcInfo].compilation_context)]
+
+    # A library is found at run time by the name of its file, which is its SONAME. Whether the dependency has those that
+    # are needed is asked here, before anything is compiled: a linker would find out, or the program.
+    found = {}
+    for linker_input in dep[CcInfo].linking_context.linker_inputs.to_list():
+        for library in linker_input.libraries:
+            if library.dynamic_library:
+                found[library.dynamic_library.basename] = linker_input.owner
+    missing = [name for name in ctx.attr.needed if name not in found]
+    if missing:
+        own = sorted([name for name, owner in found.items() if owner.repo_name == dep.label.repo_name])
+        fail("\n".join([
+            "@{} needs {}, and {} has {}.".format(ctx.attr.needed_by, ", ".join(missing), dep.label, ", ".join(own) or "no shared library"),
+            "Why: it was made for another one, " + ctx.attr.image + ".",
+            "What to do: declare that in MODULE.bazel, with its shared component, or another with the same SONAMEs; or have of",
+            "{} the static libraries alone: components = [\"headers\", \"static\"].".format(ctx.attr.needed_by),
+        ]))
+    return [dep[CcInfo], dep[DefaultInfo]]
+
+dependency = rule(
+    doc = "A library of another repository, with what is needed of it.",
+    implementation = _dependency_impl,
+    attrs = {
+        "dep": attr.label(
+            doc = "The library.",
+            mandatory = True,
+            providers = [CcInfo],
+        ),
+        "headers_only": attr.bool(
+            doc = "Whether nothing is linked.",
+        ),
+        "image": attr.string(
+            doc = "The image that the library which needs it was made for.",
+            mandatory = True,
+        ),
+        "needed": attr.string_list(
+            doc = "File names of shared libraries that it must have.",
+        ),
+        "needed_by": attr.string(
+            doc = "The library that needs it, as its user calls it.",
+            mandatory = True,
+        ),
+    },
+    provides = [CcInfo],
+)
