@@ -18,7 +18,7 @@ _LIBRARY_ATTRIBUTES = {
         doc = "Preprocessor definitions for whoever depends on the library, in place of those that the artifact names, such as `[\"ZLIB_CONST=1\"]`.",
     ),
     "image": attr.string(
-        doc = "The library: `registry/name:tag@sha256:…`. Without a digest the tag is looked up at every fetch, and the line that pins it is printed; `OCIPKG_REQUIRE_DIGEST=1` makes that an error.",
+        doc = "The library: `registry/name:tag@sha256:...`. Without a digest the tag is looked up at every fetch, and the line that pins it is printed; `OCIPKG_REQUIRE_DIGEST=1` makes that an error.",
         mandatory = True,
     ),
     "includes": attr.string_list(
