@@ -97,5 +97,6 @@ func pull(cmd *cobra.Command, t *talk, image string, target targetFlag) (*librar
 		return nil, err
 	}
 	defer t.done()
+	depot.Show = true
 	return depot.Pull(cmd.Context(), ref, want)
 }

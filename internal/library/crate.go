@@ -65,12 +65,33 @@ func (l *Library) View(ctx context.Context, asked registry.Reference) (string, e
 	if !ok {
 		return "", errNoCrateName
 	}
+	made := l.shown
+	l.shown = nil // once: later it may have been removed
+	if made != nil && made.rel == rel && (made.err == nil || SkippedView(made.err)) {
+		return made.dir, diagnostic.Wrap(made.err, "view of %s", asked)
+	}
 	var dir string
 	err := l.healing(ctx, func() (err error) {
 		dir, err = l.depot.Store.PutView(ctx, rel, l.Digest, l.foreign, l.Trees...)
 		return err
 	})
 	return dir, diagnostic.Wrap(err, "view of %s", asked)
+}
+
+// shown is a view that was made, or tried to be, while the library was pulled.
+type shown struct {
+	rel, dir string
+	err      error
+}
+
+// show makes the view of the trees as they come: a link waits for nothing, and a layer that is late leaves a processor idle.
+func (l *Library) show(ctx context.Context, asked registry.Reference, trees *arrivals) {
+	rel, ok := cratePath(asked)
+	if !ok {
+		return
+	}
+	dir, err := l.depot.Store.PutViewAsTheyCome(ctx, rel, l.Digest, l.foreign, len(trees.trees), trees.next)
+	l.shown = &shown{rel, dir, err}
 }
 
 var errNoCrateName = errors.New("the ocipkg crate has no name for it")

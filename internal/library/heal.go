@@ -32,6 +32,7 @@ func (d *Depot) heal(ctx context.Context, l *Library, damaged *store.DamagedErro
 		return err
 	}
 	// The crate's views of it are linked to the damaged files; the next pull makes them again.
+	l.shown = nil
 	inv, err := takeInventory(d.Store)
 	if err == nil {
 		_, err = inv.dropViews(damaged)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -158,6 +159,7 @@ func TestDamageHealsWhenUsed(t *testing.T) {
 			files := installed("foo", "foo.h")
 			pinned := publishLibrary(t, server, "acme/foo:1", files)
 			d := newDepot(t, t.TempDir())
+			d.Show = name != "missing" // either way
 			var warned []string
 			d.Warn = func(message string) { warned = append(warned, message) }
 			l := pull(t, d, pinned)
@@ -322,12 +324,65 @@ func TestPullFromCrate(t *testing.T) {
 	}
 }
 
+// Invariant: a view is made while the layers come, appears whole when all are there, and is healed as one made later is.
+func TestShownWhilePulled(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	files := installed("foo", "foo.h")
+	pinned := publishLibrary(t, server, "acme/foo:1", files)
+	d := newDepot(t, t.TempDir())
+	d.Show = true
+	rel, _ := cratePath(pinned)
+	view := filepath.Join(d.Store.Root(), filepath.FromSlash(rel))
+	// The last layer comes when the files of another are in the view that is being made.
+	var early atomic.Bool
+	layers := pull(t, newDepot(t, t.TempDir()), pinned).Manifest.Layers
+	server.Inject(registrytest.Fault{Method: "GET", Path: "/blobs/" + layers[len(layers)-1].Digest.String(), Act: func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		for !early.Load() && r.Context().Err() == nil {
+			below := filepath.Join(d.Store.Root(), ".store", "v1")
+			// Once the tree has its place, what is being made is the view.
+			if trees, _ := filepath.Glob(filepath.Join(below, "trees", "sha256", "*", "include", "foo.h")); len(trees) > 0 {
+				made, _ := filepath.Glob(filepath.Join(below, "tmp", "*", "include", "foo.h"))
+				early.Store(len(made) > 0)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if _, err := os.Stat(view); err == nil {
+			t.Error("the view is there before its last layer")
+		}
+		next.ServeHTTP(w, r)
+	}})
+	l := pull(t, d, pinned)
+	if l.shown == nil || l.shown.err != nil || !early.Load() {
+		t.Fatalf("shown %+v, early %v", l.shown, early.Load())
+	}
+	has(t, view, files)
+	if got, err := l.View(t.Context(), pinned); got != view || err != nil {
+		t.Errorf("%s, %v", got, err)
+	}
+	// What is in the store already is checked on its way into a view, and mended.
+	for _, tree := range l.Trees {
+		tree.Release()
+	}
+	if err := os.Remove(treeWith(t, l, "lib/libfoo.a")); err != nil {
+		t.Fatal(err)
+	}
+	server.Clear()
+	l = pull(t, d, untagged(pinned))
+	got, err := l.View(t.Context(), untagged(pinned))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, got, files)
+}
+
 // Invariant: when it is interrupted nothing half-done stays, and the next one goes through.
 func TestPullInterrupted(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
 	pinned := publishLibrary(t, server, "acme/foo:1", installed("foo", "foo.h"))
 	d := newDepot(t, t.TempDir())
+	d.Show = true
 	stalled := make(chan struct{}, 8)
 	stall := registrytest.Stall(10)
 	server.Inject(registrytest.Fault{Method: "GET", Path: "/blobs/", Skip: 1, Act: func(w http.ResponseWriter, r *http.Request, next http.Handler) {

@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -32,6 +33,8 @@ type Depot struct {
 	Store    *store.Store
 	Policy   trust.Policy
 
+	// Show has Pull make the view for the ocipkg crate while the layers come; see View.
+	Show bool
 	// Waiting, where not nil, is told that another process (0: unknown) is fetching what is wanted.
 	Waiting func(pid int)
 	// Warn, where not nil, is told of what went wrong and was mended.
@@ -56,6 +59,7 @@ type Library struct {
 	foreign     bool
 	listed      []string        // its files, where they are known without the layers
 	declaration *Declaration    // it was pulled for; nil where nobody declared it
+	shown       *shown          // the view that was made while it came; nil where there is none
 	depot       *Depot          // it came from, and is fetched again from; nil where it cannot be
 	target      artifact.Triple // it was asked for
 }
@@ -93,7 +97,11 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 		return nil, err
 	}
 	d.remember(ref, l.Reference)
-	if err := d.fill(ctx, l, config); err != nil {
+	show := func(*arrivals) {}
+	if d.Show && !l.foreign { // others' artifacts may turn out to be for another platform
+		show = func(a *arrivals) { l.show(ctx, ref, a) }
+	}
+	if err := d.fillWith(ctx, l, config, show); err != nil {
 		return nil, err
 	}
 	d.remember(ref, l.Reference) // again, now that the trees are there: without locks a gc may have met the name before
@@ -132,8 +140,30 @@ func (d *Depot) remember(asked, found registry.Reference) {
 	_ = d.Store.SetName(found.String(), found.Digest)
 }
 
+// arrivals are the trees of a library that is being pulled.
+type arrivals struct {
+	trees []store.Tree
+	there []chan struct{} // closed when the tree is
+	ctx   context.Context // done when one of them will not come
+}
+
+// next waits for the i-th tree.
+func (a *arrivals) next(i int) (store.Tree, error) {
+	select {
+	case <-a.there[i]:
+		return a.trees[i], nil
+	case <-a.ctx.Done():
+		return store.Tree{}, a.ctx.Err()
+	}
+}
+
 // fill gets the trees of the library's layers.
 func (d *Depot) fill(ctx context.Context, l *Library, config artifact.Config) error {
+	return d.fillWith(ctx, l, config, func(*arrivals) {})
+}
+
+// fillWith is fill with something that runs beside it, and has ended when it returns.
+func (d *Depot) fillWith(ctx context.Context, l *Library, config artifact.Config, with func(*arrivals)) error {
 	var total int64
 	unpacked := map[string]int64{}
 	if config.Package != nil {
@@ -142,12 +172,19 @@ func (d *Depot) fill(ctx context.Context, l *Library, config artifact.Config) er
 		}
 	}
 	l.Trees = make([]store.Tree, len(l.Manifest.Layers))
+	coming, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	a := &arrivals{trees: l.Trees, there: make([]chan struct{}, len(l.Trees)), ctx: coming}
+	for i := range a.there {
+		a.there[i] = make(chan struct{})
+	}
 	var missing []int
 	for i, layer := range l.Manifest.Layers {
 		tree, err := d.Store.Tree(layer.Digest)
 		switch {
 		case err == nil:
 			l.Trees[i] = tree
+			close(a.there[i])
 		case errors.Is(err, fs.ErrNotExist):
 			missing = append(missing, i)
 			total += layer.Size
@@ -155,6 +192,8 @@ func (d *Depot) fill(ctx context.Context, l *Library, config artifact.Config) er
 			return err
 		}
 	}
+	var beside sync.WaitGroup
+	beside.Go(func() { with(a) })
 	meter := newMeter(d.Progress, total)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelLayers)
@@ -174,11 +213,19 @@ func (d *Depot) fill(ctx context.Context, l *Library, config artifact.Config) er
 			for errors.Is(err, registry.ErrMirrorLied) { // each time there is a mirror less
 				tree, err = d.Store.AddTree(ctx, layer.Digest, d.Waiting, fill)
 			}
-			l.Trees[i] = tree
+			if err == nil {
+				l.Trees[i] = tree
+				close(a.there[i])
+			}
 			return diagnostic.Wrap(err, "layer %d of %d (%s)", i+1, len(l.Manifest.Layers), layer.Digest)
 		})
 	}
-	return group.Wait()
+	err := group.Wait()
+	if err != nil {
+		giveUp()
+	}
+	beside.Wait()
+	return err
 }
 
 // describe reads what a library is, from the store or the registry, without its layers, and has hold keep what it has

@@ -39,15 +39,23 @@ type Stats struct {
 // Nothing is written outside dst, whatever the trees hold. Nothing is synced either: dst can be made again, and what
 // it is made of cannot be lost.
 func Materialise(dst string, overwrite bool, trees ...Tree) (Stats, error) {
+	return materialise(dst, overwrite, len(trees), func(i int) (Tree, error) { return trees[i], nil })
+}
+
+// materialise is Materialise for n trees that need not be there yet: next waits for the i-th.
+func materialise(dst string, overwrite bool, n int, next func(i int) (Tree, error)) (Stats, error) {
 	what := "materialise " + dst
 	out, made, err := openEmpty(dst)
 	if err != nil {
 		return Stats{}, materialiseError(dst, err)
 	}
-	m := &materialising{dst: dst, trees: trees, overwrite: overwrite, busy: make(chan struct{}, min(runtime.GOMAXPROCS(0), 4))}
+	m := &materialising{dst: dst, trees: make([]Tree, n), overwrite: overwrite, busy: make(chan struct{}, min(runtime.GOMAXPROCS(0), 4))}
 	m.busy <- struct{}{}
-	for i := range trees {
-		if err = m.tree(i, out); err != nil {
+	for i := range n {
+		if m.trees[i], err = next(i); err == nil {
+			err = m.tree(i, out)
+		}
+		if err != nil {
 			break
 		}
 	}

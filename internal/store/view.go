@@ -99,6 +99,11 @@ var ErrBreaksList = errors.New("it holds a directory whose name begins with __, 
 // find. It appears whole; one of ours that shows another digest is replaced in one step where the system can swap
 // directories. What is not ours is left as it is: ErrForeign. It returns the directory's absolute path.
 func (s *Store) PutView(ctx context.Context, rel string, d v1.Hash, overwrite bool, trees ...Tree) (string, error) {
+	return s.PutViewAsTheyCome(ctx, rel, d, overwrite, len(trees), func(i int) (Tree, error) { return trees[i], nil })
+}
+
+// PutViewAsTheyCome is PutView for n trees that need not be there yet: next waits for the i-th. An error of next leaves nothing.
+func (s *Store) PutViewAsTheyCome(ctx context.Context, rel string, d v1.Hash, overwrite bool, n int, next func(i int) (Tree, error)) (string, error) {
 	dir := filepath.Join(s.root, filepath.FromSlash(rel))
 	if !fs.ValidPath(rel) || !strings.HasPrefix(path.Base(rel), "__") || strings.HasPrefix(rel, ".") {
 		return "", &diagnostic.Error{Kind: diagnostic.Failure, What: "view " + rel, Why: "it is not the path of an image"}
@@ -128,7 +133,7 @@ func (s *Store) PutView(ctx context.Context, rel string, d v1.Hash, overwrite bo
 		return "", s.writeError(what, err)
 	}
 	defer st.discard()
-	if _, err := Materialise(st.path, overwrite, trees...); err != nil {
+	if _, err := materialise(st.path, overwrite, n, next); err != nil {
 		return "", err
 	}
 	if err := refuseNestedImages(st.path); err != nil {
