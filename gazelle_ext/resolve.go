@@ -11,9 +11,14 @@ import (
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
 )
 
+// prebuiltLanguage is the language of gazelle_ext/prebuilt. It measures libraries, and to import it would be to compile
+// that for everyone.
+const prebuiltLanguage = "ocipkg_prebuilt"
+
 // CrossResolve answers an include path, asked for by the language "cc", with the one library that has that header. It
-// is asked for every include that no rule of the repository answers, <stdio.h> too, hence the map.
-func (l *ocipkgLang) CrossResolve(c *config.Config, _ *resolve.RuleIndex, imp resolve.ImportSpec, lang string) []resolve.FindResult {
+// is asked for every include that no rule of the repository answers, <stdio.h> too, hence the map. A library whose files
+// lie in the workspace goes before a fetched one: two answers would be none.
+func (l *ocipkgLang) CrossResolve(c *config.Config, ix *resolve.RuleIndex, imp resolve.ImportSpec, lang string) []resolve.FindResult {
 	if lang != "cc" {
 		return nil
 	}
@@ -21,8 +26,14 @@ func (l *ocipkgLang) CrossResolve(c *config.Config, _ *resolve.RuleIndex, imp re
 	if list == nil {
 		return nil
 	}
+	if _, ok := list.answers()[imp.Imp]; !ok || !headerindex.IsHeader(imp.Imp) {
+		return nil
+	}
+	if len(ix.FindRulesByImport(resolve.ImportSpec{Lang: prebuiltLanguage, Imp: imp.Imp}, prebuiltLanguage)) > 0 {
+		return nil
+	}
 	a, ok := l.lookUp(list, imp.Imp)
-	if !ok || !headerindex.IsHeader(imp.Imp) {
+	if !ok {
 		return nil
 	}
 	return []resolve.FindResult{{Label: a}}

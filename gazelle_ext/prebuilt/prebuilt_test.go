@@ -14,9 +14,12 @@ import (
 
 var update = flag.Bool("update", false, "write what Gazelle makes of the tree into testdata")
 
-// TestPrebuilt runs the real Gazelle on a tree of two libraries, with a C++ rule that includes one of its headers.
+const ours = "github.com/ocipkg/rules_ocipkg/gazelle_ext"
+
+// TestPrebuilt runs the real Gazelle on a tree of two libraries, with a C++ rule that includes one of its headers. A
+// fetched library has the same header, and another one.
 func TestPrebuilt(t *testing.T) {
-	command, err := gazelletest.Build(t.TempDir(), "github.com/ocipkg/rules_ocipkg/gazelle_ext/cctest", "github.com/ocipkg/rules_ocipkg/gazelle_ext/prebuilt")
+	command, err := gazelletest.Build(t.TempDir(), ours+"/cctest", ours, ours+"/prebuilt")
 	if errors.Is(err, gazelletest.ErrNoGo) {
 		t.Skip("SKIPPED:", err)
 	} else if err != nil {
@@ -41,14 +44,17 @@ func TestPrebuilt(t *testing.T) {
 		}
 		return string(data)
 	}
+	put("ocipkg_index.json", []byte(`{"tls/tls.h": ["@fetched//:fetched"], "fetched.h": ["@fetched//:fetched"]}`))
 	const build = "third_party/ssl/BUILD.bazel"
-	put("MODULE.bazel", []byte("bazel_dep(name = \"rules_ocipkg\", version = \"0.1.0\", repo_name = \"my_ocipkg\")\nbazel_dep(name = \"platforms\", version = \"1.0.0\", repo_name = \"my_platforms\")\n"))
+	put("MODULE.bazel", []byte("bazel_dep(name = \"rules_ocipkg\", version = \"0.1.0\", repo_name = \"my_ocipkg\")\nbazel_dep(name = \"platforms\", version = \"1.0.0\", repo_name = \"my_platforms\")\n"+
+		"ocipkg_library = use_repo_rule(\"@my_ocipkg//rules:defs.bzl\", \"ocipkg_library\")\n\nocipkg_library(\n    name = \"fetched\",\n    image = \"localhost:5000/tls:1\",\n)\n"))
 	put(build, []byte("# gazelle:ocipkg_prebuilt tls\n# gazelle:exclude include\n\nocipkg_cc_import(\n    name = \"stale\",\n    static_library = \"lib/libstale.a\",\n)\n"))
 	put("third_party/ssl/include/tls/tls.h", []byte("int tls(void);\n"))
 	put("third_party/ssl/lib/libcrypto.so.3", artifacttest.Shared{SONAME: "libcrypto.so.3", Needed: []string{"libc.so.6"}}.Bytes())
 	put("third_party/ssl/lib/libssl.so.3", artifacttest.Shared{SONAME: "libssl.so.3", Needed: []string{"libcrypto.so.3", "libc.so.6"}}.Bytes())
 	put("third_party/ssl/lib/libcrypto.a", artifacttest.Archive(artifacttest.Object{Defines: []string{"EVP_sha256"}}))
 	put("app/app.c", []byte("#include <tls/tls.h>\n"))
+	put("other/other.c", []byte("#include <fetched.h>\n"))
 
 	if r := gazelletest.Run(t, command, dir); r.ExitStatus != 0 || r.Stderr != "" {
 		t.Fatalf("%+v", r)
@@ -69,6 +75,9 @@ func TestPrebuilt(t *testing.T) {
 	}
 	if app := get("app/BUILD.bazel"); !strings.Contains(app, `deps = ["//third_party/ssl:tls"]`) {
 		t.Errorf("its header is not found:\n%s", app)
+	}
+	if other := get("other/BUILD.bazel"); !strings.Contains(other, `deps = ["@fetched`) {
+		t.Errorf("the other library's header is not found:\n%s", other)
 	}
 	if r := gazelletest.Run(t, command, dir, "-mode=diff"); r.ExitStatus != 0 {
 		t.Errorf("a second run would change something: %s", r.Stdout)
