@@ -441,7 +441,11 @@ func (q *query) withoutAnswered(value build.Expr) build.Expr {
 			if isLibrary && name == "" && i+1 < len(words) {
 				name, step = words[i+1], 1
 			}
-			if isLibrary && name != "" && name[0] != ':' {
+			switch {
+			case !isLibrary || name == "":
+			case name[0] == ':': // a file, which no label answers, and which is searched for as well
+				libraries, left = libraries+1, true
+			default:
 				if answered(name) {
 					libraries, gone, took = libraries+1, gone+1, true
 					i += step

@@ -1,0 +1,6 @@
+package p
+
+/*
+#cgo LDFLAGS: -L/opt -lz -l:libfoo.a
+*/
+import "C"
