@@ -158,6 +158,7 @@ func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *
 		}
 		q.pkg = append(q.pkg, f)
 	}
+	q.readC(there)
 	q.conditional = q.pkg.Conditional()
 
 	wanted := cdeps{owned: s.owned(), pkg: args.Rel}
@@ -171,6 +172,7 @@ func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *
 			byHand = repositoriesByHand(there.Attr("cdeps"), wanted.owned)
 		}
 		q.cdeps(&wanted, byHand)
+		wanted.owned = q.withoutUncertain(wanted)
 	}
 	wanted.platforms = platformPrefix(args.Config)
 	if there == nil {
@@ -182,6 +184,85 @@ func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *
 	}
 	q.flags()
 	l.report(&q)
+}
+
+// sourcesOfC are the extensions of what the C preprocessor reads in a cgo package.
+var sourcesOfC = []string{".c", ".cc", ".cpp", ".cxx", ".m", ".mm", ".h", ".hh", ".hpp", ".hxx", ".S", ".sx", ".inc"}
+
+// readC adds the sources and headers of C and C++ that the rule is going to have, those in there among them, and the
+// files of the folder that they include in quotes.
+func (q *query) readC(there *rule.Rule) {
+	names := q.r.AttrStrings("srcs")
+	if there != nil {
+		names = append(slices.Clone(names), there.AttrStrings("srcs")...)
+	}
+	for _, f := range q.pkg {
+		names = append(names, q.beside(f)...)
+	}
+	seen := map[string]bool{}
+	for len(names) > 0 {
+		name := path.Clean(names[0])
+		names = names[1:]
+		if seen[name] || !filepath.IsLocal(filepath.FromSlash(name)) || !slices.Contains(sourcesOfC, path.Ext(name)) {
+			continue
+		}
+		seen[name] = true
+		source, err := os.ReadFile(filepath.Join(q.args.Dir, filepath.FromSlash(name)))
+		if err != nil {
+			continue // a label of another package, or a file that is yet to be generated
+		}
+		f := cgo.ParseC(name, source)
+		q.pkg, q.c = append(q.pkg, f), append(q.c, f)
+		names = append(names, q.beside(f)...)
+	}
+}
+
+// beside are the files that a file includes in quotes, and that are there. They are looked up in no index.
+func (q *query) beside(f *cgo.File) []string {
+	var found []string
+	for _, need := range f.Includes() {
+		if need.Kind != cgo.Quoted {
+			continue
+		}
+		for _, name := range []string{path.Join(path.Dir(f.Name), need.Name), path.Clean(need.Name)} {
+			if q.isLocal(name) {
+				q.local[need.Name] = true
+				found = append(found, name)
+				break
+			}
+		}
+	}
+	return found
+}
+
+// withoutUncertain is what is owned without the labels of libraries of which a C file includes a header on some condition
+// that does not seem to hold. Macros of C come from more places than are read here, so that such a label, if it is there,
+// stays; none is added for it.
+func (q *query) withoutUncertain(d cdeps) map[label.Label]bool {
+	wanted := map[label.Label]bool{}
+	repos := map[string]bool{}
+	for _, at := range d.labels {
+		wanted[at], repos[at.Repo] = true, true
+	}
+	uncertain := map[label.Label]bool{}
+	uncertainRepos := map[string]bool{}
+	for _, f := range q.c {
+		for _, need := range f.Includes() {
+			switch at := q.answer(need); {
+			case at == label.NoLabel:
+			case at.Repo == "" && !wanted[at]:
+				uncertain[at] = true
+			case at.Repo != "" && !repos[at.Repo]:
+				uncertainRepos[at.Repo] = true
+			}
+		}
+	}
+	if len(uncertain)+len(uncertainRepos) == 0 {
+		return d.owned
+	}
+	owned := maps.Clone(d.owned)
+	maps.DeleteFunc(owned, func(at label.Label, _ bool) bool { return uncertain[at] || uncertainRepos[at.Repo] })
+	return owned
 }
 
 // platformPrefix is what labels of Go's platforms begin with.
@@ -203,8 +284,9 @@ type query struct {
 	args        language.GenerateArgs
 	r           *rule.Rule
 	pkg         cgo.Package
+	c           []*cgo.File // those of pkg that are not Go
 	conditional bool
-	local       map[string]bool // files of the package's folder
+	local       map[string]bool // headers, as they are included, that are files of the package
 	answers     map[cgo.Need]label.Label
 	unanswered  []cgo.Need
 }

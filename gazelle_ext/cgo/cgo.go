@@ -1,4 +1,5 @@
-// Package cgo reads what Go files ask for above import "C": #cgo lines, and the headers that their preambles include.
+// Package cgo reads what Go files ask for above import "C": #cgo lines, and the headers that their preambles include; and
+// what the C and C++ files beside them include.
 //
 // Invariant: #cgo lines are read as go/build reads them, for any platform and any set of build tags, and no input makes
 // this package panic. Of what the go command takes it reads the same.
@@ -47,7 +48,7 @@ type Line struct {
 	conditions []constraint.Expr // one of them has to hold; none: the line always counts
 }
 
-// File is a Go file that imports "C".
+// File is a Go file that imports "C", or a file of C or C++ beside it.
 type File struct {
 	Name  string
 	Lines []Line
@@ -98,6 +99,38 @@ func Parse(name string, src []byte) (*File, error) {
 	}
 	f.os, f.arch = platformOf(name)
 	return f, f.constraints(tree)
+}
+
+// ParseC reads a C, C++ or Objective-C source or header that is compiled with a package. Its name and the //go:build line
+// at its top restrict it to platforms as they do a Go file; of its text only the #includes and conditions count.
+func ParseC(name string, src []byte) *File {
+	f := &File{Name: name, preamble: directives(string(src))}
+	f.os, f.arch = platformOf(name)
+	for line := range strings.Lines(string(src)) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "//") {
+			break
+		}
+		if constraint.IsGoBuild(line) {
+			if x, err := constraint.Parse(line); err == nil {
+				f.constraint = x
+			}
+			break
+		}
+	}
+	return f
+}
+
+// Includes are all headers that the file names, whether or not the conditions around them hold.
+func (f *File) Includes() []Need {
+	var unconditional []directive
+	for _, d := range f.preamble {
+		switch d.name {
+		case "include", "include_next", "import":
+			unconditional = append(unconditional, d)
+		}
+	}
+	return included(unconditional, nil)
 }
 
 // constraints reads the build constraints above the package clause.
@@ -360,7 +393,7 @@ func (p Package) Needs(on Platform, tags Tags) []Need {
 			for _, name := range Libraries(l.Args) {
 				add(Library, name)
 			}
-		case CFlags, CPPFlags:
+		case CFlags, CPPFlags, CXXFlags:
 			if defined != nil {
 				defined.options(l.Args)
 			}

@@ -1,0 +1,2 @@
+/* #include <zlib.h> */
+int f(void) { return 1; }

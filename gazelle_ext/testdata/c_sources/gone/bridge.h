@@ -1,0 +1,4 @@
+#ifndef BRIDGE_H
+#define BRIDGE_H
+int f(void);
+#endif

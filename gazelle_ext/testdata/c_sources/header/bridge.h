@@ -1,0 +1,4 @@
+#ifndef BRIDGE_H
+#define BRIDGE_H
+#include <zlib.h>
+#endif

@@ -1,0 +1,4 @@
+package p
+
+// #include "bridge.h"
+import "C"

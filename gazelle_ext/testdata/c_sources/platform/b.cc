@@ -1,0 +1,3 @@
+//go:build linux
+
+#include <sqlite3.h>
