@@ -260,7 +260,7 @@ func (d cdeps) ours(e build.Expr) bool {
 	any := false
 	for _, kv := range dict.List {
 		key, ok := kv.Key.(*build.StringExpr)
-		if !ok || key.Value != "//conditions:default" && !strings.Contains(key.Value, "//go/platform:") || rule.ShouldKeep(kv) {
+		if !ok || !isPlatform(key.Value) || rule.ShouldKeep(kv) {
 			return false
 		}
 		values, ok := kv.Value.(*build.ListExpr)
@@ -275,6 +275,40 @@ func (d cdeps) ours(e build.Expr) bool {
 		}
 	}
 	return any
+}
+
+// some reports whether a label for which f holds is surely in an attribute. Of a select() on platforms one branch is
+// enough, for the flags that it answers are for those platforms too; of any other, every branch must have one. What a
+// macro or a constant holds is not known.
+func (d cdeps) some(e build.Expr, f func(label.Label) bool) bool {
+	switch e := e.(type) {
+	case *build.StringExpr:
+		at := d.parse(e)
+		return at != label.NoLabel && f(at)
+	case *build.ListExpr:
+		return slices.ContainsFunc(e.List, func(e build.Expr) bool { return d.some(e, f) })
+	case *build.BinaryExpr:
+		return e.Op == "+" && (d.some(e.X, f) || d.some(e.Y, f))
+	case *build.CallExpr:
+		dict, ok := argumentOf(e, "select")
+		if !ok {
+			return false
+		}
+		platforms, every, any := true, len(dict.List) > 0, false
+		for _, kv := range dict.List {
+			key, ok := kv.Key.(*build.StringExpr)
+			platforms = platforms && ok && isPlatform(key.Value)
+			has := d.some(kv.Value, f)
+			every, any = every && has, any || has
+		}
+		return every || platforms && any
+	}
+	return false
+}
+
+// isPlatform reports whether a key of a select() is one that this language writes.
+func isPlatform(key string) bool {
+	return key == "//conditions:default" || strings.Contains(key, "//go/platform:")
 }
 
 // repositoriesByHand are those of which a label was written by hand that no index gives: @openssl//:static.

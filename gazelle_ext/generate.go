@@ -179,8 +179,12 @@ func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *
 		if value := wanted.merge(nil); value != nil {
 			r.SetAttr("cdeps", value)
 		}
-	} else if !kept(there, "cdeps") {
-		edit(there, wanted)
+		q.cdepsNow = r.Attr("cdeps")
+	} else {
+		if !kept(there, "cdeps") {
+			edit(there, wanted)
+		}
+		q.cdepsNow = there.Attr("cdeps")
 	}
 	q.flags()
 	l.report(&q)
@@ -289,6 +293,7 @@ type query struct {
 	local       map[string]bool // headers, as they are included, that are files of the package
 	answers     map[cgo.Need]label.Label
 	unanswered  []cgo.Need
+	cdepsNow    build.Expr // what the rule has in the end
 }
 
 // everywhere stands for every platform where nothing of a package is conditional.
@@ -503,14 +508,27 @@ func group(args []string, rel string) string {
 // escape is the language's for Go; "$(" is left for "Make" variables.
 var escape = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`, ` `, `\ `, "\t", "\\\t", "\n", "\\\n", "\r", "\\\r", "$(", "$(", "$", "$$")
 
-// withoutAnswered takes -l from linker options where a label answers it, and with the last -l of a line its -L.
+// linked reports whether the cdeps that the rule ends up with link the library of a label: by that label, by the main
+// target of its repository, or by one of the repository that somebody chose: in a directive, or one that no index gives,
+// such as @openssl//:static.
+func (q *query) linked(at label.Label) bool {
+	d := cdeps{pkg: q.args.Rel}
+	if q.s.indexes != nil {
+		d.owned = q.s.indexes.owned()
+	}
+	return d.some(q.cdepsNow, func(l label.Label) bool {
+		return l == at || at.Repo != "" && l.Repo == at.Repo && (l == label.New(at.Repo, "", at.Repo) || !d.owned[l] || slices.Contains(q.s.labels, l))
+	})
+}
+
+// withoutAnswered takes -l from linker options where a label in cdeps answers it, and with the last -l of a line its -L.
 func (q *query) withoutAnswered(value build.Expr) build.Expr {
 	if value == nil {
 		return nil
 	}
 	answered := func(name string) bool {
 		at := q.answer(cgo.Need{Kind: cgo.Library, Name: name})
-		return at != label.NoLabel && (q.s.labels == nil || slices.ContainsFunc(q.s.labels, func(l label.Label) bool { return l.Repo == at.Repo }))
+		return at != label.NoLabel && q.linked(at)
 	}
 	took, left := false, false
 	take := func(line string) string {

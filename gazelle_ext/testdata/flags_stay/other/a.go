@@ -1,0 +1,4 @@
+package p
+
+// #cgo LDFLAGS: -L/opt -lssl
+import "C"
