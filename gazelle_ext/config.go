@@ -2,6 +2,7 @@ package ocipkg
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -94,13 +95,21 @@ func (l *ocipkgLang) RegisterFlags(fs *flag.FlagSet, cmd string, _ *config.Confi
 		return
 	}
 	fs.Var(indexFlag{&l.flagIndexes}, indexDirective, "header index of libraries from OCI registries, as $(rlocationpath) names it or absolute; may be repeated")
+	l.registered = true
 	if f := fs.Lookup(tagsDirective); f != nil { // the language for Go is listed before this one
 		f.Value = tagsFlag{f.Value, &l.flagTags}
 	}
 }
 
-// CheckFlags makes the settings of the root out of the flags.
-func (l *ocipkgLang) CheckFlags(_ *flag.FlagSet, c *config.Config) error {
+// CheckFlags makes the settings of the root out of the flags. By now all languages have registered theirs, so that a flag
+// of Go's which was not there before shows that Go's language comes behind this one. That is an error: this one would
+// see none of its rules, and do nothing.
+func (l *ocipkgLang) CheckFlags(fs *flag.FlagSet, c *config.Config) error {
+	if f := fs.Lookup(tagsDirective); l.registered && f != nil {
+		if _, heard := f.Value.(tagsFlag); !heard {
+			return errors.New("in languages of gazelle_binary @rules_ocipkg//gazelle_ext stands before the language for Go, whose rules it completes: list it behind")
+		}
+	}
 	var names []string
 	for _, name := range l.flagIndexes {
 		file, err := locate(name)

@@ -296,3 +296,29 @@ func TestIndexFromRunfiles(t *testing.T) {
 		})
 	}
 }
+
+// TestLanguageForGoBehind lists our language before that for Go, and runs with it alone: that is no mistake.
+func TestLanguageForGoBehind(t *testing.T) {
+	built(t) // or skipped
+	for name, c := range map[string]struct {
+		languages []string
+		fails     bool
+	}{
+		"before":  {[]string{ours, gazelletest.Go}, true},
+		"without": {[]string{ours + "/cctest", ours}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			command, err := gazelletest.Build(t.TempDir(), c.languages...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			copyFile(t, "testdata/default/MODULE.bazel", filepath.Join(dir, "MODULE.bazel"))
+			result := gazelletest.Run(t, command, dir)
+			said := strings.Contains(result.Stderr, "stands before the language for Go")
+			if said != c.fails || (result.ExitStatus != 0) != c.fails {
+				t.Errorf("exit status %d, logged %s", result.ExitStatus, result.Stderr)
+			}
+		})
+	}
+}

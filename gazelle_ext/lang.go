@@ -11,8 +11,10 @@
 //	    ],
 //	)
 //
-// Invariant: of what people wrote it changes nothing. It adds and removes labels that an index gives, in cdeps, and takes
-// -l and -L that such a label makes superfluous from what the language for Go is about to write. It reads an index when
+// Invariant: it changes cdeps and flags of cgo rules alone. In cdeps it adds labels that an index gives and removes those
+// of them that nothing asks for, whoever wrote them, unless they are marked # keep; labels that no index gives it leaves,
+// but for those that "gazelle fix" takes out because MODULE.bazel does not declare their repository. It takes -l and -L
+// that a label in cdeps makes superfluous from what the language for Go is about to write. It reads an index when
 // something is first looked up in it, and never twice; where none is named and none is there it does nothing. An answer
 // is a function of the directives, the indexes and MODULE.bazel, and is one label.
 //
@@ -36,6 +38,7 @@ type ocipkgLang struct {
 	indexes indexes
 	warned  sync.Map // key of an index -> true, of those that two libraries have and that were warned of
 
+	registered            bool     // the command is one with flags of ours
 	flagIndexes, flagTags []string // what the flags were set to
 	failed                atomic.Bool
 }
