@@ -14,6 +14,7 @@ import (
 	"go/build/constraint"
 	"go/parser"
 	"go/token"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,24 +102,30 @@ func Parse(name string, src []byte) (*File, error) {
 	return f, f.constraints(tree)
 }
 
-// ParseC reads a C, C++ or Objective-C source or header that is compiled with a package. Its name and the //go:build line
+// ParseC reads a C, C++ or Objective-C source or header that is compiled with a package; name is a path with slashes. Its
+// base name and the //go:build line
 // at its top restrict it to platforms as they do a Go file; of its text only the #includes and conditions count.
 func ParseC(name string, src []byte) *File {
 	f := &File{Name: name, preamble: directives(string(src))}
-	f.os, f.arch = platformOf(name)
-	for line := range strings.Lines(string(src)) {
-		line = strings.TrimSpace(line)
-		if line != "" && !strings.HasPrefix(line, "//") {
-			break
+	f.os, f.arch = platformOf(path.Base(name))
+	for rest := strings.TrimSpace(string(src)); ; rest = strings.TrimSpace(rest) {
+		var line string
+		switch {
+		case strings.HasPrefix(rest, "/*"): // a licence
+			_, rest, _ = strings.Cut(rest[2:], "*/")
+			continue
+		case strings.HasPrefix(rest, "//"):
+			line, rest, _ = strings.Cut(rest, "\n")
+		default:
+			return f
 		}
-		if constraint.IsGoBuild(line) {
+		if line = strings.TrimSpace(line); constraint.IsGoBuild(line) {
 			if x, err := constraint.Parse(line); err == nil {
 				f.constraint = x
 			}
-			break
+			return f
 		}
 	}
-	return f
 }
 
 // Includes are all headers that the file names, whether or not the conditions around them hold.

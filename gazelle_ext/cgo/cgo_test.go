@@ -167,6 +167,30 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 
 // FuzzParse holds the parser against go/build: what that takes this takes, with the same flags and names on each of
 // some platforms.
+func TestParseC(t *testing.T) {
+	const both = "#include <a.h>\n#ifdef A\n#include \"b.h\"\n#endif\n"
+	for _, c := range []struct{ name, source, needs, includes string }{
+		{"a.c", both, "<a.h>", `<a.h> "b.h"`},
+		{"a.h", "#define A\n" + both, `<a.h> "b.h"`, `<a.h> "b.h"`},
+		{"sub_windows/a.h", both, "<a.h>", `<a.h> "b.h"`},
+		{"sub/a_windows.h", both, "", `<a.h> "b.h"`},
+		{"a.cc", "/* Licence\n*/ // text\n\n//go:build windows\n\n" + both, "", `<a.h> "b.h"`},
+		{"a.cc", "//go:build linux\n" + both, "<a.h>", `<a.h> "b.h"`},
+		{"a.cc", "#define B\n//go:build windows\n" + both, "<a.h>", `<a.h> "b.h"`},
+		{"a.cc", "//go:build (\n" + both, "<a.h>", `<a.h> "b.h"`},
+		{"a.c", "// #include <a.h>\n/* #include <a.h> */\n#cgo LDFLAGS: -la\n", "", ""},
+		{"a.c", "/* open", "", ""},
+	} {
+		f := ParseC(c.name, []byte(c.source))
+		if got := shown(Package{f}.Needs(linux, nil)); got != c.needs {
+			t.Errorf("%s %q needs %s, want %s", c.name, c.source, got, c.needs)
+		}
+		if got := shown(f.Includes()); got != c.includes {
+			t.Errorf("%s %q includes %s, want %s", c.name, c.source, got, c.includes)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		file("#cgo pkg-config: zlib libpng\n#cgo LDFLAGS: -lz\n#include <zlib.h>"),
@@ -182,6 +206,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("a_linux_test.go", file("#cgo LDFLAGS: -lz"))
 	f.Add("a_windows_arm64.go", file("#cgo LDFLAGS: -lz"))
 	f.Fuzz(func(t *testing.T, name, src string) {
+		Package{ParseC(name, []byte(src))}.Needs(linux, Tags{"tag": true})
 		if name == "" || filepath.Base(name) != name || filepath.Ext(name) != ".go" || name[0] == '_' || name[0] == '.' || strings.ContainsAny(name, "/\\\x00") {
 			return
 		}

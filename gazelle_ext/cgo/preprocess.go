@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// directive is a line of a preamble that the C preprocessor acts on, without its comments: "include" and "<zlib.h>".
+// directive is a line of a preamble, or of a C file, that the C preprocessor acts on, without its comments: "include" and "<zlib.h>".
 type directive struct{ name, rest string }
 
 // directives finds the lines that matter here.
@@ -126,8 +126,7 @@ func (t truth) not() truth {
 }
 
 // included finds what the preamble of one file includes, given the macros of options and platform, which may be nil where
-// it has no conditions. Where a condition
-// cannot be decided, both of its branches count: a library too many is linked in vain, one too few breaks the build.
+// it has no conditions. Where a condition cannot be decided, both of its branches count: a library too many is linked in vain, one too few breaks the build.
 func included(preamble []directive, from definitions) []Need {
 	defined := maps.Clone(from)
 	// For each open #if: whether the present branch counts, whether an earlier one did for certain, and whether what is
