@@ -9,7 +9,7 @@ that of the dependency: where zlib's repository is called `my_zlib`, write `"@my
 _LIBRARY_ATTRIBUTES = {
     "build_file": attr.label(
         allow_single_file = True,
-        doc = "A file to take in place of the BUILD.bazel that is generated, such as `\"//third_party:zlib.BUILD\"`. What it loads and depends on is found as in the module that declares the library; `deps` is not looked at.",
+        doc = "A file to take in place of the BUILD.bazel that is generated, such as `\"//third_party:zlib.BUILD\"`. What it loads and depends on is found as in the module that declares the library, and for a tag as in rules_ocipkg; `deps` is not looked at.",
     ),
     "components": attr.string_list(
         doc = "Of `headers`, `static` and `shared` those to fetch, such as `[\"headers\", \"static\"]`; the library is then as if it had no others. The default is all.",

@@ -244,7 +244,11 @@ func (t teller) message(args []ast.Expr) []message {
 	if strings.Trim(why, "… :,.()") == "" {
 		return nil
 	}
-	return []message{{kind, why, strings.Trim(t.text(t.do, args), "…")}}
+	do := t.text(t.do, args)
+	if do == "…" { // all of it varies
+		do = ""
+	}
+	return []message{{kind, why, do}}
 }
 
 var verb = regexp.MustCompile(`%%|%[-+#0]*[0-9]*(\.[0-9]+)?[a-zA-Z]`)
