@@ -1,6 +1,6 @@
 """The rule `ocipkg_index`."""
 
-load(":layout.bzl", "LayoutInfo", "TOOL")
+load(":layout.bzl", "LayoutInfo", "TOOL", "make_layout")
 
 def _platforms_transition_impl(_settings, attr):
     return {
@@ -16,27 +16,11 @@ _platforms_transition = transition(
 
 def _ocipkg_index_impl(ctx):
     layouts = [package[LayoutInfo].layout for package in ctx.split_attr.package.values()]
-    layout = ctx.actions.declare_directory(ctx.label.name)
-    digest = ctx.actions.declare_file(ctx.label.name + ".digest")
     args = ctx.actions.args()
     args.add("join")
     args.add("--quiet")
-    args.add("--digest-file", digest)
-    args.add("--output", layout.path)
     args.add_all(layouts, expand_directories = False)
-    ctx.actions.run(
-        arguments = [args],
-        executable = ctx.executable._tool,
-        inputs = layouts,
-        mnemonic = "OcipkgJoin",
-        outputs = [layout, digest],
-        progress_message = "Joining %{label}",
-    )
-    return [
-        DefaultInfo(files = depset([layout])),
-        LayoutInfo(digest = digest, layout = layout),
-        OutputGroupInfo(digest = depset([digest])),
-    ]
+    return make_layout(ctx, args, layouts, "OcipkgJoin", "Joining %{label}")
 
 ocipkg_index = rule(
     doc = """Builds a package for several platforms, and joins the artifacts under one name.

@@ -11,3 +11,34 @@ LayoutInfo = provider(
 # The command, which actions run. It is the one that repository rules run, so that a workspace needs no Go toolchain; a
 # build whose actions run on another platform than Bazel itself names one for that platform with this flag.
 TOOL = Label("//rules:tool")
+
+def make_layout(ctx, args, inputs, mnemonic, progress_message):
+    """Runs the tool so that it writes a layout, called as the target, and its digest.
+
+    Args:
+      ctx: the context of a rule that has the tool as `_tool`.
+      args: the Args of the command, without what it writes to.
+      inputs: a list of files.
+      mnemonic: the action's.
+      progress_message: the action's.
+
+    Returns:
+      a list of the providers of the rule.
+    """
+    layout = ctx.actions.declare_directory(ctx.label.name)
+    digest = ctx.actions.declare_file(ctx.label.name + ".digest")
+    args.add("--digest-file", digest)
+    args.add("--output", layout.path)
+    ctx.actions.run(
+        arguments = [args],
+        executable = ctx.executable._tool,
+        inputs = inputs,
+        mnemonic = mnemonic,
+        outputs = [layout, digest],
+        progress_message = progress_message,
+    )
+    return [
+        DefaultInfo(files = depset([layout])),
+        LayoutInfo(digest = digest, layout = layout),
+        OutputGroupInfo(digest = depset([digest])),
+    ]

@@ -2,7 +2,7 @@
 
 load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
 load("@rules_cc//cc/common:cc_shared_library_info.bzl", "CcSharedLibraryInfo")
-load(":layout.bzl", "LayoutInfo", "TOOL")
+load(":layout.bzl", "LayoutInfo", "TOOL", "make_layout")
 
 _PublishedInfo = provider(
     doc = "What the libraries that a target consists of offer to those who compile with them.",
@@ -380,23 +380,7 @@ def _ocipkg_package_impl(ctx):
     inputs.append(places)
     args.add("--files", places)
 
-    layout = ctx.actions.declare_directory(ctx.label.name)
-    digest = ctx.actions.declare_file(ctx.label.name + ".digest")
-    args.add("--digest-file", digest)
-    args.add("--output", layout.path)
-    ctx.actions.run(
-        arguments = [args],
-        executable = ctx.executable._tool,
-        inputs = inputs,
-        mnemonic = "OcipkgPack",
-        outputs = [layout, digest],
-        progress_message = "Packing %{label}",
-    )
-    return [
-        DefaultInfo(files = depset([layout])),
-        LayoutInfo(digest = digest, layout = layout),
-        OutputGroupInfo(digest = depset([digest])),
-    ]
+    return make_layout(ctx, args, inputs, "OcipkgPack", "Packing %{label}")
 
 ocipkg_package = rule(
     doc = """Packs a native library into an artifact, as `ocipkg pack` does: the same files give the same digest.
