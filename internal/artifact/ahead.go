@@ -3,7 +3,7 @@ package artifact
 import "io"
 
 // An aheadReader reads from another reader in a goroutine of its own, some buffers ahead: where files are written while
-// the next ones are decompressed, a layer that is alone takes two processors.
+// the next ones are decompressed and those after them arrive, a layer that is alone takes two processors and more.
 type aheadReader struct {
 	full, empty chan []byte
 	stop, ended chan struct{}

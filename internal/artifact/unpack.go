@@ -62,7 +62,9 @@ func Unpack(r io.Reader, mediaType string, dst tree.Writer, foreign bool, limits
 	limits.File = cmp.Or(limits.File, DefaultLimits.File)
 	limits.Total = cmp.Or(limits.Total, DefaultLimits.Total)
 	limits.Floor = cmp.Or(limits.Floor, DefaultLimits.Floor)
-	compressed := &countingReader{r: r}
+	arriving := newAheadReader(r)
+	defer arriving.Close()
+	compressed := &countingReader{r: arriving}
 	input := bufio.NewReaderSize(compressed, 1<<16)
 	var stream io.Reader
 	switch mediaType {

@@ -6,6 +6,7 @@
 package library
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -192,6 +194,8 @@ func (d *Depot) fillWith(ctx context.Context, l *Library, config artifact.Config
 			return err
 		}
 	}
+	// The largest first: what ends last should not be alone for long.
+	slices.SortStableFunc(missing, func(a, b int) int { return cmp.Compare(l.Manifest.Layers[b].Size, l.Manifest.Layers[a].Size) })
 	var beside sync.WaitGroup
 	beside.Go(func() { with(a) })
 	meter := newMeter(d.Progress, total)

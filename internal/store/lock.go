@@ -42,7 +42,6 @@ func (s *Store) lock(ctx context.Context, key string, waiting func(pid int)) (un
 	// Polling, because a thread blocked in flock(2) cannot be called back: after a cancel it would stay, get the lock
 	// at some later time and hold up others. A try costs a few microseconds; the back-off bounds both the load of many
 	// waiters and the time a free lock lies idle.
-	pause := 5 * time.Millisecond
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("wait for a lock of the store: %w", err)
@@ -65,11 +64,12 @@ func (s *Store) lock(ctx context.Context, key string, waiting func(pid int)) (un
 			waiting(holder(path))
 			waiting = nil
 		}
+		// A free lock lies idle for a few hundredths of what the wait has taken.
+		pause := min(max(time.Since(start)/32, 5*time.Millisecond), 100*time.Millisecond)
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, 100*time.Millisecond)
 	}
 }
 

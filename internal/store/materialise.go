@@ -204,7 +204,7 @@ func (m *materialising) directory(in, out *os.Root, rel string, depth int) error
 				dirs = append(dirs, name)
 				err = m.mkdir(out, at)
 			case 0:
-				err = m.file(ends, at)
+				err = m.file(ends, at, e)
 			case fs.ModeSymlink:
 				err = m.symlink(ends, at, depth)
 			default:
@@ -319,9 +319,9 @@ func (m *materialising) symlink(e *ends, at string, depth int) error {
 	return m.put(e.out, at, func() error { return e.out.Symlink(target, name) })
 }
 
-func (m *materialising) file(e *ends, at string) error {
+func (m *materialising) file(e *ends, at string, entry fs.DirEntry) error {
 	name := path.Base(at)
-	fi, err := e.in.Lstat(name)
+	fi, err := entry.Info()
 	if err != nil {
 		return err
 	}
