@@ -53,6 +53,9 @@ func (d *Depot) heal(ctx context.Context, l *Library, damaged *store.DamagedErro
 	if err := d.fill(ctx, again, config); err != nil {
 		return err
 	}
+	if err := hold.Settle(); err != nil {
+		return err
+	}
 	l.Trees = again.Trees
 	return nil
 }

@@ -166,6 +166,9 @@ func (d *Depot) platforms(ctx context.Context, ref registry.Reference, spokes []
 			}
 		}
 	}
+	if err := hold.Settle(); err != nil {
+		return nil, nil, err
+	}
 	d.remember(ref, found)
 	var have []string
 	if artifact.IsIndex(mediaType) {

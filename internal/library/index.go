@@ -59,6 +59,9 @@ func (d *Depot) index(ctx context.Context, ref registry.Reference, want artifact
 		}
 		ccplan.JoinIndex(index, plan.Index, decl.Name)
 	}
+	if err := hold.Settle(); err != nil {
+		return nil, err
+	}
 	d.remember(ref, pinned)
 	return index, nil
 }

@@ -128,7 +128,10 @@ func (d *Depot) inspect(ctx context.Context, ref registry.Reference, want artifa
 		i.known = inStore
 	}
 	x := &Inspection{Image: pinned.String(), Digest: digest, MediaType: mediaType, Module: ModuleLine(pinned)}
-	return x, i.fill(ctx, x, data, want, must)
+	if err := i.fill(ctx, x, data, want, must); err != nil {
+		return x, err
+	}
+	return x, hold.Settle()
 }
 
 // InspectLayout tells what the artifact in the archive or folder at path is. s may be nil where there is no store yet.

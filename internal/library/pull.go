@@ -98,12 +98,21 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 	if err := l.declare(decl); err != nil {
 		return nil, err
 	}
-	d.remember(ref, l.Reference)
+	// While the layers come: each takes the disk some times its latency.
+	var remembering sync.WaitGroup
+	var unsettled error
+	remembering.Go(func() {
+		if unsettled = hold.Settle(); unsettled == nil {
+			d.remember(ref, l.Reference)
+		}
+	})
 	show := func(*arrivals) {}
 	if d.Show && !l.foreign { // others' artifacts may turn out to be for another platform
 		show = func(a *arrivals) { l.show(ctx, ref, a) }
 	}
-	if err := d.fillWith(ctx, l, config, show); err != nil {
+	err = d.fillWith(ctx, l, config, show)
+	remembering.Wait()
+	if err := cmp.Or(err, unsettled); err != nil {
 		return nil, err
 	}
 	d.remember(ref, l.Reference) // again, now that the trees are there: without locks a gc may have met the name before
@@ -301,9 +310,7 @@ func (d *Depot) document(ctx context.Context, hold *store.Hold, ref registry.Ref
 			return nil, "", v1.Hash{}, err
 		}
 	}
-	if _, err := hold.PutBlob(doc.Bytes); err != nil {
-		return nil, "", v1.Hash{}, err
-	}
+	hold.PutBlob(doc.Bytes)
 	return doc.Bytes, doc.MediaType, doc.Digest, d.keepBytes(doc.Bytes, doc.Digest)
 }
 
@@ -358,8 +365,8 @@ func (d *Depot) config(ctx context.Context, hold *store.Hold, l *Library) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	_, err = hold.PutBlob(data)
-	return data, err
+	hold.PutBlob(data)
+	return data, nil
 }
 
 func (d *Depot) read(ctx context.Context, ref registry.Reference, desc artifact.Descriptor) ([]byte, error) {

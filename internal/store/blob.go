@@ -76,33 +76,71 @@ func (s *Store) PutBlob(data []byte) (v1.Hash, error) {
 type Hold struct {
 	store *Store
 
-	mu     sync.Mutex
-	leases []lease
+	mu      sync.Mutex
+	leases  []lease
+	coming  map[v1.Hash][]byte // what PutBlob was given
+	failure error              // of the first that could not be stored
+	writes  sync.WaitGroup
 }
 
 // Hold returns a Hold of nothing yet.
-func (s *Store) Hold() *Hold { return &Hold{store: s} }
+func (s *Store) Hold() *Hold { return &Hold{store: s, coming: map[v1.Hash][]byte{}} }
 
 // Blob is Store.Blob, and holds what it returns.
 func (h *Hold) Blob(d v1.Hash) ([]byte, error) {
+	h.mu.Lock()
+	data, ok := h.coming[d]
+	h.mu.Unlock()
+	if ok {
+		return data, nil
+	}
 	if err := h.take(d); err != nil {
 		return nil, err
 	}
 	return h.store.Blob(d)
 }
 
-// PutBlob is Store.PutBlob, and holds what is there then.
-func (h *Hold) PutBlob(data []byte) (v1.Hash, error) {
+// PutBlob has data stored, as Store.PutBlob does it, and held. It does not wait for that, which is some times the disk's
+// latency; Settle does.
+func (h *Hold) PutBlob(data []byte) {
+	d := digestOf(data)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.coming[d]; ok {
+		return
+	}
+	h.coming[d] = data
+	h.writes.Go(func() {
+		if err := h.put(data); err != nil {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if h.failure == nil {
+				h.failure = err
+			}
+		}
+	})
+}
+
+func (h *Hold) put(data []byte) error {
 	for {
 		d, err := h.store.PutBlob(data)
 		if err == nil {
 			err = h.take(d)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			return d, err
+			return err
 		}
 		// Between the two calls a Removal took it.
 	}
+}
+
+// Settle returns when everything that was put is there whole, and outlives a power cut: not before may a name that
+// leads to it be set. Its error is that of the first that could not be stored.
+func (h *Hold) Settle() error {
+	h.writes.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.failure
 }
 
 func (h *Hold) take(d v1.Hash) error {
@@ -131,6 +169,7 @@ func (h *Hold) take(d v1.Hash) error {
 
 // Release gives all of it back.
 func (h *Hold) Release() {
+	h.writes.Wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, l := range h.leases {

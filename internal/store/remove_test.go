@@ -123,7 +123,7 @@ func TestRemovalAsksUnderTheLock(t *testing.T) {
 func TestHeldBlobStays(t *testing.T) {
 	for name, take := range map[string]func(h *Hold, d v1.Hash) error{
 		"read": func(h *Hold, d v1.Hash) error { _, err := h.Blob(d); return err },
-		"put":  func(h *Hold, _ v1.Hash) error { _, err := h.PutBlob([]byte("{}")); return err },
+		"put":  func(h *Hold, _ v1.Hash) error { h.PutBlob([]byte("{}")); return h.Settle() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
@@ -172,7 +172,7 @@ func TestBlobRemovalAsksUnderTheLock(t *testing.T) {
 	for _, keep := range []bool{true, false} {
 		for name, take := range map[string]func(h *Hold, d v1.Hash) error{
 			"reader": func(h *Hold, d v1.Hash) error { _, err := h.Blob(d); return err },
-			"writer": func(h *Hold, _ v1.Hash) error { _, err := h.PutBlob([]byte("{}")); return err },
+			"writer": func(h *Hold, _ v1.Hash) error { h.PutBlob([]byte("{}")); return h.Settle() },
 		} {
 			t.Run(fmt.Sprintf("%s, keep %v", name, keep), func(t *testing.T) {
 				s := newStore(t)
@@ -278,7 +278,13 @@ func TestUsedNameStays(t *testing.T) {
 // Invariant: a blob is as old as the last time it was put, by which a gc goes that finds no name of it.
 func TestPutBlobIsYoung(t *testing.T) {
 	s := newStore(t)
-	for _, put := range []func([]byte) (v1.Hash, error){s.PutBlob, s.Hold().PutBlob} {
+	held := func(data []byte) (v1.Hash, error) {
+		h := s.Hold()
+		defer h.Release()
+		h.PutBlob(data)
+		return digestOf(data), h.Settle()
+	}
+	for _, put := range []func([]byte) (v1.Hash, error){s.PutBlob, held} {
 		d, err := put([]byte("{}"))
 		if err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -331,4 +332,38 @@ func TestNames(t *testing.T) {
 	if got, err := s.Names(); err != nil || len(got) > 0 {
 		t.Errorf("without the folder: %v (%v)", got, err)
 	}
+}
+
+// Invariant: what is put through a Hold can be read through it at once, and is there for all when Settle returns, which
+// says where it could not be stored.
+func TestHoldSettles(t *testing.T) {
+	s := newStore(t)
+	h := s.Hold()
+	defer h.Release()
+	data := []byte(`{"a": 1}`)
+	d := digestOf(data)
+	h.PutBlob(data)
+	h.PutBlob(data)
+	if got, err := h.Blob(d); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := h.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := open(t, s.root).Blob(d); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%q, %v", got, err)
+	}
+
+	// No folder can stand where a file does.
+	broken := newStore(t)
+	blobs := filepath.Join(broken.dir, "blobs")
+	if err := errors.Join(os.RemoveAll(blobs), os.WriteFile(blobs, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	h = broken.Hold()
+	h.PutBlob(data)
+	if err := h.Settle(); err == nil {
+		t.Error("a blob that could not be stored is called settled")
+	}
+	h.Release()
 }
