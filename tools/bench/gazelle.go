@@ -56,7 +56,7 @@ func (b *bench) gazelle() ([]row, error) {
 		}}
 	}
 	one := []string{"-r=false", "-index=lazy", "f00/p000"} // which uses cgo
-	best, err := b.race(
+	best, err := b.race(b.turns,
 		run(without, indexed), run(with, indexed), run(without, plain), run(with, plain),
 		run(without, indexed, one...), run(with, indexed, one...), run(without, plain, one...), run(with, plain, one...),
 	)

@@ -196,7 +196,7 @@ func (b *bench) cold(repository string, img *image, peers []contestant, bounds [
 	if err != nil {
 		return nil, err
 	}
-	best, err := b.race(append(append([]contestant{b.pull(img)}, peers...), stages...)...)
+	best, err := b.race(b.turns, append(append([]contestant{b.pull(img)}, peers...), stages...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -312,7 +312,7 @@ func (b *bench) small() ([]row, error) {
 			return time.Since(start), err
 		}
 	}
-	best, err := b.race(
+	best, err := b.race(b.turns,
 		contestant{"ocipkg pull", all(func(i int, dir string) error {
 			return b.ours("pull", "--quiet", libraries[i].ref).with("OCIPKG_STORE=" + dir).run()
 		})},
@@ -337,7 +337,7 @@ func (b *bench) warm() ([]row, error) {
 		return nil, err
 	}
 	_, name, _ := bytes.Cut([]byte(b.zstd.ref), []byte("/"))
-	best, err := b.race(contestant{"warm", func(string) (time.Duration, error) {
+	best, err := b.race(short*b.turns, contestant{"warm", func(string) (time.Duration, error) {
 		p := b.ours("pull", "--quiet", "127.0.0.1:1/"+string(name)).with("OCIPKG_STORE=" + root)
 		return p.took2(p.run())
 	}})
@@ -411,7 +411,7 @@ func (b *bench) materialise() ([]row, error) {
 			return time.Since(start), nil
 		}}
 	}
-	best, err := b.race(
+	best, err := b.race(short*b.turns,
 		contestant{"materialise", func(dir string) (time.Duration, error) {
 			start := time.Now()
 			_, err := store.Materialise(filepath.Join(dir, "r"), false, trees...)
@@ -467,7 +467,7 @@ func (b *bench) eight() ([]row, error) {
 			return time.Since(start), err
 		}
 	}
-	best, err := b.race(contestant{"one", many(1)}, contestant{"eight", many(8)})
+	best, err := b.race(b.turns, contestant{"one", many(1)}, contestant{"eight", many(8)})
 	if err != nil {
 		return nil, err
 	}
@@ -512,7 +512,7 @@ func (b *bench) packing() ([]row, error) {
 	var mu sync.Mutex
 	digests := map[string]bool{}
 	n := 0
-	best, err := b.race(
+	best, err := b.race(b.turns,
 		contestant{"ocipkg pack", func(dir string) (time.Duration, error) {
 			p := b.pack("zstd", filepath.Join(dir, "sample.tar"))
 			err := p.run()
