@@ -107,7 +107,7 @@ def fetch_library(rctx, name, declared, target = "", spokes = {}, or_nothing = F
             "{}: OCIPKG_BAZEL_CACHE is {}, which means nothing.".format(told, repr(cache)),
             "set it to 1, for the repository cache, to distdir, for that and --distdir, or not at all",
         ))
-    if cache not in ["", "0"] and "@sha256:" in image and not spokes:
+    if cache not in ["", "0"] and "@sha256:" in image:
         fetch_through_bazel_cache(rctx, cache == "distdir", run)
     fetched = run([])
     if not fetched:
