@@ -18,12 +18,15 @@ func TestAirGapped(t *testing.T) {
 	defer server.Close()
 	image := s.published(t, filepath.Join(s.natives(t), "single"), "single", "airgapped", server.Host)
 	dir := t.TempDir()
-	archives, layout := filepath.Join(dir, "archives"), filepath.Join(dir, "layout")
+	archives, layout, hubLayout := filepath.Join(dir, "archives"), filepath.Join(dir, "layout"), filepath.Join(dir, "hub-layout")
 	if err := os.Mkdir(archives, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	s.must(t, dir, s.ocipkg, "copy", image, filepath.Join(archives, "single.tar"))
 	s.must(t, dir, s.ocipkg, "copy", image, layout)
+	// The same for several platforms, which a hub has to read the descriptions of before anything is chosen.
+	several := s.several(t, server.Host+"/several:1", "airgapped", "aarch64-unknown-linux-gnu", musl)
+	s.must(t, dir, s.ocipkg, "copy", several, hubLayout)
 
 	// build builds the library in a workspace that Bazel has never seen, with a store of its own.
 	stores := 0
@@ -40,8 +43,18 @@ func TestAirGapped(t *testing.T) {
 	cache := "--repository_cache=" + filepath.Join(dir, "cache")
 	bazelCache := []string{"OCIPKG_BAZEL_CACHE=1"}
 	store := filepath.Join(dir, "warm")
-	if r := build(t, w, store, bazelCache, cache); r.code != 0 || strings.Contains(r.stderr, "WARNING: Download") {
-		t.Fatalf("with the registry: exit status %d\n%s", r.code, r.stderr)
+	hub := s.declare(t, "airgapped_hub", nil, depends, extension+fmt.Sprintf("ocipkg.library(name = \"single\", image = %q)\nuse_repo(ocipkg, \"single\")", several))
+	hub.write(t, "BUILD.bazel", platforms)
+	folders := s.declare(t, "airgapped_folders", nil, fmt.Sprintf("ocipkg_library(name = \"single\", image = %q, platforms = [%q, %q])", several, host, musl))
+	hubCache, foldersCache := "--repository_cache="+filepath.Join(dir, "hub-cache"), "--repository_cache="+filepath.Join(dir, "folders-cache")
+	for _, filled := range []struct {
+		w     *workspace
+		store string
+		cache string
+	}{{w, store, cache}, {hub, "", hubCache}, {folders, "", foldersCache}} {
+		if r := build(t, filled.w, filled.store, bazelCache, filled.cache); r.code != 0 || strings.Contains(r.stderr, "WARNING: Download") {
+			t.Fatalf("with the registry: exit status %d\n%s", r.code, r.stderr)
+		}
 	}
 	server.Close()
 
@@ -69,6 +82,25 @@ func TestAirGapped(t *testing.T) {
 	})
 	t.Run("distdir", func(t *testing.T) {
 		succeeds(t, build(t, w, "", []string{"OCIPKG_BAZEL_CACHE=distdir"}, none+"2", "--distdir="+filepath.Join(layout, "blobs", "sha256")))
+	})
+	for name, c := range map[string]struct {
+		w     *workspace
+		cache string
+	}{"hub": {hub, hubCache}, "folders": {folders, foldersCache}} {
+		t.Run(name, func(t *testing.T) {
+			succeeds(t, build(t, c.w, "", bazelCache, c.cache, "--repository_disable_download"))
+			succeeds(t, build(t, c.w, "", []string{"OCIPKG_BAZEL_CACHE=distdir"}, none+"-"+name, "--distdir="+filepath.Join(hubLayout, "blobs", "sha256")))
+			if r := build(t, c.w, "", nil, c.cache); r.code == 0 {
+				t.Errorf("it is used though nobody asked for it:\n%s", r.stderr)
+			}
+		})
+	}
+	t.Run("hub for another platform", func(t *testing.T) {
+		// It was built for this machine alone: what describes the others is in the cache, and their layers are not.
+		r := build(t, hub, "", bazelCache, hubCache, "--repository_disable_download", "--platforms=//:"+musl)
+		if r.code == 0 || !strings.Contains(r.stderr, server.Host) {
+			t.Errorf("exit status %d\n%s", r.code, r.stderr)
+		}
 	})
 	t.Run("archives beside the sources", func(t *testing.T) {
 		w := s.declare(t, "airgapped_sources", nil, fmt.Sprintf("ocipkg_library(name = \"single\", image = %q, mirrors = [\"file://%%workspace%%/libraries\"])", image))

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -182,14 +184,39 @@ cc_library(
 )
 `)
 	// A store of its own: other tests have fetched the same bytes.
-	ownStore := "common --repo_env=OCIPKG_STORE=" + filepath.Join(t.TempDir(), "store") + "\n"
+	store := filepath.Join(t.TempDir(), "store")
+	ownStore := "common --repo_env=OCIPKG_STORE=" + store + "\n"
 	w.write(t, ".bazelrc", ownStore)
 
-	w.bazel(t, "clean", "--expunge") // of an earlier run
-	server.Clear()
-	w.bazel(t, "build", "//:unrelated")
-	if requests := server.Requests(""); len(requests) > 0 {
-		t.Errorf("libraries that nothing depends on cost %d requests: %v", len(requests), requests)
+	// Evaluating the extension asks nobody. What has been expunged has to be evaluated, for there is no lock file; and a build
+	// that needs none of its repositories may do without, so Bazel is asked for what only the evaluation tells: the
+	// repositories that nobody has named.
+	if _, err := os.Stat(filepath.Join(w.dir, "MODULE.bazel.lock")); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("there is a lock file (%v): this test tells nothing", err)
+	}
+	for _, c := range []struct {
+		command string
+		args    []string
+		prints  []string
+	}{
+		{"mod", []string{"show_extension", "@rules_ocipkg//rules:extensions.bzl%ocipkg"}, []string{"foo", "foo__" + host, "foo__s390x-unknown-linux-gnu", "narrow__" + musl, "two__aarch64-apple-darwin"}},
+		{"mod", []string{"deps"}, nil},
+		{"build", []string{"//:unrelated"}, nil},
+	} {
+		w.bazel(t, "clean", "--expunge")
+		server.Clear()
+		printed := w.bazel(t, c.command, c.args...)
+		for _, repository := range c.prints {
+			if !regexp.MustCompile(`(?m)^\s*- ` + repository + `( |$)`).MatchString(printed) {
+				t.Errorf("bazel %s %v tells of no %s, so that the extension was not evaluated:\n%s", c.command, c.args, repository, printed)
+			}
+		}
+		if requests := server.Requests(""); len(requests) > 0 {
+			t.Errorf("bazel %s %v, with libraries that nothing depends on, costs %d requests: %v", c.command, c.args, len(requests), requests)
+		}
+		if there := files(t, store); len(there) > 0 {
+			t.Errorf("bazel %s %v has put into the store: %v", c.command, c.args, there)
+		}
 	}
 
 	// No compiler runs for a platform that is not there, and no layer is fetched.
@@ -295,6 +322,23 @@ cc_library(
 	w.bazel(t, "build", "--config=next", "//:with_foo", "//:with_folders")
 }
 
+// modules are a workspace of a root module that declares nothing, and of two modules, one and two, that both declare the
+// library single, with the attributes given, and have it as //:library.
+func (s *suite) modules(t *testing.T, workspace, one, two string) *workspace {
+	t.Helper()
+	overrides := ""
+	for _, name := range []string{"one", "two"} {
+		overrides += fmt.Sprintf("bazel_dep(name = %q)\nlocal_path_override(\n    module_name = %q,\n    path = %q,\n)\n", name, name, name)
+	}
+	w := s.declare(t, workspace, nil, overrides)
+	for name, attributes := range map[string]string{"one": one, "two": two} {
+		w.write(t, name+"/MODULE.bazel", fmt.Sprintf("module(name = %q, version = \"1.0\")\nbazel_dep(name = \"rules_ocipkg\", version = \"0.1.0\")\n%socipkg.library(name = \"single\", %s)\nuse_repo(ocipkg, \"single\")\n", name, extension, attributes))
+		w.write(t, name+"/BUILD.bazel", "alias(\n    name = \"library\",\n    actual = \"@single//:license\",\n    visibility = [\"//visibility:public\"],\n)\n")
+	}
+	w.write(t, "BUILD.bazel", "")
+	return w
+}
+
 // TestTwoModulesTwoDigests: where two modules want different bytes under one name, the message says who wants what, and the
 // root module's word settles it.
 func TestTwoModulesTwoDigests(t *testing.T) {
@@ -303,16 +347,7 @@ func TestTwoModulesTwoDigests(t *testing.T) {
 	defer server.Close()
 	first := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "single", "--version", "first"), server.Host+"/single:1"))
 	second := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "single", "--version", "second"), server.Host+"/single:2"))
-	overrides := ""
-	for _, name := range []string{"one", "two"} {
-		overrides += fmt.Sprintf("bazel_dep(name = %q)\nlocal_path_override(\n    module_name = %q,\n    path = %q,\n)\n", name, name, name)
-	}
-	w := s.declare(t, "modules", nil, overrides)
-	for name, image := range map[string]string{"one": first, "two": second} {
-		w.write(t, name+"/MODULE.bazel", fmt.Sprintf("module(name = %q, version = \"1.0\")\nbazel_dep(name = \"rules_ocipkg\", version = \"0.1.0\")\n%socipkg.library(name = \"single\", image = %q)\nuse_repo(ocipkg, \"single\")\n", name, extension, image))
-		w.write(t, name+"/BUILD.bazel", "alias(\n    name = \"library\",\n    actual = \"@single//:license\",\n    visibility = [\"//visibility:public\"],\n)\n")
-	}
-	w.write(t, "BUILD.bazel", "")
+	w := s.modules(t, "modules", fmt.Sprintf("image = %q", first), fmt.Sprintf("image = %q", second))
 	r := w.exec(t, nil, "build", "@one//:library", "@two//:library")
 	for _, words := range []string{"two modules declare the library single", first + `" in the module one 1.0`, second + `" in the module two 1.0`, "declare it in the root module"} {
 		if r.code == 0 || !strings.Contains(r.stderr, words) {
@@ -331,6 +366,56 @@ func TestTwoModulesTwoDigests(t *testing.T) {
 	}
 	if asked := server.Requests("/manifests/" + strings.SplitN(first, "@", 2)[1]); len(asked) > 0 {
 		t.Error("another image than the root module's was fetched")
+	}
+}
+
+// TestModulesShareMirrors: modules that mean one digest need not agree on mirrors; all of them are asked, the root module's
+// first, and none that goes with another digest.
+func TestModulesShareMirrors(t *testing.T) {
+	s := theSuite
+	var servers []*registrytest.Server
+	for range 5 {
+		server := registrytest.New(t.TempDir())
+		defer server.Close()
+		servers = append(servers, server)
+	}
+	registry, full, empty, roots, others := servers[0], servers[1], servers[2], servers[3], servers[4]
+	archive := s.packed(t, "single", "--version", "mirrors")
+	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", archive, registry.Host+"/single:1"))
+	s.must(t, s.out, s.ocipkg, "push", archive, full.Host+"/single:1")
+	other := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "single", "--version", "mirrors-other"), registry.Host+"/single:2"))
+	registry.Close()
+
+	const tag = "image = %q, mirrors = [%q]"
+	w := s.modules(t, "mirrors", fmt.Sprintf(tag, pinned, empty.Host), fmt.Sprintf(tag, pinned, full.Host))
+	build := func(name string) {
+		t.Helper()
+		w.write(t, ".bazelrc", "common --repo_env=OCIPKG_STORE="+filepath.Join(t.TempDir(), name)+"\n")
+		for _, server := range servers {
+			server.Clear()
+		}
+		w.bazel(t, "build", "@one//:library", "@two//:library")
+	}
+	asked := func(server *registrytest.Server) int { return len(server.Requests("/single/")) }
+
+	build("two")
+	if asked(empty) == 0 || asked(full) == 0 || asked(roots) > 0 {
+		t.Errorf("asked one's mirror %d times, two's %d times, and one of nobody's %d times", asked(empty), asked(full), asked(roots))
+	}
+
+	// The root module's own, which has nothing either, is the first; two's, which goes with other bytes, is none.
+	module, err := os.ReadFile(filepath.Join(w.dir, "MODULE.bazel"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write(t, "MODULE.bazel", string(module)+extension+fmt.Sprintf("ocipkg.library(name = \"single\", "+tag+")\nuse_repo(ocipkg, \"single\")\n", pinned, roots.Host))
+	w.edit(t, "one/MODULE.bazel", func(text string) string { return strings.Replace(text, empty.Host, full.Host, 1) })
+	w.edit(t, "two/MODULE.bazel", func(text string) string {
+		return strings.NewReplacer(pinned, other, full.Host, others.Host).Replace(text)
+	})
+	build("root")
+	if asked(roots) == 0 || asked(full) == 0 || asked(others) > 0 {
+		t.Errorf("asked the root module's mirror %d times, one's %d times, and that of another digest %d times", asked(roots), asked(full), asked(others))
 	}
 }
 

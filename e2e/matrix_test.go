@@ -91,6 +91,15 @@ func TestMatrix(t *testing.T) {
 	}
 	w.build(t)
 
+	// Programs on a cc_shared_library without the option that they are to be given.
+	bare := strings.Fields(w.bazel(t, "query", "--output=label", `filter("_wrapper_bare$", kind("cc_binary rule", //...))`))
+	for i, label := range bare {
+		bare[i] = strings.TrimPrefix(label, "//:")
+	}
+	if len(bare) == 0 {
+		t.Error("there are none of them: this test tells nothing")
+	}
+
 	// The controls: what this matrix tests does go wrong where it is done wrong.
 	t.Run("by hand", func(t *testing.T) {
 		for _, program := range []string{"by_hand", "by_hand_version"} {
@@ -102,6 +111,11 @@ func TestMatrix(t *testing.T) {
 		r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", "by_hand_deps"))
 		if r.code != 0 {
 			t.Errorf("by_hand_deps: exit status %d, %s; it was to run only here, not as needed", r.code, r.stderr)
+		}
+		for _, name := range bare {
+			if r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", name)); r.code != 0 {
+				t.Errorf("%s: exit status %d, %s; it was to run here, not as needed", name, r.code, r.stderr)
+			}
 		}
 		r = w.exec(t, nil, "build", "//:by_hand_alone")
 		if r.code == 0 || !strings.Contains(r.stderr, "undefined reference to `foo_value'") {
@@ -163,6 +177,15 @@ func TestMatrix(t *testing.T) {
 		notNeeded("bazel-bin/apart_dynamic")
 		notNeeded("bazel-bin/shared_apart_static")
 		w.checkBinaries(t, right+` except attr(tags, "go", //...)`, flags[0])
+		// A cc_shared_library keeps the linker option of a library that is shared alone to itself, and where the program is not
+		// told it again (docs/linking.md), what that library needs is not found.
+		for _, name := range bare {
+			notNeeded(filepath.Join("bazel-bin", name))
+			r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", name))
+			if r.code == 0 || !strings.Contains(r.stderr, "libfoo.so.1: cannot open shared object file") {
+				t.Errorf("%s ran (exit status %d, %s); then its option need not be written", name, r.code, r.stderr)
+			}
+		}
 		// By hand, each library lies in a folder of its own, and RUNPATH is not for the libraries of a library.
 		r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", "by_hand_deps"))
 		if r.code == 0 || !strings.Contains(r.stderr, "libfoo.so.1: cannot open shared object file") {

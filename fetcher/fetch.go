@@ -51,7 +51,7 @@ the library for it is laid out in a folder called like the triple.`,
 			for _, r := range repositories {
 				from, to, ok := strings.Cut(r, "=")
 				if !ok {
-					return &diagnostic.Error{Kind: diagnostic.Usage, What: "--repository " + r, Why: "it is not NAME=PREFIX"}
+					return &diagnostic.Error{Kind: diagnostic.Usage, What: "--repository " + r, Why: "it is not NAME=PREFIX", Do: "write --repository rules_cc=@@rules_cc+"}
 				}
 				labels[from] = to
 			}
@@ -84,7 +84,7 @@ the library for it is laid out in a folder called like the triple.`,
 			defer t.done()
 			if blobs != "" {
 				depot.Kept = blobs
-				return fetchBlobs(cmd, t, depot, ref, want, &decl, lacking)
+				return fetchBlobs(cmd, t, depot, ref, want, spokes, &decl, lacking)
 			}
 			if dir == "" {
 				return &diagnostic.Error{Kind: diagnostic.Usage, What: "fetch " + ref.String(), Why: "no output is named", Do: "add --output DIR"}
@@ -137,15 +137,24 @@ type fetchedBlobs struct {
 
 // fetchBlobs brings a library into the store by way of a folder of blobs. The rule has Bazel's own cache fill the folder
 // and takes from there what that lacks.
-func fetchBlobs(cmd *cobra.Command, t *talk, depot *library.Depot, ref registry.Reference, want artifact.Triple, decl *library.Declaration, lacking bool) error {
-	list := func() ([]v1.Hash, error) { return depot.Lacking(ref, want, decl) }
-	if !lacking {
-		if _, err := depot.PullDeclared(cmd.Context(), ref, want, decl); err != nil {
-			return err
+func fetchBlobs(cmd *cobra.Command, t *talk, depot *library.Depot, ref registry.Reference, want artifact.Triple, spokes []library.Spoke, decl *library.Declaration, lacking bool) error {
+	var digests []v1.Hash
+	var err error
+	switch {
+	case lacking && len(spokes) > 0:
+		digests, err = depot.LackingHub(ref, spokes, decl)
+	case lacking:
+		digests, err = depot.Lacking(ref, want, decl)
+	default:
+		if len(spokes) > 0 {
+			err = depot.PullHub(cmd.Context(), ref, spokes, decl)
+		} else {
+			_, err = depot.PullDeclared(cmd.Context(), ref, want, decl)
 		}
-		list = depot.KeptBlobs
+		if err == nil {
+			digests, err = depot.KeptBlobs()
+		}
 	}
-	digests, err := list()
 	if err != nil {
 		return err
 	}
@@ -162,7 +171,7 @@ func parseLinkage(text string) (ccplan.Linkage, error) {
 	case ccplan.ByFlag, ccplan.Auto, ccplan.Static, ccplan.Shared:
 		return l, nil
 	}
-	return "", &diagnostic.Error{Kind: diagnostic.Usage, What: "--linkage " + text, Why: "it is not auto, static or shared"}
+	return "", &diagnostic.Error{Kind: diagnostic.Usage, What: "--linkage " + text, Why: "it is not auto, static or shared", Do: "write one of these three"}
 }
 
 func parseSpokes(texts []string) ([]library.Spoke, error) {
@@ -174,7 +183,7 @@ func parseSpokes(texts []string) ([]library.Spoke, error) {
 			return nil, err
 		}
 		if elsewhere && repository == "" || slices.ContainsFunc(spokes, func(s library.Spoke) bool { return s.Target == target }) {
-			return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "--spoke " + text, Why: "it names no repository, or a platform for the second time"}
+			return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "--spoke " + text, Why: "it names no repository, or a platform for the second time", Do: "write TRIPLE or TRIPLE=REPOSITORY, each triple once"}
 		}
 		spokes = append(spokes, library.Spoke{Target: target, Repository: repository})
 	}

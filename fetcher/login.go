@@ -85,7 +85,7 @@ func askCredentials(ctx context.Context, user string, fromStdin bool) (string, s
 			return "", "", err
 		}
 		if len(data) > maxPassword {
-			return "", "", &diagnostic.Error{Kind: diagnostic.Usage, Why: fmt.Sprintf("the password has more than %d bytes", maxPassword)}
+			return "", "", &diagnostic.Error{Kind: diagnostic.Usage, Why: fmt.Sprintf("the password has more than %d bytes", maxPassword), Do: "see that standard input is the password alone"}
 		}
 		return user, strings.TrimRight(string(data), "\r\n"), nil
 	}
@@ -128,7 +128,7 @@ func prompt(ctx context.Context, question string, read func() (string, error)) (
 	select {
 	case a := <-answers:
 		if errors.Is(a.err, io.EOF) {
-			return "", &diagnostic.Error{Kind: diagnostic.Usage, Why: "nothing was typed"}
+			return "", &diagnostic.Error{Kind: diagnostic.Usage, Why: "nothing was typed", Do: "run it again and type it, or give --username and --password-stdin"}
 		}
 		return a.text, a.err
 	case <-ctx.Done():

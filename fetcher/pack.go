@@ -63,7 +63,7 @@ push" gives several of them one name.`,
 				return &diagnostic.Error{Kind: diagnostic.Usage, What: strings.TrimSpace("pack " + strings.Join(args, " ")), Why: "no output is named", Do: "add -o NAME.tar"}
 			}
 			if compression != string(artifact.Zstd) && compression != string(artifact.Gzip) {
-				return &diagnostic.Error{Kind: diagnostic.Usage, What: "--compression " + compression, Why: "it is neither zstd nor gzip"}
+				return &diagnostic.Error{Kind: diagnostic.Usage, What: "--compression " + compression, Why: "it is neither zstd nor gzip", Do: "write one of the two"}
 			}
 			if tag != "" {
 				ref, err := registry.ParseReference(tag)
@@ -78,7 +78,7 @@ push" gives several of them one name.`,
 			for _, r := range requires {
 				library, needs, ok := strings.Cut(r, "=")
 				if !ok {
-					return &diagnostic.Error{Kind: diagnostic.Usage, What: "--requires " + r, Why: "it is not LIBRARY=LIBRARY"}
+					return &diagnostic.Error{Kind: diagnostic.Usage, What: "--requires " + r, Why: "it is not LIBRARY=LIBRARY", Do: "write --requires ssl=crypto: names as they follow -l"}
 				}
 				if claims.Requires == nil {
 					claims.Requires = map[string][]string{}

@@ -153,7 +153,7 @@ func (c Config) Marshal() ([]byte, error) { return marshal(c) }
 func ParseConfig(data []byte) (Config, error) {
 	var c Config
 	if err := json.Unmarshal(data, &c); err != nil {
-		return Config{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "config", Why: "it is not the JSON of an ocipkg artifact: " + err.Error(), Err: err}
+		return Config{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "config", Why: "it is not the JSON of an ocipkg artifact: " + err.Error(), Do: "have its author pack it again with `ocipkg pack`", Err: err}
 	}
 	if c.Package != nil {
 		// Every string of the document is looked at, and not only the fields of today.
@@ -302,7 +302,7 @@ func ParseIndex(data []byte) (Index, error) {
 		Layers json.RawMessage `json:"layers"`
 	}
 	unsupported := func(why string) (Index, error) {
-		return Index{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "index", Why: why}
+		return Index{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "index", Why: why, Do: "have its author make it again, with `ocipkg push` or `ocipkg join`"}
 	}
 	if err := json.Unmarshal(data, &both); err != nil {
 		return unsupported("it is not an index: " + err.Error())

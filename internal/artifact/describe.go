@@ -402,7 +402,8 @@ func (m *measuring) platform(p *Package, claims Claims) error {
 	}
 	t := Triple{Arch: m.machine.Arch, Vendor: vendorOf(m.machine.OS), OS: m.machine.OS, Env: m.libc + m.abi}
 	if _, err := ParseTriple(t.String()); err != nil {
-		return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + m.machineOf, Why: fmt.Sprintf("it is for %s-%s, a platform that is not supported", t.Arch, cmp.Or(t.OS, "unknown")), Err: err}
+		return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + m.machineOf, Why: fmt.Sprintf("it is for %s-%s, a platform that is not supported", t.Arch, cmp.Or(t.OS, "unknown")),
+			Do: "leave it out: which platforms there are is in docs/consuming.md", Err: err}
 	}
 	if claims.Target != "" {
 		if !t.Fits(claimed) {

@@ -50,7 +50,7 @@ func (l *Layout) Artifacts() ([]Artifact, error) {
 	var all []Artifact
 	for _, d := range index.Manifests {
 		if IsIndex(d.MediaType) {
-			return nil, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layout " + l.path, Why: "its index names another index, not a manifest"}
+			return nil, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layout " + l.path, Why: "its index names another index, not a manifest", Do: "give the layouts of single platforms, as `ocipkg pack` writes them"}
 		}
 		a, err := l.Artifact(d)
 		if err != nil {
@@ -126,7 +126,7 @@ func Join(artifacts []Artifact) (Index, error) {
 			Annotations: map[string]string{AnnotationTarget: t.String()}, Platform: &platform})
 	}
 	if n := len(index.Manifests); n > maxManifests {
-		return Index{}, &diagnostic.Error{Kind: diagnostic.Refused, What: "index", Why: fmt.Sprintf("it would name %d platforms; %d are possible", n, maxManifests)}
+		return Index{}, &diagnostic.Error{Kind: diagnostic.Refused, What: "index", Why: fmt.Sprintf("it would name %d platforms; %d are possible", n, maxManifests), Do: "join fewer of them, under several names"}
 	}
 	slices.SortFunc(index.Manifests, func(a, b Descriptor) int {
 		return cmp.Compare(a.Annotations[AnnotationTarget], b.Annotations[AnnotationTarget])
@@ -188,7 +188,7 @@ type transcoded struct {
 // describe nothing are an error of kind Unsupported.
 func (t *Transcoder) Transcode(a Artifact) (Descriptor, error) {
 	if a.Config.Package == nil {
-		return Descriptor{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layout " + a.Layout.path, Why: "it is no artifact of `ocipkg pack`"}
+		return Descriptor{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layout " + a.Layout.path, Why: "it is no artifact of `ocipkg pack`", Do: "pack its files with `ocipkg pack`"}
 	}
 	if t.layers == nil {
 		t.layers = map[v1.Hash]transcoded{}

@@ -127,7 +127,7 @@ func (l *Layout) Close() error { return l.close() }
 func (l *Layout) Manifest() (Descriptor, string, error) {
 	d, ok := l.index.about()
 	if !ok {
-		return Descriptor{}, "", &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layout " + l.path, Why: fmt.Sprintf("it holds %d manifests; one is possible", len(l.index.Manifests))}
+		return Descriptor{}, "", &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layout " + l.path, Why: fmt.Sprintf("it holds %d manifests; one is possible", len(l.index.Manifests)), Do: "give a layout of one library, as `ocipkg pack` writes it"}
 	}
 	return d, d.RefName(), nil
 }
@@ -136,7 +136,7 @@ func (l *Layout) Manifest() (Descriptor, string, error) {
 func (l *Layout) OpenBlob(h v1.Hash) (io.ReadCloser, error) {
 	what := fmt.Sprintf("blob %s of layout %s", h, l.path)
 	if h.Algorithm != "sha256" || len(h.Hex) != 64 {
-		return nil, &diagnostic.Error{Kind: diagnostic.Unsupported, What: what, Why: "its digest is not a sha256"}
+		return nil, &diagnostic.Error{Kind: diagnostic.Unsupported, What: what, Why: "its digest is not a sha256", Do: "pack it again with `ocipkg pack`"}
 	}
 	r, _, err := l.open("blobs/sha256/" + h.Hex)
 	if err != nil {
@@ -157,7 +157,7 @@ func (l *Layout) ReadBlob(h v1.Hash, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(data)) > limit {
-		return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: fmt.Sprintf("blob %s", h), Why: fmt.Sprintf("it is larger than %d bytes", limit)}
+		return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: fmt.Sprintf("blob %s", h), Why: fmt.Sprintf("it is larger than %d bytes", limit), Do: "this is no library's; check that the layout is what you mean"}
 	}
 	return data, nil
 }

@@ -63,7 +63,7 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 	}
 	for _, s := range slices.Concat([]string{claims.Name, claims.Version, claims.License}, claims.Defines, claims.Linkopts, claims.Includes) {
 		if hasControl(s) {
-			return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "pack", Why: fmt.Sprintf("%q holds a control character", s)}
+			return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "pack", Why: fmt.Sprintf("%q holds a control character", s), Do: "write it without: such characters end lines and move cursors where it is shown"}
 		}
 	}
 	if err := claims.check(); err != nil {

@@ -60,25 +60,26 @@ func Place(places map[string]string) (fs.FS, error) {
 	p := &placedFiles{files: map[string]string{}, folders: map[string][]string{".": nil}}
 	for _, place := range slices.Sorted(maps.Keys(places)) {
 		file := places[place]
-		bad := func(kind diagnostic.Kind, why string, err error) (fs.FS, error) {
-			return nil, &diagnostic.Error{Kind: kind, What: fmt.Sprintf("pack %s as %s", file, place), Why: why, Err: err}
+		bad := func(kind diagnostic.Kind, err error) (fs.FS, error) {
+			return nil, &diagnostic.Error{Kind: kind, What: fmt.Sprintf("pack %s as %s", file, place), Err: err}
 		}
 		if !fs.ValidPath(place) {
-			return bad(diagnostic.Usage, "the place is no path inside a prefix", nil)
+			return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: fmt.Sprintf("pack %s as %s", file, place), Why: "the place is no path inside a prefix",
+				Do: "write it as include/z.h or lib/libz.a, with slashes and without .."}
 		}
 		info, err := os.Stat(file)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return bad(diagnostic.NotFound, "", err)
+			return bad(diagnostic.NotFound, err)
 		case err != nil:
-			return bad(diagnostic.Failure, "", err)
+			return bad(diagnostic.Failure, err)
 		case info.IsDir():
 			err = p.addFolder(place, file)
 		default:
 			err = p.add(place, file, info)
 		}
 		if err != nil {
-			return bad(diagnostic.Usage, "", err)
+			return bad(diagnostic.Usage, err)
 		}
 	}
 	return p, nil

@@ -85,7 +85,7 @@ func Unpack(r io.Reader, mediaType string, dst tree.Writer, foreign bool, limits
 	case TypeV0Layer:
 		stream = input
 	default:
-		return &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layer", Why: "it is of type " + mediaType}
+		return &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layer", Why: "it is of type " + mediaType, Do: "have its author pack it again with `ocipkg pack`, or take a newer ocipkg"}
 	}
 	bounded := &boundedReader{r: stream, compressed: compressed, declared: limits.Unpacked, limit: limits.Total + int64(limits.Entries)*2048, floor: limits.Floor}
 	plain := newAheadReader(bounded)

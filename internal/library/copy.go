@@ -267,7 +267,7 @@ func (s *layoutSource) document(_ context.Context, digest v1.Hash) (registry.Doc
 func (s *layoutSource) tagged(ctx context.Context, tag string) (registry.Document, error) {
 	d, ok := s.byTag[tag]
 	if !ok {
-		return registry.Document{}, &diagnostic.Error{Kind: diagnostic.NotFound, What: "tag " + tag, Why: "the layout has none"}
+		return registry.Document{}, &diagnostic.Error{Kind: diagnostic.NotFound, What: "tag " + tag, Why: "the layout has none", Do: "name one that it has, or leave the tag out: `ocipkg inspect` shows what is in a layout"}
 	}
 	return s.document(ctx, d.Digest)
 }
@@ -306,14 +306,14 @@ func outlineOf(doc registry.Document) (outline, error) {
 	var o outline
 	what := fmt.Sprintf("manifest %s", doc.Digest)
 	if err := json.Unmarshal(doc.Bytes, &o); err != nil {
-		return o, &diagnostic.Error{Kind: diagnostic.Unsupported, What: what, Why: "it is not the JSON of a manifest: " + err.Error(), Err: err}
+		return o, &diagnostic.Error{Kind: diagnostic.Unsupported, What: what, Why: "it is not the JSON of a manifest: " + err.Error(), Do: "have its author push it again", Err: err}
 	}
 	index := types.MediaType(doc.MediaType).IsIndex()
 	if !index && !types.MediaType(doc.MediaType).IsImage() {
-		return o, &diagnostic.Error{Kind: diagnostic.Unsupported, What: what, Why: fmt.Sprintf("its media type is %q, which is neither an image manifest nor an index", doc.MediaType)}
+		return o, &diagnostic.Error{Kind: diagnostic.Unsupported, What: what, Why: fmt.Sprintf("its media type is %q, which is neither an image manifest nor an index", doc.MediaType), Do: "check the reference: libraries, images and what accompanies them can be copied"}
 	}
 	if index && (o.Config != nil || o.Layers != nil) || !index && o.Manifests != nil {
-		return o, &diagnostic.Error{Kind: diagnostic.Refused, What: what, Why: "it is a manifest and an index at once, so that two readers may see two contents"}
+		return o, &diagnostic.Error{Kind: diagnostic.Refused, What: what, Why: "it is a manifest and an index at once, so that two readers may see two contents", Do: "do not use it"}
 	}
 	links := slices.Concat(o.Layers, o.Manifests)
 	if o.Config != nil {
@@ -321,7 +321,7 @@ func outlineOf(doc registry.Document) (outline, error) {
 	}
 	for _, d := range links {
 		if d.Digest.Algorithm != "sha256" || len(d.Digest.Hex) != 64 || d.Size < 0 {
-			return o, &diagnostic.Error{Kind: diagnostic.Unsupported, What: what, Why: fmt.Sprintf("it names a blob of digest %q and size %d", d.Digest, d.Size)}
+			return o, &diagnostic.Error{Kind: diagnostic.Unsupported, What: what, Why: fmt.Sprintf("it names a blob of digest %q and size %d", d.Digest, d.Size), Do: "have its author push it again with a current tool"}
 		}
 	}
 	return o, nil
@@ -415,7 +415,7 @@ func (c *collector) take(ctx context.Context, doc registry.Document, depth int) 
 			return err
 		}
 		if int64(len(child.Bytes)) != d.Size {
-			return &diagnostic.Error{Kind: diagnostic.Corrupt, What: fmt.Sprintf("manifest %s", d.Digest), Why: fmt.Sprintf("it has %d bytes, and the index says %d", len(child.Bytes), d.Size)}
+			return &diagnostic.Error{Kind: diagnostic.Corrupt, What: fmt.Sprintf("manifest %s", d.Digest), Why: fmt.Sprintf("it has %d bytes, and the index says %d", len(child.Bytes), d.Size), Do: "have its author push the index again"}
 		}
 		if err := c.take(ctx, child, depth+1); err != nil {
 			return err
@@ -656,7 +656,7 @@ func (p *carried) OpenBlob(h v1.Hash) (io.ReadCloser, error) {
 			return &measuredBlob{&countedReader{r, p.sent}, r}, nil
 		}
 	}
-	return nil, &diagnostic.Error{Kind: diagnostic.NotFound, What: "blob " + h.String(), Why: "the manifest does not name it"}
+	return nil, &diagnostic.Error{Kind: diagnostic.NotFound, What: "blob " + h.String(), Why: "the manifest does not name it", Do: "this is a mistake of ocipkg's: report it, with the command"}
 }
 
 type countedReader struct {

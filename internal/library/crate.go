@@ -160,7 +160,7 @@ func (v *verifiedFile) Read(p []byte) (int, error) {
 	n, err := v.f.Read(p)
 	v.hash.Write(p[:n])
 	if err == io.EOF && hex.EncodeToString(v.hash.Sum(nil)) != v.want.Hex {
-		return n, &diagnostic.Error{Kind: diagnostic.Corrupt, What: v.f.Name(), Why: fmt.Sprintf("its bytes are not %s", v.want)}
+		return n, &diagnostic.Error{Kind: diagnostic.Corrupt, What: v.f.Name(), Why: fmt.Sprintf("its bytes are not %s", v.want), Do: "delete it: it is fetched again"}
 	}
 	return n, err
 }

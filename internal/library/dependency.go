@@ -158,7 +158,7 @@ func (d *Depot) Needs(ctx context.Context, ref registry.Reference) (name string,
 		}
 	}
 	if name == "" {
-		return "", nil, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "inspect " + ref.String(), Why: "none of its platforms can be read"}
+		return "", nil, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "inspect " + ref.String(), Why: "none of its platforms can be read", Do: "see with `ocipkg inspect IMAGE` what it holds; a library is packed with `ocipkg pack`"}
 	}
 	return name, needs, nil
 }

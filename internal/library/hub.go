@@ -91,6 +91,12 @@ func (d *Depot) Hub(ctx context.Context, ref registry.Reference, dir, name strin
 	return found, writePlan(root, first, name, ccplan.Hub(in), repositories)
 }
 
+// PullHub brings into the store what Hub reads for these spokes, so that it asks nobody then. decl is as for PullDeclared.
+func (d *Depot) PullHub(ctx context.Context, ref registry.Reference, spokes []Spoke, decl *Declaration) error {
+	_, _, err := d.platforms(ctx, ref, spokes, decl)
+	return diagnostic.Wrap(err, "pull %s", ref)
+}
+
 // parallelDocuments is how many platforms are asked about at a time.
 const parallelDocuments = 4
 

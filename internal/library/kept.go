@@ -12,6 +12,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 )
 
@@ -83,7 +84,7 @@ func (k *keeper) Close() error {
 	return k.ReadCloser.Close()
 }
 
-// keepBytes puts a document or config into Kept, wherever it came from.
+// keepBytes puts a document or config into Kept, wherever it came from. The platforms of a hub do so with one index at once.
 func (d *Depot) keepBytes(data []byte, h v1.Hash) error {
 	if d.Kept == "" {
 		return nil
@@ -91,7 +92,18 @@ func (d *Depot) keepBytes(data []byte, h v1.Hash) error {
 	if err := os.MkdirAll(d.Kept, 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(d.Kept, h.Hex), data, 0o644)
+	f, err := os.CreateTemp(d.Kept, "partial-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(d.Kept, h.Hex))
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
 }
 
 // KeptBlobs lists the blobs in Kept, sorted.
@@ -113,6 +125,29 @@ func (d *Depot) KeptBlobs() ([]v1.Hash, error) {
 // those: of the manifest alone while it is lacking, then of the config, then of the layers. It asks no registry. A layer
 // whose tree the store has is not lacking.
 func (d *Depot) Lacking(ref registry.Reference, want artifact.Triple, decl *Declaration) ([]v1.Hash, error) {
+	return d.lacking(ref, want, decl, true)
+}
+
+// LackingHub is Lacking for what Hub reads: of a spoke in a repository of its own what describes it, and layers where
+// nothing else does; of one in a folder everything.
+func (d *Depot) LackingHub(ref registry.Reference, spokes []Spoke, decl *Declaration) ([]v1.Hash, error) {
+	var all []v1.Hash
+	for _, s := range spokes {
+		lacking, err := d.lacking(ref, s.Target, decl, s.Repository == "")
+		if s.Repository != "" && diagnostic.KindOf(err) == diagnostic.Mismatch {
+			continue // the hub leaves it out
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, lacking...)
+	}
+	slices.SortFunc(all, func(a, b v1.Hash) int { return strings.Compare(a.Hex, b.Hex) })
+	return slices.Compact(all), nil
+}
+
+// lacking is Lacking; without layers, those of an artifact that describes itself are not wanted.
+func (d *Depot) lacking(ref registry.Reference, want artifact.Triple, decl *Declaration, layers bool) ([]v1.Hash, error) {
 	local := func(h v1.Hash) ([]byte, bool) {
 		if data, err := d.Store.Blob(h); err == nil {
 			return data, true
@@ -158,6 +193,9 @@ func (d *Depot) Lacking(ref registry.Reference, want artifact.Triple, decl *Decl
 		if err := l.declare(decl); err != nil {
 			return nil, err
 		}
+	}
+	if l.Package != nil && !layers {
+		return nil, nil
 	}
 	var lacking []v1.Hash
 	for _, layer := range l.Manifest.Layers {

@@ -75,7 +75,7 @@ func openLayouts(path string) ([]*artifact.Layout, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, &diagnostic.Error{Kind: diagnostic.NotFound, Why: "it holds no layout, as `ocipkg copy` writes them"}
+		return nil, &diagnostic.Error{Kind: diagnostic.NotFound, Why: "it holds no layout, as `ocipkg copy` writes them", Do: "put archives there with `ocipkg copy IMAGE FOLDER/NAME.tar`, or correct the path"}
 	}
 	return found, nil
 }

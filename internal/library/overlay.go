@@ -58,7 +58,7 @@ func (o overlay) describe(claims artifact.Claims) (*artifact.Package, error) {
 	}
 	p, err := artifact.Describe(o, all, claims)
 	if err == nil && len(p.Libraries) == 0 && len(p.Includes) == 0 {
-		err = &diagnostic.Error{Kind: diagnostic.Unsupported, What: "its files", Why: "there is neither a header nor a library among them"}
+		err = &diagnostic.Error{Kind: diagnostic.Unsupported, What: "its files", Why: "there is neither a header nor a library among them", Do: "see with `ocipkg inspect` what it holds; a library is packed with `ocipkg pack`"}
 	}
 	return p, err
 }

@@ -267,7 +267,7 @@ func (d *Depot) describe(ctx context.Context, hold *store.Hold, ref registry.Ref
 			return fail(err)
 		}
 		if artifact.IsIndex(mediaType) {
-			return fail(&diagnostic.Error{Kind: diagnostic.Unsupported, What: "index", Why: "it names another index, not a manifest"})
+			return fail(&diagnostic.Error{Kind: diagnostic.Unsupported, What: "index", Why: "it names another index, not a manifest", Do: "name one of the indexes in it by its digest, or have its author push one index of manifests"})
 		}
 	}
 	if l.Manifest, err = artifact.ParseManifest(data); err != nil {
@@ -356,7 +356,7 @@ func (d *Depot) config(ctx context.Context, hold *store.Hold, l *Library) ([]byt
 		return nil, err
 	}
 	if desc.Size > manifestLimit {
-		return nil, &diagnostic.Error{Kind: diagnostic.Refused, Why: fmt.Sprintf("it has %d bytes; %d are possible", desc.Size, manifestLimit)}
+		return nil, &diagnostic.Error{Kind: diagnostic.Refused, Why: fmt.Sprintf("it has %d bytes; %d are possible", desc.Size, manifestLimit), Do: "this is no library's config; check that the reference is what you mean"}
 	}
 	data, err = d.read(ctx, l.Reference, desc)
 	for errors.Is(err, registry.ErrMirrorLied) { // each time there is a mirror less

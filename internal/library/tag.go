@@ -16,7 +16,7 @@ type manifestAlone struct{ registry.Document }
 func (m manifestAlone) Manifest() registry.Document { return m.Document }
 func (m manifestAlone) Blobs() []v1.Descriptor      { return nil }
 func (m manifestAlone) OpenBlob(h v1.Hash) (io.ReadCloser, error) {
-	return nil, &diagnostic.Error{Kind: diagnostic.Failure, What: "blob " + h.String(), Why: "only the manifest is sent"}
+	return nil, &diagnostic.Error{Kind: diagnostic.Failure, What: "blob " + h.String(), Why: "only the manifest is sent", Do: "this is a mistake of ocipkg's: report it, with the command"}
 }
 
 // Tag makes tags of the repository of ref name what ref names, an index or a manifest, in the registry: no blob is

@@ -209,7 +209,7 @@ func (inv *inventory) dropViews(damaged ...*store.DamagedError) (map[*held]bool,
 // pullAgain pulls what a name stands for, and makes the view of it again if there was one.
 func (d *Depot) pullAgain(ctx context.Context, h *held, view bool) error {
 	if h.ref == (registry.Reference{}) {
-		return &diagnostic.Error{Kind: diagnostic.Unsupported, What: h.name.Ref, Why: "it is not a reference"}
+		return &diagnostic.Error{Kind: diagnostic.Unsupported, What: h.name.Ref, Why: "it is not a reference", Do: "pull the library again, by its reference"}
 	}
 	targets := []artifact.Triple{}
 	for _, m := range h.manifests {

@@ -57,7 +57,7 @@ func (f *File) Unpinned(names []string) (map[int]string, error) {
 func (f *File) references(names []string) (map[int]registry.Reference, error) {
 	for _, name := range names {
 		if !slices.ContainsFunc(f.Libraries, func(l Library) bool { return l.Name == name }) {
-			return nil, &diagnostic.Error{Kind: diagnostic.NotFound, What: "pin " + name, Why: f.path + " declares no library of that name"}
+			return nil, &diagnostic.Error{Kind: diagnostic.NotFound, What: "pin " + name, Why: f.path + " declares no library of that name", Do: "name one that it declares, by its `name`, or none for all of them"}
 		}
 	}
 	refs := map[int]registry.Reference{}

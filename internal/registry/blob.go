@@ -147,7 +147,7 @@ func (b *blobReader) wrong(err *diagnostic.Error) error {
 		return err
 	}
 	for _, m := range b.mirrored {
-		b.client.putAside(m, &diagnostic.Error{Kind: diagnostic.Corrupt, Why: fmt.Sprintf("%s sent other bytes than those of the digest", hostName(m.Registry))})
+		b.client.putAside(m, &diagnostic.Error{Kind: diagnostic.Corrupt, Why: fmt.Sprintf("%s sent other bytes than those of the digest", hostName(m.Registry)), Do: "tell the mirror's owner, or take it out of the mirrors; others are asked in its place"})
 	}
 	err.Err = ErrMirrorLied
 	return err

@@ -102,7 +102,7 @@ func (c *Client) explain(what string, repo name.Repository, err error) error {
 		return diagnostic.Wrap(err, "%s", what)
 	}
 	if errors.Is(err, context.Canceled) {
-		return &diagnostic.Error{Kind: diagnostic.Interrupted, What: what, Why: "interrupted", Err: context.Canceled}
+		return &diagnostic.Error{Kind: diagnostic.Interrupted, What: what, Why: "interrupted", Do: "run it again; nothing half-done is left", Err: context.Canceled}
 	}
 	e := &diagnostic.Error{Kind: diagnostic.Failure, What: what, Err: c.quiet(err)}
 	host := hostName(repo.Registry)

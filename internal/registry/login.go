@@ -53,10 +53,10 @@ func (c *Client) Login(ctx context.Context, registry name.Registry, user, passwo
 	host := hostName(registry)
 	what := "log in to " + host
 	if user == "" || password == "" {
-		return LoginResult{}, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "the user name or the password is empty"}
+		return LoginResult{}, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "the user name or the password is empty", Do: "give both; for a registry with tokens alone, the name is what its documentation says, often any word"}
 	}
 	if strings.Contains(user, ":") {
-		return LoginResult{}, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "the user name has a colon in it, which stands between name and password wherever they are sent"}
+		return LoginResult{}, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "the user name has a colon in it, which stands between name and password wherever they are sent", Do: "take a name without one"}
 	}
 	cred := &credentials.Credential{Username: user, Password: password}
 	var result LoginResult

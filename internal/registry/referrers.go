@@ -41,7 +41,7 @@ func (c *Client) Referrers(ctx context.Context, repo name.Repository, digest v1.
 				continue
 			}
 			if len(found) == maxReferrers {
-				return &diagnostic.Error{Kind: diagnostic.Refused, What: what, Why: fmt.Sprintf("there are more than %d", maxReferrers)}
+				return &diagnostic.Error{Kind: diagnostic.Refused, What: what, Why: fmt.Sprintf("there are more than %d", maxReferrers), Do: "delete in the registry what nobody needs of them, such as old signatures"}
 			}
 			seen[d.Digest] = true
 			found = append(found, d)
@@ -51,7 +51,7 @@ func (c *Client) Referrers(ctx context.Context, repo name.Repository, digest v1.
 	next := "/referrers/" + digest.String()
 	for page := 0; next != ""; page++ {
 		if page == maxReferrerPages {
-			return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: what, Why: fmt.Sprintf("the list has more than %d pages", maxReferrerPages)}
+			return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: what, Why: fmt.Sprintf("the list has more than %d pages", maxReferrerPages), Do: "delete in the registry what nobody needs of them, or tell its owner"}
 		}
 		var some []v1.Descriptor
 		tries := attempts{policy: c.policy}
@@ -77,7 +77,7 @@ func (c *Client) Referrers(ctx context.Context, repo name.Repository, digest v1.
 	case types.MediaType(doc.MediaType).IsIndex():
 		var index v1.IndexManifest
 		if err := json.Unmarshal(doc.Bytes, &index); err != nil {
-			return nil, &diagnostic.Error{Kind: diagnostic.Unsupported, What: what, Why: "the list under the tag " + ReferrersTag(digest) + " is no index: " + err.Error(), Err: err}
+			return nil, &diagnostic.Error{Kind: diagnostic.Unsupported, What: what, Why: "the list under the tag " + ReferrersTag(digest) + " is no index: " + err.Error(), Do: "delete that tag: whoever signs the image again makes it anew", Err: err}
 		}
 		if err := add(index.Manifests); err != nil {
 			return nil, err
@@ -110,11 +110,11 @@ func (c *Client) referrersPage(ctx context.Context, repo name.Repository, path s
 		return nil, "", &cutError{err}
 	}
 	if len(body) > MaxDocument {
-		return nil, "", &diagnostic.Error{Kind: diagnostic.Refused, Why: fmt.Sprintf("a page of the list is larger than %d MiB", MaxDocument>>20)}
+		return nil, "", &diagnostic.Error{Kind: diagnostic.Refused, Why: fmt.Sprintf("a page of the list is larger than %d MiB", MaxDocument>>20), Do: "tell the registry's owner: no client has to read such a page"}
 	}
 	var index v1.IndexManifest
 	if err := json.Unmarshal(body, &index); err != nil {
-		return nil, "", &diagnostic.Error{Kind: diagnostic.Unreachable, Why: "the list is not the JSON of an index: " + err.Error(), Err: err}
+		return nil, "", &diagnostic.Error{Kind: diagnostic.Unreachable, Why: "the list is not the JSON of an index: " + err.Error(), Do: "see who answers there, a proxy or the registry, and tell them", Err: err}
 	}
 	next, err = nextPage(resp.Header.Get("Link"), "/v2/"+repo.RepositoryStr())
 	return index.Manifests, next, err
@@ -133,7 +133,7 @@ func nextPage(link, base string) (string, error) {
 		path = strings.TrimPrefix(u.RequestURI(), base)
 	}
 	if err != nil || !strings.HasPrefix(path, "/referrers/") {
-		return "", &diagnostic.Error{Kind: diagnostic.Unreachable, Why: fmt.Sprintf("the next page of the list is said to be at %q", shorten(target[1:]))}
+		return "", &diagnostic.Error{Kind: diagnostic.Unreachable, Why: fmt.Sprintf("the next page of the list is said to be at %q", shorten(target[1:])), Do: "tell the registry's owner: the Link header of its answer leads to another list"}
 	}
 	return path, nil
 }

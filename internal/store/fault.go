@@ -26,7 +26,8 @@ func (s *Store) writeError(what string, err error) error {
 			Do:  "make it writable, or set OCIPKG_STORE to a directory that is"}
 	}
 	return &diagnostic.Error{Kind: diagnostic.Failure, What: what, Err: err,
-		Why: fmt.Sprintf("the store %s: %v", s.root, err)}
+		Why: fmt.Sprintf("the store %s: %v", s.root, err),
+		Do:  "mend what the system says, or set OCIPKG_STORE to another directory"}
 }
 
 // fault returns the diagnostic for an error that can only come from the disk the store is on, or nil. It is apart from

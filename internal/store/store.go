@@ -163,7 +163,7 @@ func (s *Store) object(kind string, d v1.Hash) (string, error) {
 	valid := d.Algorithm == "sha256" && len(d.Hex) == 64 && strings.Trim(d.Hex, "0123456789abcdef") == ""
 	if !valid {
 		return "", &diagnostic.Error{Kind: diagnostic.Unsupported, What: fmt.Sprintf("look up %q in the store", d.String()),
-			Why: "it is not a SHA-256 digest"}
+			Why: "it is not a SHA-256 digest", Do: "have its author pack it again with `ocipkg pack`"}
 	}
 	return filepath.Join(s.dir, kind, d.Algorithm, d.Hex), nil
 }

@@ -106,7 +106,7 @@ func (s *Store) PutView(ctx context.Context, rel string, d v1.Hash, overwrite bo
 func (s *Store) PutViewAsTheyCome(ctx context.Context, rel string, d v1.Hash, overwrite bool, n int, next func(i int) (Tree, error)) (string, error) {
 	dir := filepath.Join(s.root, filepath.FromSlash(rel))
 	if !fs.ValidPath(rel) || !strings.HasPrefix(path.Base(rel), "__") || strings.HasPrefix(rel, ".") {
-		return "", &diagnostic.Error{Kind: diagnostic.Failure, What: "view " + rel, Why: "it is not the path of an image"}
+		return "", &diagnostic.Error{Kind: diagnostic.Failure, What: "view " + rel, Why: "it is not the path of an image", Do: "this is a mistake of ocipkg's: report it, with the command"}
 	}
 	if v, err := s.viewOf(rel); err == nil && v.Ours && v.Digest == d {
 		return dir, nil

@@ -32,7 +32,7 @@ _LIBRARY_ATTRIBUTES = {
         doc = "Linker flags for whoever depends on the library, in place of those that the artifact names, such as `[\"-Wl,-z,now\"]`.",
     ),
     "mirrors": attr.string_list(
-        doc = "Where else what has a digest is looked for, before the image's own registry: `[\"mirror.example.com:5000/ghcr.io\"]`, as `location` in docs/registries.md; or `[\"file://%workspace%/libraries\"]`, for archives of `ocipkg copy` in a folder of the root module.",
+        doc = "Where else what has a digest is looked for, before the image's own registry: `[\"mirror.example.com:5000/ghcr.io\"]`, as `location` in docs/registries.md; or `[\"file://%workspace%/libraries\"]`, for archives of `ocipkg copy` in a folder of the root module. Those of several modules that declare one digest add up.",
     ),
     "strip_include_prefix": attr.string(
         doc = "A folder of the library, such as `include/SDL2`: its headers are included by their paths in it, and there are no others.",

@@ -1,6 +1,7 @@
 """What a prebuilt library needs of another repository; see docs/linking.md."""
 
 load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
+load(":diagnostic.bzl", "diagnostic", "fail_with")
 
 def _dependency_impl(ctx):
     dep = ctx.attr.dep
@@ -17,12 +18,16 @@ def _dependency_impl(ctx):
     missing = [name for name in ctx.attr.needed if name not in found]
     if missing:
         own = sorted([name for name, owner in found.items() if owner.repo_name == dep.label.repo_name])
-        fail("\n".join([
-            "@{} needs {}, and {} has {}.".format(ctx.attr.needed_by, ", ".join(missing), dep.label, ", ".join(own) or "no shared library"),
-            "Why: it was made for another one, " + ctx.attr.image + ".",
-            "What to do: declare that in MODULE.bazel, with its shared component, or another with the same SONAMEs; or have of",
-            "{} the static libraries alone: components = [\"headers\", \"static\"].".format(ctx.attr.needed_by),
-        ]))
+        fail_with(diagnostic(
+            "@{} needs {}, and {} has {}.\nWhy: it was made for another one, {}.".format(
+                ctx.attr.needed_by,
+                ", ".join(missing),
+                dep.label,
+                ", ".join(own) or "no shared library",
+                ctx.attr.image,
+            ),
+            "declare that in MODULE.bazel, with its shared component, or another with the same SONAMEs; or have of {} the static libraries alone: components = [\"headers\", \"static\"]".format(ctx.attr.needed_by),
+        ))
     return [dep[CcInfo], dep[DefaultInfo]]
 
 dependency = rule(

@@ -1,6 +1,7 @@
 """The module extension `ocipkg`."""
 
 load(":attributes.bzl", "TAG_ATTRIBUTES", "tag_values")
+load(":diagnostic.bzl", "diagnostic", "fail_with")
 load(":hub.bzl", "declare_library")
 load(":platforms.bzl", "platforms_error")
 
@@ -14,26 +15,50 @@ _library = tag_class(
             doc = """Target triples of the platforms that may be built for; the default is all that are known. A build fetches the platform that it builds for and no other, so this restricts what `bazel fetch` and `bazel vendor` take, and what a module promises to work on. Example: `platforms = ["x86_64-unknown-linux-gnu", "aarch64-apple-darwin"]`.""",
         ),
     },
-    doc = "Declares a library. Two modules may declare one name if they mean the same bytes; the root module's word counts over theirs.",
+    doc = """Declares a library.
+
+Where several modules declare one name, the root module's declaration counts. Where that has none, theirs have to agree: in the \
+digest of `image`, in which `components` and `deps` there are, in whatever order, and in every other attribute as it is \
+written. `platforms` and `mirrors` need not agree. The former add up where the root module declares nothing; the latter do always, of all \
+modules that mean one digest, the root module's first.""",
 )
 
-def _identity(image):
-    """What tells one image from another: the digest, where there is one, wherever it comes from."""
-    return image.partition("@")[2] or image
+# Attributes whose order says nothing: they are sets, written as lists.
+_SETS = ["components", "deps"]
+
+def _identity(attr, value):
+    """What two values of an attribute have in common if they mean the same library.
+
+    Of an image it is the digest, where there is one, wherever the bytes come from.
+    """
+    if attr == "image":
+        return value.partition("@")[2] or value
+    return sorted(value) if attr in _SETS else value
 
 def _conflict(name, first, tag, what):
-    return struct(libraries = {}, error = "\n".join([
-        "ocipkg.library: two modules declare the library {} with different values of {}:".format(name, what),
-        "    {} in {}".format(repr(first.attrs[what]), first.module),
-        "    {} in {}".format(repr(tag.attrs[what]), tag.module),
-        "What to do: declare it in the root module, whose word counts over theirs.",
-    ]))
+    return struct(libraries = {}, error = diagnostic(
+        "ocipkg.library: two modules declare the library {} with different values of {}:\n    {} in {}\n    {} in {}".format(
+            name,
+            what,
+            repr(first.attrs[what]),
+            first.module,
+            repr(tag.attrs[what]),
+            tag.module,
+        ),
+        "declare it in the root module, whose word counts over theirs",
+    ))
 
 def _union(first, other):
-    """The platforms of two declarations; an empty list stands for all."""
-    if not first or not other:
-        return []
-    return first + [triple for triple in other if triple not in first]
+    return first + [value for value in other if value not in first]
+
+def _join(first, platforms, mirrors):
+    return struct(
+        name = first.name,
+        platforms = platforms,
+        attrs = first.attrs | {"mirrors": _union(first.attrs["mirrors"], mirrors)},
+        module = first.module,
+        is_root = first.is_root,
+    )
 
 def merge_tags(tags):
     """Decides which declaration of each library counts.
@@ -43,35 +68,40 @@ def merge_tags(tags):
         people call it) and is_root, the root module's first.
 
     Returns:
-      A struct of libraries, a dict from name to a struct with the fields platforms and attrs, and error, a message or
+      A struct of libraries, a dict from name to a struct with the fields platforms and attrs, and error, a diagnostic or
       None.
     """
     libraries = {}
     for tag in tags:
         error = platforms_error(tag.platforms)
         if error:
-            return struct(libraries = {}, error = "ocipkg.library(name = \"{}\") in {}: {}".format(tag.name, tag.module, error))
+            told = "ocipkg.library(name = \"{}\") in {}: {}".format(tag.name, tag.module, error.message)
+            return struct(libraries = {}, error = diagnostic(told, error.do))
         first = libraries.get(tag.name)
         if not first:
             libraries[tag.name] = tag
             continue
+        if tag.is_root:
+            return struct(libraries = {}, error = diagnostic(
+                "ocipkg.library: {} declares the library {} twice.".format(tag.module, tag.name),
+                "keep one of the two",
+            ))
+        differs = [
+            key
+            for key in first.attrs
+            if key != "mirrors" and _identity(key, first.attrs[key]) != _identity(key, tag.attrs[key])
+        ]
         if first.is_root:
-            if tag.is_root:
-                return struct(libraries = {}, error = "ocipkg.library: {} declares the library {} twice".format(tag.module, tag.name))
+            # Where the bytes are to be had is nobody's decision; but a mirror of other bytes does not have these.
+            if "image" not in differs:
+                libraries[tag.name] = _join(first, first.platforms, tag.attrs["mirrors"])
             continue
-        for key in first.attrs:
-            same = first.attrs[key] == tag.attrs[key]
-            if key == "image":
-                same = _identity(first.attrs[key]) == _identity(tag.attrs[key])
-            if not same:
-                return _conflict(tag.name, first, tag, key)
-        libraries[tag.name] = struct(
-            name = first.name,
-            platforms = _union(first.platforms, tag.platforms),
-            attrs = first.attrs,
-            module = first.module,
-            is_root = False,
-        )
+        if differs:
+            return _conflict(tag.name, first, tag, "image" if "image" in differs else differs[0])
+
+        # No platforms stand for all.
+        platforms = _union(first.platforms, tag.platforms) if first.platforms and tag.platforms else []
+        libraries[tag.name] = _join(first, platforms, tag.attrs["mirrors"])
     return struct(libraries = libraries, error = None)
 
 def _called(module):
@@ -95,7 +125,7 @@ def _ocipkg_impl(mctx):
                 (direct_dev if mctx.is_dev_dependency(tag) else direct).append(tag.name)
     merged = merge_tags(sorted(tags, key = lambda t: not t.is_root))
     if merged.error:
-        fail("\n" + merged.error)
+        fail_with(merged.error)
     for name, library in merged.libraries.items():
         declare_library(name, library.platforms, **library.attrs)
 

@@ -2,6 +2,7 @@
 
 load(":attributes.bzl", "RULE_ATTRIBUTES", "attribute_arguments")
 load(":bazel_cache.bzl", "fetch_through_bazel_cache")
+load(":diagnostic.bzl", "diagnostic", "fail_with")
 load(":platforms.bzl", "platforms_error")
 load(":tool_path.bzl", "tool_path")
 
@@ -93,7 +94,8 @@ def fetch_library(rctx, name, declared, target = "", spokes = {}, or_nothing = F
         if result.return_code == _MISMATCH and or_nothing:
             return None
         if result.return_code != 0:
-            fail("\n{}: {}".format(told, result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)))
+            # The tool says by itself what to do.
+            fail_with(diagnostic("{}: {}".format(told, result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)), ""))
         if result.stderr.strip():
             # buildifier: disable=print
             print(result.stderr.strip())
@@ -101,8 +103,11 @@ def fetch_library(rctx, name, declared, target = "", spokes = {}, or_nothing = F
 
     cache = rctx.getenv("OCIPKG_BAZEL_CACHE", "")
     if cache not in ["", "0", "1", "distdir"]:
-        fail("\nOCIPKG_BAZEL_CACHE is {}. It can be 1, for the repository cache, or distdir, for that and --distdir.".format(repr(cache)))
-    if cache not in ["", "0"] and "@sha256:" in image and not spokes:
+        fail_with(diagnostic(
+            "{}: OCIPKG_BAZEL_CACHE is {}, which means nothing.".format(told, repr(cache)),
+            "set it to 1, for the repository cache, to distdir, for that and --distdir, or not at all",
+        ))
+    if cache not in ["", "0"] and "@sha256:" in image:
         fetch_through_bazel_cache(rctx, cache == "distdir", run)
     fetched = run([])
     if not fetched:
@@ -119,9 +124,9 @@ def _ocipkg_library_impl(rctx):
     name = rctx.original_name
     error = platforms_error(rctx.attr.platforms)
     if rctx.attr.platforms and rctx.attr.target:
-        error = "target and platforms: give one of them"
+        error = diagnostic("it has both target and platforms.", "give one of them")
     if error:
-        fail("\nocipkg_library(name = \"{}\"): {}".format(name, error))
+        fail_with(diagnostic("ocipkg_library(name = \"{}\"): {}".format(name, error.message), error.do))
     return fetch_library(
         rctx,
         name,

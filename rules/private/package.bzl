@@ -2,6 +2,7 @@
 
 load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
 load("@rules_cc//cc/common:cc_shared_library_info.bzl", "CcSharedLibraryInfo")
+load(":diagnostic.bzl", "diagnostic", "fail_with")
 load(":layout.bzl", "LayoutInfo", "TOOL", "make_layout")
 
 _PublishedInfo = provider(
@@ -266,7 +267,10 @@ def _ocipkg_package_impl(ctx):
     def put(place, file):
         other = files.get(place)
         if other and other != file:
-            fail("{}: {} and {} would both become {}. Rename one of them, or make one library of both.".format(ctx.label, other.short_path, file.short_path, place))
+            fail_with(diagnostic(
+                "{}: {} and {} would both become {}.".format(ctx.label, other.short_path, file.short_path, place),
+                "rename one of them, or make one library of both",
+            ))
         files[place] = file
 
     def put_shared(library):
@@ -290,7 +294,10 @@ def _ocipkg_package_impl(ctx):
         for header in part.headers:
             found = header_place(header.path, part.include_dirs, part.quote_dirs)
             if not found:
-                fail("{}: no compiler finds the header {} of {}. Give that library an include folder, with includes or strip_include_prefix.".format(ctx.label, header.short_path, part.label))
+                fail_with(diagnostic(
+                    "{}: no compiler finds the header {} of {}.".format(ctx.label, header.short_path, part.label),
+                    "give that library an include folder, with includes or strip_include_prefix",
+                ))
             put("/".join([part for part in ["include", found.place] if part]), header)
             includes += ["include/" + sub for sub in found.subdirectories]
 
@@ -325,12 +332,18 @@ def _ocipkg_package_impl(ctx):
         provided[linker_input.owner.repo_name] = None
     missing = [str(label) for label in foreign if label.repo_name not in provided]
     if missing:
-        fail("{}: its libraries need {}, of another repository than theirs. Add them to deps to pack them as well, or to provided_deps where whoever links the package brings them.".format(ctx.label, ", ".join(missing)))
+        fail_with(diagnostic(
+            "{}: its libraries need {}, of another repository than theirs.".format(ctx.label, ", ".join(missing)),
+            "add them to deps to pack them as well, or to provided_deps where whoever links the package brings them",
+        ))
 
     for file in ctx.files.hdrs:
         place = source_header_place(file.short_path, ctx.label, ctx.attr.strip_include_prefix, ctx.attr.include_prefix)
         if not place:
-            fail("{}: the header {} is not in the folder that is to be stripped from its path. Set strip_include_prefix to one that it is in; with a leading slash it counts from the repository's root.".format(ctx.label, file.short_path))
+            fail_with(diagnostic(
+                "{}: the header {} is not in the folder that is to be stripped from its path.".format(ctx.label, file.short_path),
+                "set strip_include_prefix to one that it is in; with a leading slash it counts from the repository's root",
+            ))
         put(place, file)
     for file in static_files(ctx.files.static) + ctx.files.shared:
         put("lib/" + library_name(file.basename), file)
@@ -342,7 +355,10 @@ def _ocipkg_package_impl(ctx):
 
     link = sort_link_flags(flags)
     if link.here:
-        fail("{}: the linkopts {} name files of this workspace, which no other machine has. Give them to a cc_shared_library as user_link_flags, and pack that.".format(ctx.label, ", ".join(link.here)))
+        fail_with(diagnostic(
+            "{}: the linkopts {} name files of this workspace, which no other machine has.".format(ctx.label, ", ".join(link.here)),
+            "give them to a cc_shared_library as user_link_flags, and pack that",
+        ))
 
     args = ctx.actions.args()
     args.add("pack")

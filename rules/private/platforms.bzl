@@ -3,6 +3,8 @@
 internal/ccplan/platform.go gives the same constraints to the targets of a library; a test compares the two.
 """
 
+load(":diagnostic.bzl", "diagnostic")
+
 _CPUS = {
     "aarch64": Label("@platforms//cpu:aarch64"),
     "armv7": Label("@platforms//cpu:armv7"),
@@ -71,13 +73,16 @@ def platforms_error(platforms):
       platforms: a list of target triples.
 
     Returns:
-      A message, or None.
+      A diagnostic, or None.
     """
     seen = {}
     for triple in platforms:
         if triple not in TRIPLES:
-            return "platforms: {} is not one of {}".format(repr(triple), ", ".join(TRIPLES))
+            return diagnostic(
+                "platforms: {} is not one of {}.".format(repr(triple), ", ".join(TRIPLES)),
+                "write one of these; `ocipkg inspect IMAGE` tells for which of them a library is there",
+            )
         if triple in seen:
-            return "platforms: {} is there twice".format(repr(triple))
+            return diagnostic("platforms: {} is there twice.".format(repr(triple)), "name it once")
         seen[triple] = True
     return None

@@ -1,5 +1,6 @@
 """The rule `ocipkg_push`."""
 
+load(":diagnostic.bzl", "diagnostic", "fail_with")
 load(":layout.bzl", "LayoutInfo")
 
 StampInfo = provider(
@@ -71,7 +72,10 @@ def launcher(tool, layout, repository, tags, status):
 
 def _ocipkg_push_impl(ctx):
     if bool(ctx.attr.index) == bool(ctx.attr.package):
-        fail("{}: name what is to be pushed: either an index or a package".format(ctx.label))
+        fail_with(diagnostic(
+            "{}: it does not say what is to be pushed.".format(ctx.label),
+            "give it either an index or a package",
+        ))
     layout = (ctx.attr.index or ctx.attr.package)[LayoutInfo].layout
     tool = ctx.executable._tool
 

@@ -5,6 +5,7 @@ that rules_go has chosen, once for all workspaces of a user, or named by the env
 """
 
 load("@go_host_compatible_sdk_label//:defs.bzl", "HOST_COMPATIBLE_SDK")
+load(":diagnostic.bzl", "diagnostic", "fail_with")
 load(
     ":go_environment.bzl",
     "USER_SETTINGS",
@@ -34,14 +35,13 @@ alias(
 )
 """
 
-def _fail(why, do):
-    fail("\n".join([
-        "rules_ocipkg could not make the tool `ocipkg` that fetches libraries.",
-        "Why: " + why.strip(),
-        "What to do: " + do,
-    ]))
-
 _DO_BINARY = "or set OCIPKG_TOOL to the absolute path of an ocipkg binary"
+
+def _fail(error):
+    fail_with(diagnostic(
+        "rules_ocipkg could not make the tool `ocipkg` that fetches libraries.\nWhy: " + error.message.strip(),
+        error.do,
+    ))
 
 def _write_build_file(rctx):
     name = tool_file(rctx)
@@ -69,7 +69,7 @@ def _usable_cache(rctx):
 def _user_settings(rctx, go, goroot):
     result = rctx.execute([go, "env", "-json"] + USER_SETTINGS, environment = query_environment(goroot))
     if result.return_code != 0:
-        _fail("`go env` failed: " + result.stderr, "check the settings of Go in your environment, " + _DO_BINARY + ".")
+        _fail(diagnostic("`go env` failed: " + result.stderr, "check the settings of Go in your environment, " + _DO_BINARY))
 
     # An older Go answers for a name that it does not know with the empty string.
     return json.decode(result.stdout)
@@ -90,10 +90,10 @@ def _compile(rctx):
     wanted = go_directive(go_mod)
     toolchain = select_toolchain(sdk, wanted)
     if not toolchain:
-        _fail(
+        _fail(diagnostic(
             "it needs Go {}, and the SDK that rules_go uses is {}, which cannot download another.".format(wanted, sdk),
-            "ask for a newer one with go_sdk.download in your MODULE.bazel, " + _DO_BINARY + ".",
-        )
+            "ask for a newer one with go_sdk.download in your MODULE.bazel, " + _DO_BINARY,
+        ))
 
     cache = _usable_cache(rctx)
     if cache == str(rctx.path(".cache")):
@@ -121,10 +121,10 @@ def _compile(rctx):
         working_directory = str(sources),
     )
     if result.return_code != 0:
-        _fail(
+        _fail(diagnostic(
             "`go build` of it failed ({}): {}".format(sdk, result.stderr),
-            "check the network, or set GOPROXY, if a module could not be downloaded; " + _DO_BINARY + ".",
-        )
+            "check the network, or set GOPROXY, if a module could not be downloaded; " + _DO_BINARY,
+        ))
     if cache == str(rctx.path(".cache")):
         rctx.delete(".cache")
 
@@ -133,7 +133,10 @@ def _tool_repository_impl(rctx):
     if prebuilt:
         binary = rctx.path(prebuilt)
         if not binary.exists or binary.is_dir:
-            _fail("OCIPKG_TOOL names {}, which is not a file.".format(prebuilt), "set it to an absolute path, or unset it to have the tool compiled.")
+            _fail(diagnostic(
+                "OCIPKG_TOOL names {}, which is not a file.".format(prebuilt),
+                "set it to an absolute path, or unset it to have the tool compiled",
+            ))
         rctx.watch(binary)
         rctx.symlink(binary, tool_file(rctx))
         _write_build_file(rctx)

@@ -1,8 +1,9 @@
 """What stands for a library on a platform that it has not been published for."""
 
+load(":diagnostic.bzl", "diagnostic", "fail_with")
 load(":platforms.bzl", "constraint_values")
 
-def unsupported_message(what, platforms, left_out, platform, constraints):
+def unsupported(what, platforms, left_out, platform, constraints):
     """Says that there is no library for a platform, and for which there is.
 
     Args:
@@ -13,16 +14,21 @@ def unsupported_message(what, platforms, left_out, platform, constraints):
       constraints: names of those of its constraint values that matter, such as "x86_64".
 
     Returns:
-      A message of several lines.
+      A diagnostic.
     """
-    lines = [
-        "{} is not there for the platform {} ({}).".format(what, platform, ", ".join(constraints) or "no known constraint"),
-        "It is there for: " + ", ".join(platforms),
-    ]
+    more = ""
     if left_out:
-        lines.append("Published too, but without a place here: " + ", ".join(left_out) + " (see `platforms` where it is declared)")
-    lines.append("What to do: build for one of these platforms (--platforms), or ask the library's author for yours.")
-    return "\n".join(lines)
+        more = "\nPublished too, but without a place here: {} (see `platforms` where it is declared)".format(", ".join(left_out))
+    return diagnostic(
+        "{} is not there for the platform {} ({}).\nIt is there for: {}{}".format(
+            what,
+            platform,
+            ", ".join(constraints) or "no known constraint",
+            ", ".join(platforms),
+            more,
+        ),
+        "build for one of these platforms (--platforms), or ask the library's author for yours",
+    )
 
 # What tells platforms of one system apart, and by its default value holds on those of others too.
 _MATTERS_ON = {
@@ -42,7 +48,7 @@ def _unsupported_platform_impl(ctx):
         for value in values
         if value.package not in _MATTERS_ON or _MATTERS_ON[value.package] in names
     ]
-    fail("\n" + unsupported_message(
+    fail_with(unsupported(
         ctx.attr.what,
         ctx.attr.platforms,
         ctx.attr.left_out,

@@ -13,8 +13,9 @@ gnu_toolchain(
 )
 """
 
-# What a toolchain names, by the ending of the command's name.
-_TOOLS = ["ar", "cpp", "dwp", "gcc", "gcov", "ld", "nm", "objcopy", "objdump", "strip"]
+# What a toolchain names, by the ending of the command's name: of the compiler's package, and of binutils.
+_COMPILER = ["cpp", "gcc", "gcov"]
+_BINUTILS = ["ar", "dwp", "ld", "nm", "objcopy", "objdump", "strip"]
 
 def include_directories(stderr):
     """Returns the folders that a GCC searches for headers.
@@ -34,10 +35,11 @@ def _gnu_compiler_impl(rctx):
     gcc = rctx.which(prefix + "-gcc")
     if not gcc:
         fail("\ncross_toolchains: there is no {}-gcc on PATH, which compiles for the platform that was asked for. On Debian and Ubuntu, `apt install {}` brings it.".format(prefix, rctx.attr.package))
-    found = {tool: rctx.which(prefix + "-" + tool) for tool in _TOOLS}
+    found = {tool: rctx.which(prefix + "-" + tool) for tool in _COMPILER}
+    found |= {tool: rctx.which((rctx.attr.binutils or prefix) + "-" + tool) for tool in _BINUTILS}
 
     searched = []
-    for language in ["c", "c++"]:
+    for language in rctx.attr.languages:
         result = rctx.execute([gcc, "-x" + language, "-E", "-v", "/dev/null"])
         for directory in include_directories(result.stderr):
             for spelt in [directory, str(rctx.path(directory).realpath)]:
@@ -45,14 +47,19 @@ def _gnu_compiler_impl(rctx):
                     searched.append(spelt)
 
     # The driver prints the bare name of a file that it does not have: a GCC may be one for C alone.
-    has_cxx = rctx.execute([gcc, "-print-file-name=libstdc++.a"]).stdout.strip().startswith("/")
+    has_cxx = "c++" in rctx.attr.languages and rctx.execute([gcc, "-print-file-name=libstdc++.a"]).stdout.strip().startswith("/")
 
-    # Actions take the drivers as inputs, so that what another release of the compiler made does not come from a cache.
+    # Actions take the drivers as inputs, so that what another release of the compiler made does not come from a cache; and
+    # the compiler behind them, because a driver can be a script that calls another.
     drivers = []
-    for tool in ["gcc", "g++", "ld"]:
-        path = rctx.which(prefix + "-" + tool)
+    for tool, path in {
+        "cc1": rctx.execute([gcc, "-print-prog-name=cc1"]).stdout.strip(),
+        "g++": rctx.which(prefix + "-g++"),
+        "gcc": gcc,
+        "ld": found["ld"],
+    }.items():
         if path:
-            rctx.symlink(path.realpath, "drivers/" + tool)
+            rctx.symlink(rctx.path(path).realpath, "drivers/" + tool)
             drivers.append("drivers/" + tool)
     rctx.file("BUILD.bazel", _BUILD_FILE.format(
         cpp_link_flags = ["-lstdc++", "-lm"] if has_cxx else [],
@@ -70,6 +77,13 @@ gnu_compiler = repository_rule(
     environ = ["PATH"],
     implementation = _gnu_compiler_impl,
     attrs = {
+        "binutils": attr.string(
+            doc = "What precedes `-ar` and the other binutils, where that is not what precedes `-gcc`.",
+        ),
+        "languages": attr.string_list(
+            default = ["c", "c++"],
+            doc = "The languages that there are libraries for; `c` alone for a GCC whose C++ library is another platform's.",
+        ),
         "package": attr.string(
             doc = "The Debian package to name where there is none.",
             mandatory = True,

@@ -1,5 +1,5 @@
-// Command messages writes docs/messages.md: every error that the command can tell, with what to do about it, as the source
-// has them. It is run by `make fix`; a test keeps the page current.
+// Command messages writes docs/messages.md: every error that the command and the rules can tell, with what to do about it, as
+// the source has them. It is run by `make fix`; a test keeps the page current.
 package main
 
 import (
@@ -46,8 +46,14 @@ var kinds = []struct{ name, title, do string }{
 	{"Interrupted", "Interrupted (130)", "nothing half-done is left; run it again"},
 }
 
+// starlark is the kind of the errors of the rules, which end Bazel and have no exit code of ours.
+const starlark = "rules"
+
 func render(root string) ([]byte, error) {
-	var all []message
+	all, err := inStarlark(filepath.Join(root, "rules"))
+	if err != nil {
+		return nil, err
+	}
 	for _, dir := range []string{"internal", "fetcher", "gazelle_ext"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(p string, d fs.DirEntry, err error) error {
 			if err != nil || !d.IsDir() {
@@ -66,22 +72,23 @@ func render(root string) ([]byte, error) {
 	})
 	all = slices.Compact(all)
 	var b bytes.Buffer
-	b.WriteString("# Messages\n\nEvery error of `ocipkg`, by the exit status that goes with it; `…` stands for what varies. The words before\n" +
-		"a message (\"pull ghcr.io/acme/zlib:1.3.1: layer 2 of 3: …\") say what was being done. What helps when nothing is said to be wrong\n" +
-		"is in [troubleshooting.md](troubleshooting.md).\n\n<!-- Generated from the source by `make fix`. -->\n")
-	for _, k := range kinds {
-		first := true
+	b.WriteString("# Messages\n\nEvery error of the command `ocipkg`, by the exit status that goes with it, and of the rules; `…` stands for what varies.\n" +
+		"The words before a message (\"pull ghcr.io/acme/zlib:1.3.1: layer 2 of 3: …\") say what was being done. What helps when nothing\n" +
+		"is said to be wrong is in [troubleshooting.md](troubleshooting.md).\n\n<!-- Generated from the source by `make fix`. -->\n")
+	section := func(kind, title, intro string) {
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| message | what to do |\n|---|---|\n", title, intro)
 		for _, m := range all {
-			if m.kind != k.name {
-				continue
+			if m.kind == kind {
+				fmt.Fprintf(&b, "| %s | %s |\n", cell(m.why), cmp.Or(cell(m.do), "—"))
 			}
-			if first {
-				fmt.Fprintf(&b, "\n## %s\n\nWhere nothing else is said: %s.\n\n| message | what to do |\n|---|---|\n", k.title, k.do)
-				first = false
-			}
-			fmt.Fprintf(&b, "| %s | %s |\n", cell(m.why), cmp.Or(cell(m.do), "—"))
 		}
 	}
+	for _, k := range kinds {
+		if slices.ContainsFunc(all, func(m message) bool { return m.kind == k.name }) {
+			section(k.name, k.title, "Where nothing else is said: "+k.do+".")
+		}
+	}
+	section(starlark, "While Bazel loads and analyses", "Those of the rules, which Bazel prints behind `Error in fail:`. A repository rule also prints what the command said to it, which is above.")
 	return b.Bytes(), nil
 }
 
@@ -125,13 +132,17 @@ func inPackage(dir string) ([]message, error) {
 	}
 	for _, file := range parsed {
 		for _, decl := range file.Decls {
-			// A function within another is called from there alone, and its name means something else elsewhere.
+			// A function within another is called from there alone, and its name means something else elsewhere. So does a
+			// variable, which may have several values.
 			local := map[string][]teller{}
+			variables := map[string][]ast.Expr{}
 			ast.Inspect(decl, func(n ast.Node) bool {
 				if a, ok := n.(*ast.AssignStmt); ok && len(a.Lhs) == 1 && len(a.Rhs) == 1 {
 					name, isName := a.Lhs[0].(*ast.Ident)
 					if f, isFunc := a.Rhs[0].(*ast.FuncLit); isName && isFunc {
 						collect(name.Name, f.Type, f.Body, local)
+					} else if isName {
+						variables[name.Name] = append(variables[name.Name], a.Rhs[0])
 					}
 				}
 				return true
@@ -140,7 +151,7 @@ func inPackage(dir string) ([]message, error) {
 				switch n := n.(type) {
 				case *ast.CompositeLit:
 					if t, ok := literal(n); ok {
-						all = append(all, t.message(nil)...)
+						all = append(all, t.message(nil, variables)...)
 					}
 				case *ast.CallExpr:
 					name := ""
@@ -155,7 +166,7 @@ func inPackage(dir string) ([]message, error) {
 						tellers = global[name]
 					}
 					for _, t := range tellers {
-						all = append(all, t.message(n.Args)...)
+						all = append(all, t.message(n.Args, variables)...)
 					}
 				}
 				return true
@@ -227,8 +238,9 @@ func isSprintf(c *ast.CallExpr) bool {
 	return ok && sel.Sel.Name == "Sprintf" && len(c.Args) > 0
 }
 
-// message gives what a call with these arguments says; nothing, where that cannot be told from the source.
-func (t teller) message(args []ast.Expr) []message {
+// message gives what a call with these arguments says; nothing, where that cannot be told from the source. What to do may
+// be in a variable of the function around it.
+func (t teller) message(args []ast.Expr, variables map[string][]ast.Expr) []message {
 	kind := "Failure"
 	switch k := t.kind.(type) {
 	case *ast.SelectorExpr:
@@ -244,11 +256,24 @@ func (t teller) message(args []ast.Expr) []message {
 	if strings.Trim(why, "… :,.()") == "" {
 		return nil
 	}
-	do := t.text(t.do, args)
-	if do == "…" { // all of it varies
-		do = ""
+	cure := t.do
+	if name, ok := cure.(*ast.Ident); ok && slices.Contains(t.params, name.Name) {
+		if i := slices.Index(t.params, name.Name); i < len(args) {
+			cure = args[i]
+		}
 	}
-	return []message{{kind, why, do}}
+	values := []ast.Expr{cure}
+	if name, ok := cure.(*ast.Ident); ok {
+		values = variables[name.Name]
+	}
+	var cures []string
+	for _, value := range values {
+		// What varies altogether is nothing that could be said here.
+		if do := t.text(value, args); do != "" && do != "…" {
+			cures = append(cures, do)
+		}
+	}
+	return []message{{kind, why, strings.Join(cures, "; or ")}}
 }
 
 var verb = regexp.MustCompile(`%%|%[-+#0]*[0-9]*(\.[0-9]+)?[a-zA-Z]`)

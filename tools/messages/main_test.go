@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -23,6 +24,11 @@ func TestPageIsCurrent(t *testing.T) {
 	}
 	if !bytes.Equal(got, want) {
 		t.Error("docs/messages.md is not what the source says: run `make fix`")
+	}
+	for line := range strings.Lines(string(got)) {
+		if strings.HasSuffix(strings.TrimSpace(line), "| — |") {
+			t.Errorf("it does not say what to do about: %s", line)
+		}
 	}
 }
 
@@ -47,6 +53,16 @@ func c() error {
 
 func d(bad func(string) error) error { return bad("not one of ours") }
 
+func f(old bool) error {
+	do := "take a new one"
+	if old {
+		do = "mend it"
+	}
+	return refuse2("it is worn", do)
+}
+
+func refuse2(why, do string) error { return &diagnostic.Error{Kind: diagnostic.Refused, Why: why, Do: do} }
+
 func e(err error) error { return &diagnostic.Error{Kind: diagnostic.Failure, Err: err} }
 `
 	if err := os.WriteFile(filepath.Join(dir, "p.go"), []byte(source), 0o644); err != nil {
@@ -60,6 +76,7 @@ func e(err error) error { return &diagnostic.Error{Kind: diagnostic.Failure, Err
 		{"Usage", "it is …, …% of it", "write another"},
 		{"Refused", "it has … legs", "pack it without"},
 		{"Corrupt", "it is bent", ""},
+		{"Refused", "it is worn", "take a new one; or mend it"},
 	}
 	if len(got) != len(want) {
 		t.Fatalf("got %q", got)
@@ -71,5 +88,63 @@ func e(err error) error { return &diagnostic.Error{Kind: diagnostic.Failure, Err
 	}
 	if s := cell("a|b_c <d>"); strings.ContainsAny(strings.ReplaceAll(s, `\|`, ""), "|") {
 		t.Errorf("a cell ends early: %s", s)
+	}
+}
+
+func TestStarlarkMessages(t *testing.T) {
+	write := func(t *testing.T, files map[string]string) string {
+		t.Helper()
+		dir := t.TempDir()
+		for name, text := range files {
+			p := filepath.Join(dir, name)
+			if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return dir
+	}
+	dir := write(t, map[string]string{
+		"a.bzl": `load(":diagnostic.bzl", "diagnostic", "fail_with")
+
+_OR = "or leave it out"
+
+def check(ctx, x, y):
+    if x:
+        fail_with(diagnostic("{}: it has {} legs\n  and {}{}.".format(ctx.label, x, x, y), "take one off, " + _OR))
+    return diagnostic(("ocipkg: " + x + " is bent."), "bend it back: x = [\"y\"]")
+
+def wrap(error, text):
+    fail_with(diagnostic("{}: {}".format("a", error.message), error.do))
+    fail_with(diagnostic("{}: {}".format("a", text), ""))
+`,
+		"diagnostic.bzl":    `def fail_with(error): fail(error.message)` + "\n",
+		"tests/a_test.bzl":  `def f(): fail("whatever")` + "\n",
+		"tests/BUILD.bazel": "",
+	})
+	got, err := inStarlark(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []message{
+		{starlark, "it has … legs and ….", "take one off, or leave it out"},
+		{starlark, "ocipkg: … is bent.", `bend it back: x = ["y"]`},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for text, wants := range map[string]string{
+		`fail("it is bent")`:                                     "a.bzl:2: fail() is called in diagnostic.bzl alone",
+		`diagnostic(message, "bend it")`:                         "cannot be told",
+		`diagnostic("it is bent", "")`:                           "does not say what to do",
+		`diagnostic("it is bent")`:                               "by position",
+		`fail_with(diagnostic("{}".format(message), "bend it"))`: "cannot be told",
+	} {
+		dir := write(t, map[string]string{"a.bzl": "def f(message):\n    " + text + "\n"})
+		if found, err := inStarlark(dir); err == nil || !strings.Contains(err.Error(), wants) {
+			t.Errorf("%s: %q, %v; want an error with %q", text, found, err, wants)
+		}
 	}
 }

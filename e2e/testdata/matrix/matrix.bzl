@@ -69,6 +69,15 @@ def link_every_way(name, dep, srcs, go_srcs, wrapper_linkopts = []):
         linkopts = wrapper_linkopts,
         deps = [dep],
     )
+    if wrapper_linkopts:
+        # Without: what becomes of it is the toolchain's affair.
+        cc_binary(
+            name = name + "_wrapper_bare",
+            srcs = srcs,
+            dynamic_deps = [name + "_wrapped"],
+            tags = ["wrong"],
+            deps = [dep],
+        )
 
     # A program that an action runs.
     native.genrule(

@@ -138,7 +138,7 @@ func edit(ctx context.Context, change func(path string, config *config, auths ma
 	}
 	unlock, err := lockFolder(ctx, path)
 	if err != nil {
-		return &diagnostic.Error{Kind: diagnostic.Interrupted, What: "write " + path, Why: "interrupted while another process was writing it", Err: err}
+		return &diagnostic.Error{Kind: diagnostic.Interrupted, What: "write " + path, Why: "interrupted while another process was writing it", Do: "run it again when that process is done", Err: err}
 	}
 	defer unlock()
 

@@ -8,6 +8,7 @@ load("//rules/private:library.bzl", "fetch_arguments", "label_prefix")
 
 def _attributes(**said):
     values = {name: "" if name in ["image", "linkage", "strip_include_prefix"] else [] for name in RULE_ATTRIBUTES}
+    values["build_file"] = None
     return struct(**(values | said))
 
 def _fetch_arguments_test_impl(ctx):
@@ -51,11 +52,12 @@ def _label_prefix_test_impl(ctx):
 
 _label_prefix_test = unittest.make(_label_prefix_test_impl)
 
-def _tag(name, image, module, platforms = [], linkage = ""):
+def _tag(name, image, module, platforms = [], **said):
+    values = _attributes(image = image, **said)
     return struct(
         name = name,
         platforms = platforms,
-        attrs = {"image": image, "linkage": linkage},
+        attrs = {attr: getattr(values, attr) for attr in RULE_ATTRIBUTES},
         module = module,
         is_root = module == "root",
     )
@@ -68,17 +70,18 @@ def _merge_tags_test_impl(ctx):
     asserts.equals(env, {"a": "r/a:2", "b": "r/b:1"}, {name: tag.attrs["image"] for name, tag in merged.libraries.items()}, "the root decides; the same twice is no conflict")
 
     merged = merge_tags([_tag("a", "r/a:1@sha256:11", "one"), _tag("a", "r/a:1@sha256:22", "two")])
-    for part in ["one", "two", "library a", "r/a:1@sha256:11", "r/a:1@sha256:22", "root module"]:
-        asserts.true(env, part in merged.error, merged.error)
+    for part in ["one", "two", "library a", "r/a:1@sha256:11", "r/a:1@sha256:22", "different values of image"]:
+        asserts.true(env, part in merged.error.message, merged.error)
+    asserts.true(env, "root module" in merged.error.do, merged.error)
 
     merged = merge_tags([_tag("a", "r/a:1@sha256:11", "one"), _tag("a", "mirror/a@sha256:11", "two")])
     asserts.equals(env, None, merged.error, "one digest is one image, wherever it comes from")
 
     merged = merge_tags([_tag("a", "r/a:1", "one", linkage = "static"), _tag("a", "r/a:1", "two")])
-    asserts.true(env, "linkage" in merged.error and "\"static\"" in merged.error, merged.error)
+    asserts.true(env, "linkage" in merged.error.message and "\"static\"" in merged.error.message, merged.error)
 
     merged = merge_tags([_tag("a", "r/a:1", "root"), _tag("a", "r/a:1", "root")])
-    asserts.true(env, "twice" in merged.error, merged.error)
+    asserts.true(env, "twice" in merged.error.message, merged.error)
 
     linux, mac = "x86_64-unknown-linux-gnu", "aarch64-apple-darwin"
     merged = merge_tags([_tag("a", "r/a:1", "one", [linux]), _tag("a", "r/a:1", "two", [mac, linux])])
@@ -90,10 +93,59 @@ def _merge_tags_test_impl(ctx):
 
     merged = merge_tags([_tag("a", "r/a:1", "one", ["amd64-linux"])])
     for part in ["\"amd64-linux\"", "one", linux]:
-        asserts.true(env, part in merged.error, merged.error)
+        asserts.true(env, part in merged.error.message, merged.error)
+    asserts.true(env, merged.error.do, "what to do")
     return unittest.end(env)
 
 _merge_tags_test = unittest.make(_merge_tags_test_impl)
+
+def _merge_identity_test_impl(ctx):
+    env = unittest.begin(ctx)
+    image, moved, other = "r/a:1@sha256:11", "mirror/a@sha256:11", "r/a:2@sha256:22"
+
+    def mirrors(*tags):
+        merged = merge_tags(tags)
+        asserts.equals(env, None, merged.error)
+        return merged.libraries["a"].attrs["mirrors"]
+
+    one, two, root = ["m1", "m2"], ["m3", "m1"], ["m0", "m3"]
+    asserts.equals(env, ["m1", "m2", "m3"], mirrors(_tag("a", image, "one", mirrors = one), _tag("a", moved, "two", mirrors = two)))
+    asserts.equals(
+        env,
+        ["m0", "m3", "m1", "m2"],
+        mirrors(_tag("a", image, "root", mirrors = root), _tag("a", image, "one", mirrors = one), _tag("a", moved, "two", mirrors = two)),
+        "the root module's first",
+    )
+    asserts.equals(
+        env,
+        ["m0", "m3", "m1"],
+        mirrors(_tag("a", image, "root", mirrors = root), _tag("a", other, "one", mirrors = one), _tag("a", image, "two", mirrors = two)),
+        "none of those for other bytes",
+    )
+
+    # Sets have no order, and whatever else is said has to be the same.
+    same = [("components", ["headers", "static"], ["static", "headers"]), ("deps", ["@@x", "@@y"], ["@@y", "@@x"])]
+    for attr, first, second in same:
+        merged = merge_tags([_tag("a", image, "one", **{attr: first}), _tag("a", image, "two", **{attr: second})])
+        asserts.equals(env, None, merged.error)
+        asserts.equals(env, first, merged.libraries["a"].attrs[attr])
+    decided = {"build_file": Label("//rules:defs.bzl"), "image": other, "linkage": "static", "strip_include_prefix": "include"}
+    for attr in RULE_ATTRIBUTES:
+        if attr == "mirrors":
+            continue
+        said = decided.get(attr, ["x", "y"])
+        different = {"image": image} | {attr: said}
+        merged = merge_tags([_tag("a", module = "one", **{"image": image}), _tag("a", module = "two", **different)])
+        asserts.true(env, merged.error and "different values of " + attr in merged.error.message, attr)
+        if attr in ["defines", "includes", "linkopts"]:
+            merged = merge_tags([_tag("a", image, "one", **{attr: ["x", "y"]}), _tag("a", image, "two", **{attr: ["y", "x"]})])
+            asserts.true(env, merged.error and "different values of " + attr in merged.error.message, attr)
+        merged = merge_tags([_tag("a", module = "root", **{"image": image}), _tag("a", module = "two", **different)])
+        asserts.equals(env, None, merged.error)
+        asserts.false(env, merged.libraries["a"].attrs[attr] == said, "the root decides on " + attr)
+    return unittest.end(env)
+
+_merge_identity_test = unittest.make(_merge_identity_test_impl)
 
 def library_test_suite(name):
     unittest.suite(name, *[
@@ -101,6 +153,7 @@ def library_test_suite(name):
         for test in [
             _fetch_arguments_test,
             _label_prefix_test,
+            _merge_identity_test,
             _merge_tags_test,
         ]
     ])

@@ -4,7 +4,7 @@ load("@bazel_skylib//lib:partial.bzl", "partial")
 load("@bazel_skylib//lib:unittest.bzl", "analysistest", "asserts", "unittest")
 load("//rules/private:hub.bzl", "spoke_names")
 load("//rules/private:platforms.bzl", "TRIPLES", "constraint_values", "constraints_of", "platforms_error")
-load("//rules/private:unsupported_platform.bzl", "unsupported_message", "unsupported_platform")
+load("//rules/private:unsupported_platform.bzl", "unsupported", "unsupported_platform")
 
 def _constraints_test_impl(ctx):
     env = unittest.begin(ctx)
@@ -35,8 +35,8 @@ def _platforms_error_test_impl(ctx):
     asserts.equals(env, None, platforms_error([]))
     asserts.equals(env, None, platforms_error(TRIPLES))
     for part in ["\"x86_64-linux-gnu\"", "x86_64-unknown-linux-gnu", "aarch64-apple-darwin"]:
-        asserts.true(env, part in platforms_error(["x86_64-linux-gnu"]), part)
-    asserts.true(env, "twice" in platforms_error(["aarch64-apple-darwin", "aarch64-apple-darwin"]))
+        asserts.true(env, part in platforms_error(["x86_64-linux-gnu"]).message, part)
+    asserts.true(env, "twice" in platforms_error(["aarch64-apple-darwin", "aarch64-apple-darwin"]).message)
     return unittest.end(env)
 
 _platforms_error_test = unittest.make(_platforms_error_test_impl)
@@ -51,10 +51,11 @@ _spoke_names_test = unittest.make(_spoke_names_test_impl)
 
 def _message_test_impl(ctx):
     env = unittest.begin(ctx)
-    message = unsupported_message("z 1", ["a", "b"], ["c"], "@@//:p", ["riscv64", "linux"])
-    for part in ["z 1", "a, b", "c (see `platforms`", "@@//:p (riscv64, linux)", "--platforms"]:
-        asserts.true(env, part in message, message)
-    asserts.false(env, "Published too" in unsupported_message("z", ["a"], [], "p", []))
+    error = unsupported("z 1", ["a", "b"], ["c"], "@@//:p", ["riscv64", "linux"])
+    for part in ["z 1", "a, b", "c (see `platforms`", "@@//:p (riscv64, linux)"]:
+        asserts.true(env, part in error.message, error.message)
+    asserts.true(env, "--platforms" in error.do, error.do)
+    asserts.false(env, "Published too" in unsupported("z", ["a"], [], "p", []).message)
     return unittest.end(env)
 
 _message_test = unittest.make(_message_test_impl)
@@ -63,7 +64,8 @@ def _unsupported_test_impl(ctx):
     env = analysistest.begin(ctx)
     asserts.expect_failure(env, "zlib 1.3.1 is not there for the platform @@//rules/private/tests:")
     asserts.expect_failure(env, "_musl (aarch64, linux, musl)")
-    asserts.expect_failure(env, "It is there for: x86_64-unknown-linux-gnu, x86_64-apple-darwin")
+    asserts.expect_failure(env, "It is there for: x86_64-unknown-linux-gnu, x86_64-apple-darwin\nPublished too")
+    asserts.expect_failure(env, "\nWhat to do: build for one of these platforms")
     return analysistest.end(env)
 
 _unsupported_test = analysistest.make(
