@@ -124,6 +124,9 @@ func (l *ocipkgLang) CheckFlags(fs *flag.FlagSet, c *config.Config) error {
 			names = []string{defaultIndex}
 		}
 	}
+	if len(names) == 0 && declares() {
+		names = []string{moduleIndex}
+	}
 	if len(names) == 0 && len(l.flagTags) == 0 {
 		return nil
 	}

@@ -122,6 +122,8 @@ func (x *indexes) newIndexFile(name, repoRoot, buildFile string) *indexFile {
 	file.content = sync.OnceValue(func() content {
 		at, err := filepath.Join(repoRoot, filepath.FromSlash(name)), error(nil)
 		switch {
+		case name == moduleIndex:
+			at, err = locate(headerIndexPath)
 		case strings.HasPrefix(name, "@"):
 			at, err = locate(name)
 		case filepath.IsAbs(name):
