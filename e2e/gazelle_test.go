@@ -138,6 +138,21 @@ func TestGazelle(t *testing.T) {
 
 	w.goldens(t, address)
 	w.goDeps(t, sums, "sqlite "+s.version(t, address+"/sqlite3:debian"))
+
+	// Of a library that is nowhere nothing can be said; with a file that is checked in, nobody asks.
+	module, err := os.ReadFile(filepath.Join(w.dir, "MODULE.bazel"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write(t, "MODULE.bazel", string(module)+fmt.Sprintf("\nocipkg_library(\n    name = \"nowhere\",\n    image = %q,\n)\n", address+"/nowhere:1"))
+	r := w.exec(t, nil, "build", "//:gazelle")
+	for _, words := range []string{"header index of the libraries in MODULE.bazel", address + "/nowhere:1", "commit ocipkg_index.json"} {
+		if r.code == 0 || !strings.Contains(r.stderr, words) {
+			t.Errorf("a library that is nowhere: exit status %d, and %q is not in:\n%s", r.code, words, r.stderr)
+		}
+	}
+	w.write(t, "ocipkg_index.json", "{}\n")
+	w.bazel(t, "build", "//:gazelle")
 }
 
 // layOutMachine makes a repository of what the goldens take for the machine's own: headers that no library has, and
