@@ -411,7 +411,7 @@ func (l *ocipkgLang) report(q *query) {
 		if need.Kind == cgo.Library {
 			line = "LDFLAGS: -l" + need.Name
 		}
-		log.Printf("//%s:%s: #cgo %s: no library that MODULE.bazel declares answers to it. Declare one and run `ocipkg index`; or write # gazelle:resolve %s %s LABEL, or # gazelle:%s ignore.",
+		log.Printf("//%s:%s: #cgo %s: no library that MODULE.bazel declares answers to it. Declare one, and run `ocipkg index` where ocipkg_index.json is checked in; or write # gazelle:resolve %s %s LABEL, or # gazelle:%s ignore.",
 			q.args.Rel, q.r.Name(), line, languageName, key, unresolvedDirective)
 		if q.s.unresolved == fail {
 			l.failed.Store(true)
