@@ -5,19 +5,22 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
 )
 
 // vendor copies a Go module, as the module proxy has it, into a folder of the workspace, without its tests: those of
 // nobody here. A BUILD file says by which path it is imported.
-// It returns the module's hash, as go.sum has it.
+// It returns the lines of go.sum.
 func (w *workspace) vendor(t *testing.T, module, version, dir string) string {
 	t.Helper()
 	scratch := t.TempDir()
 	w.must(t, scratch, "go", "mod", "init", "scratch")
 	r := w.suite.exec(t, scratch, nil, "go", "mod", "download", "-json", module+"@"+version)
-	var downloaded struct{ Dir, Sum, Error string }
+	var downloaded struct{ Dir, Sum, GoModSum, Error string }
 	if err := json.Unmarshal([]byte(r.stdout), &downloaded); err != nil || r.code != 0 {
 		t.Skipf("SKIPPED, the module %s cannot be had: %s%s", module, downloaded.Error, r.stderr)
 	}
@@ -45,27 +48,43 @@ func (w *workspace) vendor(t *testing.T, module, version, dir string) string {
 	if err := os.WriteFile(filepath.Join(to, "BUILD.bazel"), []byte("# gazelle:prefix "+module+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return downloaded.Sum
+	return fmt.Sprintf("%[1]s %[2]s %[3]s\n%[1]s %[2]s/go.mod %[4]s\n", module, version, downloaded.Sum, downloaded.GoModSum)
 }
 
-// TestGazelle: cgo packages that nobody here wrote find their libraries: `ocipkg index` and `bazel run //:gazelle` write
-// everything that it takes to build, and a program of them runs with the libraries that were published. So does one with a
-// library whose files lie in the workspace.
+// TestGazelle: cgo packages that nobody here wrote find their libraries: with the extension among the languages of
+// gazelle_binary, and nothing else, `bazel run //:gazelle` writes everything that it takes to build, and fetches no library.
+// A program of them runs with the libraries that were published. So does one with a library whose files lie in the
+// workspace.
 func TestGazelle(t *testing.T) {
 	s := theSuite
-	address := s.dockerRegistry(t)
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	address := server.Host
 	s.must(t, s.repository, "tools/publish-examples", s.ocipkg, filepath.Join(s.repository, ".out", "prefixes"), address)
 	w := s.workspace(t, "e2e/testdata/gazelle", "gazelle", address)
-	sum := w.vendor(t, "github.com/mattn/go-sqlite3", "v1.14.32", "third_party/go-sqlite3")
-	w.vendor(t, "github.com/DataDog/zstd", "v1.5.7", "third_party/zstd")
+	w.env = []string{"OCIPKG_STORE=" + filepath.Join(t.TempDir(), "store")} // other tests have fetched the same bytes
+	sums := w.vendor(t, "github.com/DataDog/zstd", "v1.5.7", "third_party/zstd")
+	sums += w.vendor(t, "github.com/mattn/go-sqlite3", "v1.14.32", "third_party/go-sqlite3")
 	zlib := filepath.Join(w.dir, "third_party", "zlib")
 	w.must(t, w.dir, "cp", "-R", filepath.Join(w.repository, ".out", "prefixes", "zlib"), zlib)
 	if err := os.WriteFile(filepath.Join(zlib, "BUILD.bazel"), []byte("# gazelle:ocipkg_prebuilt zlib\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	w.pin(t)
-	w.must(t, w.dir, w.ocipkg, "index")
+	server.Clear()
 	w.bazel(t, "run", "//:gazelle")
+	if asked := server.Requests("/manifests/"); len(asked) == 0 {
+		t.Error("no image was asked for, so that it tells nothing that no layer was")
+	}
+	layers := map[string][]string{}
+	for _, name := range []string{"openssl", "sqlite3", "zlib", "zstd"} {
+		layers[name] = s.layersOf(t, address+"/"+name+":debian", host)
+		for _, layer := range layers[name] {
+			if asked := server.Requests("/blobs/" + layer); len(asked) > 0 {
+				t.Errorf("running Gazelle fetches of %s: %v", name, asked)
+			}
+		}
+	}
 	for dir, want := range map[string]string{
 		"third_party/go-sqlite3": `"@sqlite3"`,
 		"third_party/zstd":       `cdeps = ["@zstd"]`,
@@ -78,10 +97,36 @@ func TestGazelle(t *testing.T) {
 			t.Errorf("%s:\n%s", dir, text)
 		}
 	}
-	if r := w.exec(t, nil, "run", "//:gazelle", "--", "-mode=diff"); r.code != 0 {
-		t.Errorf("a second run would change something:\n%s", r.stdout)
+
+	// A file that is checked in goes before that index, and says the same. One with nothing in it shows which is read.
+	unchanged := func(target, with string) {
+		t.Helper()
+		if r := w.exec(t, nil, "run", target, "--", "-mode=diff"); r.code != 0 {
+			t.Errorf("a second run, with %s, would change something:\n%s%s", with, r.stdout, r.stderr)
+		}
 	}
+	unchanged("//:gazelle", "the index that Bazel makes")
+	w.write(t, "ocipkg_index.json", "{}\n")
+	if r := w.exec(t, nil, "run", "//:gazelle", "--", "-mode=diff"); r.code == 0 {
+		t.Error("the file that is checked in is not read")
+	}
+	w.must(t, w.dir, w.ocipkg, "index")
+	unchanged("//:gazelle", "ocipkg_index.json")
+	if err := os.Remove(filepath.Join(w.dir, "ocipkg_index.json")); err != nil {
+		t.Fatal(err)
+	}
+	unchanged("//:gazelle", "the index that Bazel makes anew")
+	// So do the indexes of the repositories, one of which is a hub's.
+	unchanged("//:gazelle_from_repositories", "the indexes of the repositories")
+
 	w.bazel(t, "test", "//...")
+	for _, name := range []string{"sqlite3", "zstd"} {
+		for _, layer := range layers[name] {
+			if len(server.Requests("/blobs/"+layer)) == 0 {
+				t.Errorf("%s is linked, and nobody asked for its layer %s: then it tells nothing that Gazelle did not", name, layer)
+			}
+		}
+	}
 	app := filepath.Join(w.dir, "bazel-bin", "app", "app_", "app")
 	if r := s.inEnv(t, w.dir, app); r.code != 0 || strings.TrimSpace(r.stdout) != "zstd works; sqlite "+s.version(t, address+"/sqlite3:debian") {
 		t.Errorf("exit status %d: %s%s", r.code, r.stdout, r.stderr)
@@ -91,35 +136,160 @@ func TestGazelle(t *testing.T) {
 		t.Errorf("the vendored zlib %s: exit status %d: %s%s", version, r.code, r.stdout, r.stderr)
 	}
 
-	// The indexes of the repositories, one of which is a hub's, say the same as the file that is checked in.
-	if err := os.Remove(filepath.Join(w.dir, "ocipkg_index.json")); err != nil {
-		t.Fatal(err)
-	}
-	if r := w.exec(t, nil, "run", "//:gazelle_from_repositories", "--", "-mode=diff"); r.code != 0 {
-		t.Errorf("with the indexes of the repositories something would change:\n%s%s", r.stdout, r.stderr)
-	}
+	w.goldens(t, address)
+	w.goDeps(t, sums, "sqlite "+s.version(t, address+"/sqlite3:debian"))
 
-	w.goldens(t)
-	w.goDeps(t, sum, "sqlite "+s.version(t, address+"/sqlite3:debian"))
-}
-
-// goDeps builds the same module out of go_deps, where no extension of Gazelle runs: with a patch that brings the BUILD file
-// which Gazelle has written for the copy. docs/gazelle.md has the same steps as shell commands.
-func (w *workspace) goDeps(t *testing.T, sum, prints string) {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(w.dir, "third_party", "go-sqlite3", "BUILD.bazel"))
+	// Of a library that is nowhere nothing can be said; with a file that is checked in, nobody asks.
+	module, err := os.ReadFile(filepath.Join(w.dir, "MODULE.bazel"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := strings.NewReplacer(
-		// What the repository of a Go module can name: rules_go as Gazelle calls it, and the main repository.
-		`"@rules_go//`, `"@io_bazel_rules_go//`, `"@sqlite3"`, `"@@//third_party:sqlite3"`,
-		"# gazelle:prefix github.com/mattn/go-sqlite3\n", "", "-Ithird_party/go-sqlite3", "-I.",
-	).Replace(string(data))
-	lines := strings.SplitAfter(strings.TrimSuffix(text, "\n"), "\n")
-	patch := fmt.Sprintf("--- /dev/null\n+++ b/BUILD.bazel\n@@ -0,0 +1,%d @@\n+%s\n", len(lines), strings.Join(lines, "+"))
+	w.write(t, "MODULE.bazel", string(module)+fmt.Sprintf("\nocipkg_library(\n    name = \"nowhere\",\n    image = %q,\n)\n", address+"/nowhere:1"))
+	r := w.exec(t, nil, "build", "//:gazelle")
+	for _, words := range []string{"header index of the libraries in MODULE.bazel", address + "/nowhere:1", "commit ocipkg_index.json"} {
+		if r.code == 0 || !strings.Contains(r.stderr, words) {
+			t.Errorf("a library that is nowhere: exit status %d, and %q is not in:\n%s", r.code, words, r.stderr)
+		}
+	}
+	w.write(t, "ocipkg_index.json", "{}\n")
+	w.bazel(t, "build", "//:gazelle")
+}
+
+// layOutMachine makes a repository of what the goldens take for the machine's own: headers that no library has, and
+// libraries by names that stay among the flags.
+func (w *workspace) layOutMachine(t *testing.T) {
+	t.Helper()
+	m := &workspace{suite: w.suite, dir: filepath.Join(filepath.Dir(w.dir), "machine")}
+	m.write(t, "REPO.bazel", "")
+	m.write(t, "BUILD.bazel", fmt.Sprintf(`load("@rules_cc//cc:defs.bzl", "cc_library")
+
+cc_library(
+    name = "machine",
+    hdrs = glob(["include/*.h"]),
+    includes = ["include"],
+    linkopts = ["-L%s/lib"],
+    visibility = ["//visibility:public"],
+)
+`, m.dir))
+	for _, name := range []string{"gone", "unknown"} {
+		m.write(t, "include/"+name+".h", "#define MACHINE 1\n")
+	}
+	m.write(t, "machine.c", "int machine;\n")
+	m.write(t, "lib/README", "")
+	if r := w.inEnv(t, m.dir, "cc", "-c", "machine.c", "-o", "machine.o"); r.code != 0 {
+		t.Fatal(r.stderr)
+	}
+	for _, name := range []string{"foo", "nothing", "ssl", "unknown", "z"} {
+		if r := w.inEnv(t, m.dir, "ar", "rcs", "lib/lib"+name+".a", "machine.o"); r.code != 0 {
+			t.Fatal(r.stderr)
+		}
+	}
+}
+
+var includes = regexp.MustCompile(`include\("//:(.*)"\)`)
+
+// goldens builds what Gazelle makes of the workspaces in gazelle_ext/testdata, in one Bazel: each is a repository of this
+// workspace, whose libraries it names, or, with a MODULE.bazel of its own, a module. What says that it cannot be built is not.
+func (w *workspace) goldens(t *testing.T, address string) {
+	t.Helper()
+	w.layOutMachine(t)
+	w.must(t, w.dir, w.ocipkg, "copy", "--quiet", address+"/zlib:debian", address+"/gone:debian")
+	source := filepath.Join(w.repository, "gazelle_ext", "testdata")
+	root := filepath.Join(filepath.Dir(w.dir), "goldens")
+	if err := os.RemoveAll(root); err != nil {
+		t.Fatal(err)
+	}
+	w.must(t, source, "cp", "-R", source, root)
+	cases, err := os.ReadDir(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	module, err := os.ReadFile(filepath.Join(w.dir, "MODULE.bazel"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	common, err := os.ReadFile(filepath.Join(source, "default", "MODULE.bazel"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := string(module) + `
+local_repository = use_repo_rule("@bazel_tools//tools/build_defs/repo:local.bzl", "local_repository")
+
+local_repository(
+    name = "machine",
+    path = "../machine",
+)
+`
+	var built, refused []string
+	for _, c := range cases {
+		name := c.Name()
+		if name == "default" || name == "fuzz" {
+			continue
+		}
+		dir, buildFiles := filepath.Join(root, name), 0
+		for _, file := range files(t, dir) {
+			switch filepath.Base(file) {
+			case "BUILD.in":
+				err = os.Remove(file)
+			case "BUILD.out":
+				buildFiles++
+				err = os.Rename(file, filepath.Join(filepath.Dir(file), "BUILD.bazel"))
+			default:
+				var data []byte
+				if data, err = os.ReadFile(file); err == nil && strings.HasSuffix(file, "MODULE.bazel") {
+					// Bazel takes an include() of the root module alone.
+					text := includes.ReplaceAllStringFunc(string(data), func(call string) string {
+						part, err := os.ReadFile(filepath.Join(dir, includes.FindStringSubmatch(call)[1]))
+						if err != nil {
+							t.Fatal(err)
+						}
+						return string(part)
+					})
+					err = os.WriteFile(file, []byte(strings.ReplaceAll(text, "localhost:5000/", address+"/")), 0o644)
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		pattern := "@golden_" + name + "//..."
+		if _, err := os.Stat(filepath.Join(dir, "MODULE.bazel")); err == nil {
+			declared += fmt.Sprintf("bazel_dep(name = %q, repo_name = %q)\nlocal_path_override(\n    module_name = %q,\n    path = %q,\n)\n", name, "golden_"+name, name, "../goldens/"+name)
+		} else {
+			if err := os.WriteFile(filepath.Join(dir, "MODULE.bazel"), common, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			declared += fmt.Sprintf("local_repository(\n    name = %q,\n    path = %q,\n)\n", "golden_"+name, "../goldens/"+name)
+		}
+		reason, err := os.ReadFile(filepath.Join(dir, "notBuilt.txt"))
+		switch {
+		case err != nil:
+			built = append(built, pattern)
+		case strings.TrimSpace(string(reason)) == "":
+			t.Errorf("%s: notBuilt.txt does not say why", name)
+		case buildFiles > 0:
+			refused = append(refused, pattern)
+		}
+	}
+	w.write(t, "MODULE.bazel", declared)
+	if len(built) < 20 {
+		t.Errorf("of %d goldens only %v are built", len(cases), built)
+	}
+	w.bazel(t, "test", append([]string{"--keep_going"}, built...)...)
+	for _, pattern := range refused {
+		if r := w.exec(t, nil, "build", "--nobuild", pattern); r.code == 0 {
+			t.Errorf("%s can be built: remove its notBuilt.txt", pattern)
+		}
+	}
+}
+
+// goDeps builds the same modules out of go_deps, where no extension of Gazelle runs: with the file that
+// @rules_ocipkg//gazelle_ext/go_deps writes, and the lines for MODULE.bazel that it prints.
+func (w *workspace) goDeps(t *testing.T, sums, prints string) {
+	t.Helper()
 	source := filepath.Join(w.repository, "e2e", "testdata", "gazelle_go_deps")
-	w.must(t, w.dir, "cp", "-R", filepath.Join(source, "external_app"), filepath.Join(source, "third_party"), ".")
+	w.must(t, w.dir, "cp", "-R", filepath.Join(source, "external_app"), filepath.Join(source, "go.mod"), ".")
+	w.write(t, "go.sum", sums)
 	part, err := os.ReadFile(filepath.Join(source, "MODULE.part"))
 	if err != nil {
 		t.Fatal(err)
@@ -128,40 +298,13 @@ func (w *workspace) goDeps(t *testing.T, sum, prints string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, data := range map[string]string{
-		"third_party/go-sqlite3.patch": patch,
-		"MODULE.bazel":                 string(module) + strings.Replace(string(part), "SUM", sum, 1),
-	} {
-		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(data), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	command := []string{"@rules_ocipkg//gazelle_ext/go_deps", "--", "github.com/mattn/go-sqlite3", "github.com/DataDog/zstd"}
+	lines := w.bazel(t, "run", command...)
+	w.write(t, "MODULE.bazel", string(module)+string(part)+lines)
 	w.bazel(t, "build", "//external_app")
 	app := filepath.Join(w.dir, "bazel-bin", "external_app", "external_app_", "external_app")
-	if r := w.inEnv(t, w.dir, app); r.code != 0 || strings.TrimSpace(r.stdout) != prints {
+	if r := w.inEnv(t, w.dir, app); r.code != 0 || strings.TrimSpace(r.stdout) != "zstd works; "+prints {
 		t.Errorf("by go_deps: exit status %d: %s%s", r.code, r.stdout, r.stderr)
 	}
-}
-
-// goldens has Bazel analyse what Gazelle makes of workspaces in gazelle_ext/testdata: that the labels are of targets, and
-// the keys of select()s of platforms that rules_go knows. Their sources include headers that nobody has, so that they
-// cannot be compiled.
-func (w *workspace) goldens(t *testing.T) {
-	t.Helper()
-	for _, name := range []string{"pkg_config", "include", "link_names", "platforms", "tags", "tags_flag", "kinds"} {
-		source := filepath.Join(w.repository, "gazelle_ext", "testdata", name)
-		if err := os.MkdirAll(filepath.Join(w.dir, "goldens"), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		to := filepath.Join(w.dir, "goldens", name)
-		w.must(t, w.dir, "cp", "-R", source, to)
-		for _, file := range files(t, to) {
-			if filepath.Base(file) == "BUILD.out" {
-				if err := os.Rename(file, filepath.Join(filepath.Dir(file), "BUILD.bazel")); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
-	w.bazel(t, "build", "--nobuild", "//goldens/...")
+	w.bazel(t, "run", append([]string{command[0], "--", "--check"}, command[2:]...)...)
 }

@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,15 +20,31 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 )
 
+// indexed is what `ocipkg index --json` prints; the repository rule of the index that Gazelle has watches these files.
+type indexed struct {
+	Files     []string `json:"files"`
+	Libraries int      `json:"libraries"`
+	Output    string   `json:"output"`
+}
+
+func (i indexed) print(t *talk, out output) error {
+	if !out.json {
+		return nil
+	}
+	return out.print(t, i, "")
+}
+
 func newIndex() *cobra.Command {
 	var file, written string
 	var check bool
+	var out output
 	cmd := &cobra.Command{
 		Use:   "index",
 		Short: "Write the index by which Gazelle finds the libraries in MODULE.bazel",
 		Long: `Write which label answers an #include, a name for pkg-config and a -l, for all libraries in
-MODULE.bazel together. The Gazelle extension reads the file ocipkg_index.json at the root of the
-repository without being told; commit it.
+MODULE.bazel and the files that it includes together. Bazel makes this index by itself for a
+Gazelle that it runs. In a file ocipkg_index.json at the root of the repository, which the Gazelle
+extension reads in its place, it is there for every other Gazelle too, and without a registry.
 
 Only what the images say of themselves is read, from the store or the registry; no library is
 fetched, but for artifacts of other tools, which say nothing. Of two libraries that have the same
@@ -38,34 +57,30 @@ With --check nothing is written, and the exit status is 1 where the file is not 
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t := newTalk(cmd)
-			data, err := os.ReadFile(file)
-			if err != nil {
-				return &diagnostic.Error{Kind: diagnostic.NotFound, What: "read " + file, Err: err, Do: "run it where MODULE.bazel is, or name the file with --file"}
+			if out.json && written == "-" {
+				return &diagnostic.Error{Kind: diagnostic.Usage, What: "index", Why: "--json and --output - both print", Do: "give one of them"}
 			}
-			module, err := modulefile.Parse(file, data)
-			if err != nil {
-				return err
-			}
-			depot, err := newDepot(t, "index")
+			files, err := modulefile.Read(file)
 			if err != nil {
 				return err
 			}
+			done := indexed{Output: written}
 			var indexes []buildfile.Index
-			for _, l := range module.Libraries {
-				what := fmt.Sprintf("index %s:%d", file, l.Line)
-				if !artifact.ValidLibraryName(l.Name) {
-					return &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "the library has no name that can be read", Do: `write name = "…" as one plain string`}
+			for _, module := range files {
+				done.Files = append(done.Files, module.Path())
+				for _, l := range module.Libraries {
+					what := fmt.Sprintf("index %s:%d", module.Path(), l.Line)
+					if !artifact.ValidLibraryName(l.Name) {
+						return &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "the library has no name that can be read", Do: `write name = "…" as one plain string`}
+					}
+					targets, err := indexOf(cmd.Context(), t, l, filepath.Dir(file))
+					if err != nil {
+						return diagnostic.Wrap(err, "%s", what)
+					}
+					indexes = append(indexes, buildfile.Index{Repository: l.Repository, Targets: targets})
 				}
-				ref, err := registry.ParseReference(l.Image)
-				if err != nil {
-					return diagnostic.Wrap(err, "%s", what)
-				}
-				targets, err := depot.Index(cmd.Context(), ref, artifact.HostTriple(), declared(l))
-				if err != nil {
-					return diagnostic.Wrap(err, "%s", what)
-				}
-				indexes = append(indexes, buildfile.Index{Repository: l.Repository, Targets: targets})
 			}
+			done.Libraries = len(indexes)
 			index, err := buildfile.JoinIndexes(indexes)
 			if err != nil {
 				return err
@@ -80,7 +95,7 @@ With --check nothing is written, and the exit status is 1 where the file is not 
 			}
 			if err == nil && bytes.Equal(was, index) {
 				t.printf("%s: as it should be, for %d libraries", written, len(indexes))
-				return nil
+				return done.print(t, out)
 			}
 			if check {
 				return &diagnostic.Error{Kind: diagnostic.Failure, What: "check " + written, Why: "it is not the index of the libraries in " + file, Do: "run `ocipkg index` and commit the result"}
@@ -94,14 +109,40 @@ With --check nothing is written, and the exit status is 1 where the file is not 
 				return &diagnostic.Error{Kind: diagnostic.Failure, What: "write " + written, Err: err}
 			}
 			t.printf("%s: written, for %d libraries", written, len(indexes))
-			return nil
+			return done.print(t, out)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&file, "file", "MODULE.bazel", "the file that declares the libraries")
 	f.StringVarP(&written, "output", "o", "ocipkg_index.json", `the file to write; "-" is standard output`)
 	f.BoolVar(&check, "check", false, "write nothing, and exit with 1 where something would have to be written")
+	out.add(cmd)
 	return cmd
+}
+
+// indexOf is what the repository of a library answers to. root is the folder of the root module's MODULE.bazel.
+func indexOf(ctx context.Context, t *talk, l modulefile.Library, root string) (map[string]string, error) {
+	ref, err := registry.ParseReference(l.Image)
+	if err != nil {
+		return nil, err
+	}
+	var places []string
+	for _, place := range l.Strings("mirrors") {
+		at, err := filepath.Abs(root)
+		if err != nil {
+			return nil, err
+		}
+		places = append(places, strings.ReplaceAll(place, "%workspace%", filepath.ToSlash(at)))
+	}
+	mirrors, err := registry.MirrorsOf(ref, places)
+	if err != nil {
+		return nil, err
+	}
+	depot, err := newDepot(t, "index", mirrors...)
+	if err != nil {
+		return nil, err
+	}
+	return depot.Index(ctx, ref, artifact.HostTriple(), declared(l))
 }
 
 // declared is what a declaration says that changes how headers are included.

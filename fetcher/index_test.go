@@ -55,6 +55,19 @@ func TestIndex(t *testing.T) {
 	if o := u.run(t, "index", "-o", "-"); o.code != 0 || o.stdout != string(data) {
 		t.Errorf("to standard output: %+v", o)
 	}
+	// Libraries in files that MODULE.bazel includes, one of them from a mirror: its registry is nowhere.
+	_, digest, _ := strings.Cut(pinned, "@")
+	u.write(t, "fresh/deps/ssl.MODULE.bazel", []byte(moduleHead+"ocipkg_library(name = \"tls\", image = \"registry.invalid/acme/ssl:3.0@"+digest+"\", mirrors = [\""+server.Host+"\"])\n"))
+	u.write(t, "fresh/MODULE.bazel", []byte("include(\"//deps:ssl.MODULE.bazel\")\n"+moduleHead+"ocipkg_library(name = \"ssl\", image = \""+pinned+"\")\n"))
+	t.Setenv("OCIPKG_STORE", t.TempDir())
+	o := u.run(t, "index", "--json")
+	var done indexed
+	if err := json.Unmarshal([]byte(o.stdout), &done); err != nil || o.code != 0 || done.Libraries != 2 || !slices.Equal(done.Files, []string{"MODULE.bazel", filepath.Join("deps", "ssl.MODULE.bazel")}) || !strings.Contains(o.stderr, "as it should be") {
+		t.Errorf("with an include: %+v, %v", o, err)
+	}
+	if o := u.run(t, "index", "--json", "-o", "-"); o.code != 2 {
+		t.Errorf("two results for standard output: %+v", o)
+	}
 	// What is there and cannot be renewed stays.
 	u.write(t, "fresh/MODULE.bazel", []byte(moduleHead+"ocipkg_library(name = \"ssl\", image = \""+server.Host+"/acme/none:1\")\n"))
 	if o := u.run(t, "index"); o.code != 3 || !strings.Contains(o.stderr, "index MODULE.bazel:2") {

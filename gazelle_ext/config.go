@@ -96,6 +96,7 @@ func (l *ocipkgLang) RegisterFlags(fs *flag.FlagSet, cmd string, _ *config.Confi
 	}
 	fs.Var(indexFlag{&l.flagIndexes}, indexDirective, "header index of libraries from OCI registries, as $(rlocationpath) names it or absolute; may be repeated")
 	l.registered = true
+	l.repositoryMode = fs.Lookup("go_repository_mode")
 	if f := fs.Lookup(tagsDirective); f != nil { // the language for Go is listed before this one
 		f.Value = tagsFlag{f.Value, &l.flagTags}
 	}
@@ -123,6 +124,9 @@ func (l *ocipkgLang) CheckFlags(fs *flag.FlagSet, c *config.Config) error {
 		if _, err := os.Stat(filepath.Join(c.RepoRoot, defaultIndex)); err == nil {
 			names = []string{defaultIndex}
 		}
+	}
+	if len(names) == 0 && declares() {
+		names = []string{moduleIndex}
 	}
 	if len(names) == 0 && len(l.flagTags) == 0 {
 		return nil

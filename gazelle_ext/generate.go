@@ -411,7 +411,7 @@ func (l *ocipkgLang) report(q *query) {
 		if need.Kind == cgo.Library {
 			line = "LDFLAGS: -l" + need.Name
 		}
-		log.Printf("//%s:%s: #cgo %s: no library that MODULE.bazel declares answers to it. Declare one and run `ocipkg index`; or write # gazelle:resolve %s %s LABEL, or # gazelle:%s ignore.",
+		log.Printf("//%s:%s: #cgo %s: no library that MODULE.bazel declares answers to it. Declare one, and run `ocipkg index` where ocipkg_index.json is checked in; or write # gazelle:resolve %s %s LABEL, or # gazelle:%s ignore.",
 			q.args.Rel, q.r.Name(), line, languageName, key, unresolvedDirective)
 		if q.s.unresolved == fail {
 			l.failed.Store(true)
@@ -457,7 +457,7 @@ func (q *query) restore() {
 		byPlatform := map[string]map[rule.Platform]bool{}
 		for _, platform := range q.platforms() {
 			for _, l := range q.pkg.Lines(cgo.Platform(platform), q.s.tags) {
-				if group := group(l.Args, q.args.Rel); l.Verb == verb && group != "" {
+				if group := group(l.Args, q.srcdir()); l.Verb == verb && group != "" {
 					if byPlatform[group] == nil {
 						byPlatform[group] = map[rule.Platform]bool{}
 					}
@@ -471,8 +471,17 @@ func (q *query) restore() {
 	}
 }
 
+// srcdir is how flags name the folder of the package: from the root of the repository, or, in the repository of a Go
+// module, from where Bazel compiles.
+func (q *query) srcdir() string {
+	if mode := q.l.repositoryMode; mode != nil && mode.Value.String() == "true" {
+		return path.Join("external", filepath.Base(q.args.Config.RepoRoot), q.args.Rel)
+	}
+	return q.args.Rel
+}
+
 // group writes the words of one line as the language for Go does: one string, in which blanks of a word are escaped and
-// paths are relative to the root of the repository.
+// paths are relative to the root of the repository: rel is the folder of the package.
 func group(args []string, rel string) string {
 	if rel == "" {
 		rel = "."

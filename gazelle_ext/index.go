@@ -122,6 +122,8 @@ func (x *indexes) newIndexFile(name, repoRoot, buildFile string) *indexFile {
 	file.content = sync.OnceValue(func() content {
 		at, err := filepath.Join(repoRoot, filepath.FromSlash(name)), error(nil)
 		switch {
+		case name == moduleIndex:
+			at, err = locate(headerIndexPath)
 		case strings.HasPrefix(name, "@"):
 			at, err = locate(name)
 		case filepath.IsAbs(name):
@@ -213,7 +215,7 @@ func hide(libraries []*library, file string, declared *repositories) {
 		repo := lib.label.Repo
 		if lib.hidden = !declared.visible(lib.label); lib.hidden && !told[repo] {
 			told[repo] = true
-			log.Printf("%s: MODULE.bazel declares no repository %s, and what is said of it is not used. If the library is gone, run `ocipkg index` and `gazelle fix`; if it is new, add it to use_repo.", file, repo)
+			log.Printf("%s: MODULE.bazel declares no repository %s, and what is said of it is not used. If the library is gone, run `gazelle fix`, and `ocipkg index` where ocipkg_index.json is checked in; if it is new, add it to use_repo.", file, repo)
 		}
 	}
 }

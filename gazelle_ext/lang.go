@@ -23,6 +23,7 @@
 package ocipkg
 
 import (
+	"flag"
 	"sync"
 	"sync/atomic"
 
@@ -38,8 +39,9 @@ type ocipkgLang struct {
 	indexes indexes
 	warned  sync.Map // key of an index -> true, of those that two libraries have and that were warned of
 
-	registered            bool     // the command is one with flags of ours
-	flagIndexes, flagTags []string // what the flags were set to
+	registered            bool       // the command is one with flags of ours
+	repositoryMode        *flag.Flag // of the language for Go: whether it is a module's repository
+	flagIndexes, flagTags []string   // what the flags were set to
 	failed                atomic.Bool
 }
 

@@ -8,6 +8,9 @@ package modulefile
 import (
 	"cmp"
 	"fmt"
+	"os"
+	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -44,8 +47,46 @@ type File struct {
 	path      string
 	data      []byte
 	Libraries []Library // in the order of the file
+	Includes  []string  // files that it includes, slash-separated and relative to the root of the repository
 
 	declared declarations
+}
+
+// Path is what the file was called when it was parsed.
+func (f *File) Path() string { return f.path }
+
+// Read reads the MODULE.bazel file at path and the files that it includes, each once: it comes first, and an included
+// file behind the one that includes it. Of kind NotFound is a file that cannot be read; other errors are those of Parse.
+func Read(path string) ([]*File, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &diagnostic.Error{Kind: diagnostic.NotFound, What: "read " + path, Err: err, Do: "run it where MODULE.bazel is, or name the file with --file"}
+	}
+	f, err := Parse(path, data)
+	if err != nil {
+		return nil, err
+	}
+	files := []*File{f}
+	root, seen := filepath.Dir(path), map[string]bool{filepath.Base(path): true}
+	for i := 0; i < len(files); i++ {
+		for _, name := range files[i].Includes {
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			at := filepath.Join(root, filepath.FromSlash(name))
+			data, err := os.ReadFile(at)
+			if err != nil {
+				return nil, &diagnostic.Error{Kind: diagnostic.NotFound, What: "read " + at, Why: files[i].path + " includes it", Err: err, Do: "correct the include()"}
+			}
+			f, err := Parse(at, data)
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, f)
+		}
+	}
+	return files, nil
 }
 
 // Parse reads a MODULE.bazel file; path is for messages alone. A file that does not parse is an error of kind Usage that
@@ -79,6 +120,9 @@ func Parse(path string, data []byte) (*File, error) {
 			continue
 		}
 		if !declares(call, rules, extensions) {
+			if name := included(call); name != "" {
+				f.Includes = append(f.Includes, name)
+			}
 			f.declared.other(call, extensions)
 			continue
 		}
@@ -132,6 +176,27 @@ func isCall(call *build.CallExpr, function, file, symbol string) bool {
 	from, ok1 := call.List[0].(*build.StringExpr)
 	what, ok2 := call.List[1].(*build.StringExpr)
 	return ok1 && ok2 && strings.HasSuffix(from.Value, file) && what.Value == symbol
+}
+
+// included is the file that a call of include() names; "" for other calls, and for labels that Bazel refuses there.
+func included(call *build.CallExpr) string {
+	id, ok := call.X.(*build.Ident)
+	if !ok || id.Name != "include" || len(call.List) != 1 {
+		return ""
+	}
+	label, ok := call.List[0].(*build.StringExpr)
+	if !ok {
+		return ""
+	}
+	rest, absolute := strings.CutPrefix(strings.TrimPrefix(label.Value, "@"), "//")
+	pkg, name, ok := strings.Cut(rest, ":")
+	if !absolute || !ok {
+		return ""
+	}
+	if name = path.Join(pkg, name); !filepath.IsLocal(filepath.FromSlash(name)) {
+		return ""
+	}
+	return name
 }
 
 func declares(call *build.CallExpr, rules, extensions map[string]bool) bool {

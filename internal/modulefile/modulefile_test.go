@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -79,6 +81,49 @@ use_repo(other, theirs = "zlib")
 	}
 	if got, want := strings.Join(got, ", "), "ssl is @ssl, zlib is @zlib, ssl is @mine, zstd is @my_zstd, unused is @unused"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// Included files are read once each, wherever they are included; what Bazel does not take for an include() is none.
+func TestRead(t *testing.T) {
+	const head = "r = use_repo_rule(\"@rules_ocipkg//rules:defs.bzl\", \"ocipkg_library\")\n"
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		name = filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("MODULE.bazel", head+"include(\"//deps:c.MODULE.bazel\")\ninclude(\"//:other.MODULE.bazel\")\nr(name = \"a\", image = \"x/a:1\")\n")
+	write("deps/c.MODULE.bazel", head+"r(name = \"b\", image = \"x/b:1\")\ninclude(\"//:other.MODULE.bazel\")\ninclude(\"//:MODULE.bazel\")\n")
+	write("other.MODULE.bazel", head+"r(name = \"c\", image = \"x/c:1\")\ninclude(\":relative.MODULE.bazel\")\ninclude(\"@x//:y.MODULE.bazel\")\ninclude(\"//:../../up.MODULE.bazel\")\n")
+	all, err := Read(filepath.Join(dir, "MODULE.bazel"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range all {
+		rel, err := filepath.Rel(dir, f.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, filepath.ToSlash(rel))
+		for _, l := range f.Libraries {
+			got = append(got, l.Name)
+		}
+	}
+	if got, want := strings.Join(got, " "), "MODULE.bazel a deps/c.MODULE.bazel b other.MODULE.bazel c"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	for name, want := range map[string]string{
+		"none.MODULE.bazel":  "none.MODULE.bazel: open",
+		"wrong.MODULE.bazel": "includes it",
+	} {
+		write("wrong.MODULE.bazel", "include(\"//:nothing.MODULE.bazel\")\n")
+		if _, err := Read(filepath.Join(dir, name)); diagnostic.KindOf(err) != diagnostic.NotFound || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

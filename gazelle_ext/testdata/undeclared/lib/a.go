@@ -2,6 +2,6 @@ package p
 
 /*
 #cgo linux LDFLAGS: -lz
-#include <sqlite3.h>
+#include <unknown.h>
 */
 import "C"

@@ -1,0 +1,4 @@
+package p
+
+// #include <openssl/ssl.h>
+import "C"

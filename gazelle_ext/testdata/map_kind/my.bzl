@@ -1,0 +1,12 @@
+"""go_library under another name."""
+
+load("@rules_go//go:def.bzl", "go_library")
+
+def my_go_library(name, **kwargs):
+    """A go_library.
+
+    Args:
+      name: name of the target.
+      **kwargs: attributes of go_library.
+    """
+    go_library(name = name, **kwargs)

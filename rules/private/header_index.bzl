@@ -1,0 +1,70 @@
+"""The header index of all libraries that the root module declares, in the repository @rules_ocipkg_header_index.
+
+The Gazelle extension has it in its data, so that a gazelle_binary finds the libraries without being told where. It is made
+by `ocipkg index` of what the images say of themselves: no library is fetched.
+"""
+
+load(":tool_path.bzl", "tool_path")
+
+# Bazel's default of 600 seconds is for all libraries together, and registries may be slow.
+_TIMEOUT_SECONDS = 86400
+
+_FILE = "header_index.json"
+
+# By what a MODULE.bazel says that may declare libraries; internal/modulefile knows better, and is in the tool.
+_DECLARATIONS = ["//rules:defs.bzl", "//rules:extensions.bzl", "include("]
+
+def _may_declare(module):
+    """Tells whether the tool has to be asked what the text of a MODULE.bazel declares."""
+    return any([words in module for words in _DECLARATIONS])
+
+def _header_index_impl(rctx):
+    rctx.file("BUILD.bazel", "exports_files([\"{}\"])\n".format(_FILE), executable = False)
+
+    # Empty where nobody is to look into it.
+    rctx.file(_FILE, "", executable = False)
+
+    # A file that is checked in says the same, and goes before this one.
+    checked_in = rctx.workspace_root.get_child("ocipkg_index.json")
+    rctx.watch(checked_in)
+    module = rctx.workspace_root.get_child("MODULE.bazel")
+    rctx.watch(module)
+    if checked_in.exists or not _may_declare(rctx.read(module)):
+        return None
+    rctx.getenv("OCIPKG_REQUIRE_DIGEST")
+    rctx.report_progress("Asking what the libraries in MODULE.bazel have")
+    result = rctx.execute(
+        [tool_path(rctx), "index", "--quiet", "--json", "--file", module, "--output", _FILE],
+        timeout = _TIMEOUT_SECONDS,
+    )
+    if result.return_code != 0:
+        fail("\n" + "\n".join([
+            "The header index of the libraries in MODULE.bazel, for Gazelle, could not be made.",
+            "Why: " + (result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)),
+            "What to do: correct that; or run `ocipkg index` and commit ocipkg_index.json, by which nobody is asked.",
+        ]))
+    if result.stderr.strip():
+        # buildifier: disable=print
+        print(result.stderr.strip())
+    made = json.decode(result.stdout)
+    for name in made["files"]:
+        rctx.watch(name)
+    if made["libraries"] == 0:
+        rctx.file(_FILE, "", executable = False)
+    return None
+
+_header_index_repository = repository_rule(
+    implementation = _header_index_impl,
+    doc = "Which label answers each #include, each name of pkg-config and each -l, of all libraries of the root module, as the file header_index.json.",
+)
+
+def _header_index_extension_impl(mctx):
+    _header_index_repository(name = "rules_ocipkg_header_index")
+
+    # The same repository whatever is declared: what it holds is its own business, and it watches the files for that.
+    return mctx.extension_metadata(reproducible = True)
+
+header_index = module_extension(
+    implementation = _header_index_extension_impl,
+    doc = "Makes @rules_ocipkg_header_index; for this module's own use.",
+)
