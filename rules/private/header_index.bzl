@@ -4,6 +4,7 @@ The Gazelle extension has it in its data, so that a gazelle_binary finds the lib
 by `ocipkg index` of what the images say of themselves: no library is fetched.
 """
 
+load(":diagnostic.bzl", "diagnostic", "fail_with")
 load(":tool_path.bzl", "tool_path")
 
 # Bazel's default of 600 seconds is for all libraries together, and registries may be slow.
@@ -38,11 +39,10 @@ def _header_index_impl(rctx):
         timeout = _TIMEOUT_SECONDS,
     )
     if result.return_code != 0:
-        fail("\n" + "\n".join([
-            "The header index of the libraries in MODULE.bazel, for Gazelle, could not be made.",
-            "Why: " + (result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)),
-            "What to do: correct that; or run `ocipkg index` and commit ocipkg_index.json, by which nobody is asked.",
-        ]))
+        fail_with(diagnostic(
+            "The header index of the libraries in MODULE.bazel, for Gazelle, could not be made: {}".format(result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)),
+            "correct that; or run `ocipkg index` and commit ocipkg_index.json, by which nobody is asked",
+        ))
     if result.stderr.strip():
         # buildifier: disable=print
         print(result.stderr.strip())
