@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -25,12 +27,6 @@ type library struct {
 	hidden  bool // its repository is not declared, so Bazel would not know the label
 }
 
-// claim is what an index says of a header.
-type claim struct {
-	header  string
-	library *library
-}
-
 // indexFile is a header index that a directive names.
 type indexFile struct {
 	name string // slash-separated, relative to the repository root and cleaned; a label; or absolute, from a flag
@@ -40,8 +36,19 @@ type indexFile struct {
 
 // content is what a file holds: claims in its order, and the libraries that they are about.
 type content struct {
-	claims    []claim
-	libraries []*library
+	claims    []headerindex.Claim
+	libraries map[string]*library // by the label, as the index has it
+}
+
+// each calls f for each claim.
+func (c content) each(f func(header string, lib *library)) {
+	var lib *library
+	for _, claim := range c.claims {
+		if lib == nil || lib.written != claim.Label { // those of one library stand mostly side by side
+			lib = c.libraries[claim.Label]
+		}
+		f(claim.Header, lib)
+	}
 }
 
 // answer is what became of the claims to one header.
@@ -178,40 +185,36 @@ func (file *indexFile) read(path string) (content, error) {
 	} else if err != nil {
 		return content{}, err
 	}
-	parsed, err := headerindex.Parse(data)
+	parsed, err := headerindex.Parse(string(data))
 	if err != nil {
 		return content{}, err
 	}
-	// There are few labels and many headers, those of one library mostly side by side; and reading a label takes longer
-	// than all the rest.
-	libraries := map[string]*library{}
-	c := content{claims: make([]claim, len(parsed))}
-	var lib *library
-	for i, p := range parsed {
-		if lib == nil || lib.written != p.Label {
-			lib = libraries[p.Label]
+	// There are few labels and many headers, and reading a label takes longer than all the rest.
+	c := content{claims: parsed, libraries: map[string]*library{}}
+	last := ""
+	for _, p := range parsed {
+		if p.Label == last || c.libraries[p.Label] != nil {
+			last = p.Label
+			continue
 		}
-		if lib == nil {
-			l, err := label.Parse(p.Label)
-			if err != nil {
-				return content{}, fmt.Errorf("header %s: %w", p.Header, err)
-			}
-			if l.Relative {
-				return content{}, fmt.Errorf("header %s: label %s is relative, and an index is in no package; write @repository//package:name", p.Header, p.Label)
-			}
-			lib = &library{label: l, written: p.Label, file: file}
-			libraries[p.Label] = lib
-			c.libraries = append(c.libraries, lib)
+		l, err := label.Parse(p.Label)
+		if err != nil {
+			return content{}, fmt.Errorf("header %s: %w", p.Header, err)
 		}
-		c.claims[i] = claim{header: p.Header, library: lib}
+		if l.Relative {
+			return content{}, fmt.Errorf("header %s: label %s is relative, and an index is in no package; write @repository//package:name", p.Header, p.Label)
+		}
+		c.libraries[p.Label] = &library{label: l, written: p.Label, file: file}
+		last = p.Label
 	}
 	return c, nil
 }
 
 // hide hides the libraries of repositories that MODULE.bazel does not declare, and says so of each repository.
-func hide(libraries []*library, file string, declared *repositories) {
+func hide(libraries map[string]*library, file string, declared *repositories) {
 	told := map[string]bool{}
-	for _, lib := range libraries {
+	for _, written := range slices.Sorted(maps.Keys(libraries)) {
+		lib := libraries[written]
 		repo := lib.label.Repo
 		if lib.hidden = !declared.visible(lib.label); lib.hidden && !told[repo] {
 			told[repo] = true
@@ -228,21 +231,21 @@ func settle(files []*indexFile) map[string]answer {
 	}
 	answers := make(map[string]answer, n)
 	for _, file := range files {
-		for _, c := range file.content().claims {
-			if c.library.hidden {
-				continue
+		file.content().each(func(header string, lib *library) {
+			if lib.hidden {
+				return
 			}
-			a, taken := answers[c.header]
+			a, taken := answers[header]
 			switch {
 			case !taken:
-				a.winner = c.library
-			case a.rival == nil && a.winner.label != c.library.label:
-				a.rival = c.library
+				a.winner = lib
+			case a.rival == nil && a.winner.label != lib.label:
+				a.rival = lib
 			default:
-				continue
+				return
 			}
-			answers[c.header] = a
-		}
+			answers[header] = a
+		})
 	}
 	return answers
 }

@@ -14,7 +14,6 @@
 package headerindex
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -49,13 +48,12 @@ type Claim struct {
 //
 // It is not written with encoding/json because Gazelle's start-up counts in milliseconds, and an index of many
 // libraries in ten thousands of headers.
-func Parse(data []byte) ([]Claim, error) {
-	if !utf8.Valid(data) {
+func Parse(text string) ([]Claim, error) {
+	if !utf8.ValidString(text) {
 		// encoding/json would replace what is wrong; a header of that name exists nowhere.
 		return nil, fmt.Errorf("the header index is not UTF-8")
 	}
-	// One string for the whole file, of which all headers and labels are parts.
-	p := parser{text: string(data), claims: make([]Claim, 0, bytes.Count(data, []byte{':', ' '}))}
+	p := parser{text: text, claims: make([]Claim, 0, strings.Count(text, "["))}
 	if err := p.object(); err != nil {
 		return nil, err
 	}
@@ -63,8 +61,8 @@ func Parse(data []byte) ([]Claim, error) {
 }
 
 type parser struct {
-	text   string
-	pos    int // of the next byte in text
+	text   string // of which all headers and labels are parts
+	pos    int    // of the next byte in text
 	claims []Claim
 }
 
