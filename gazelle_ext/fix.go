@@ -2,6 +2,7 @@ package ocipkg
 
 import (
 	"log"
+	"os"
 	"path"
 	"path/filepath"
 
@@ -21,8 +22,14 @@ func (l *ocipkgLang) Fix(c *config.Config, f *rule.File) {
 	if !c.ShouldFix {
 		return
 	}
+	if nested(c.RepoRoot, f.Pkg) {
+		return // its labels are those of another module
+	}
 	declared := l.indexes.declared(c.RepoRoot)
-	if !declared.complete {
+	if declared.unread != "" {
+		l.fixNothing.Do(func() {
+			log.Printf("gazelle fix takes no label of a repository out of any rule, because it cannot know all repositories: %s.", declared.unread)
+		})
 		return
 	}
 	gone := func(e build.Expr) string {
@@ -70,6 +77,18 @@ func (l *ocipkgLang) Fix(c *config.Config, f *rule.File) {
 			}
 		}
 	}
+}
+
+// nested reports whether a package lies in a workspace of its own below the root of the repository.
+func nested(repoRoot, pkg string) bool {
+	for ; pkg != "" && pkg != "."; pkg = path.Dir(pkg) {
+		for _, name := range []string{"MODULE.bazel", "REPO.bazel", "WORKSPACE", "WORKSPACE.bazel"} {
+			if _, err := os.Stat(filepath.Join(repoRoot, filepath.FromSlash(pkg), name)); err == nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // linksC reports whether a rule is one of C or C++, by the kind that it has or is mapped from.

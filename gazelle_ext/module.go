@@ -13,21 +13,28 @@ import (
 // repositories are those that labels in the main repository can name. Where a file declares some in a way that cannot
 // be read, such as a list comprehension, all names are taken for declared.
 type repositories struct {
-	names    map[string]bool
-	complete bool
+	names  map[string]bool
+	unread string // where there may be others, and why; "" where there are none
+}
+
+// missing takes down that some repositories may not be among the names.
+func (r *repositories) missing(where, why string) {
+	if r.unread == "" {
+		r.unread = where + " " + why
+	}
 }
 
 // visible reports whether a label's repository may be declared.
 func (r *repositories) visible(l label.Label) bool {
-	return l.Repo == "" || l.Repo == "@" || l.Canonical || !r.complete || r.names[l.Repo]
+	return l.Repo == "" || l.Repo == "@" || l.Canonical || r.unread != "" || r.names[l.Repo]
 }
 
 // readRepositories reads MODULE.bazel and what it includes.
 func readRepositories(repoRoot string) *repositories {
-	r := &repositories{names: map[string]bool{"bazel_tools": true}, complete: true}
+	r := &repositories{names: map[string]bool{"bazel_tools": true}}
 	for _, name := range []string{"WORKSPACE", "WORKSPACE.bazel", "WORKSPACE.bzlmod"} {
 		if info, err := os.Stat(filepath.Join(repoRoot, name)); err == nil && info.Size() > 0 {
-			r.complete = false // it may declare more, in macros
+			r.missing(name, "may declare more, in macros")
 		}
 	}
 	r.read(repoRoot, "MODULE.bazel", map[string]bool{})
@@ -41,57 +48,70 @@ func (r *repositories) read(repoRoot, name string, seen map[string]bool) {
 	seen[name] = true
 	data, err := os.ReadFile(filepath.Join(repoRoot, filepath.FromSlash(name)))
 	if err != nil {
-		r.complete = false
+		r.missing(name, "cannot be read")
 		return
 	}
 	f, err := build.ParseModule(name, data)
 	if err != nil {
-		r.complete = false // Bazel says what is wrong with it
+		r.missing(name, "is not understood") // Bazel says what is wrong with it
 		return
 	}
+	const computed = "declares some in a way that is computed"
 	rules := map[string]bool{}
 	for _, stmt := range f.Stmt {
-		if assign, ok := stmt.(*build.AssignExpr); ok {
-			call, isCall := assign.RHS.(*build.CallExpr)
-			name, isName := assign.LHS.(*build.Ident)
-			if isCall && isName && called(call) == "use_repo_rule" {
-				rules[name.Name] = true
-			}
-			continue
-		}
-		call, ok := stmt.(*build.CallExpr)
-		if !ok {
-			if _, isComment := stmt.(*build.CommentBlock); !isComment {
-				if _, isString := stmt.(*build.StringExpr); !isString {
-					r.complete = false
+		switch stmt := stmt.(type) {
+		case *build.AssignExpr:
+			name, isName := stmt.LHS.(*build.Ident)
+			switch value := stmt.RHS.(type) {
+			case *build.CallExpr:
+				if isName && called(value) == "use_repo_rule" {
+					rules[name.Name] = true
+				}
+			case *build.Ident:
+				if isName && rules[value.Name] {
+					rules[name.Name] = true
+				}
+			default:
+				if calls(value) {
+					r.missing(f.Path, computed)
 				}
 			}
-			continue
-		}
-		switch kind := called(call); {
-		case kind == "module" || kind == "bazel_dep":
-			r.dependency(call)
-		case kind == "use_repo":
-			r.used(call)
-		case kind == "include":
-			if segment, ok := argument(call, 0); ok {
+		case *build.CallExpr:
+			switch kind := called(stmt); {
+			case kind == "module" || kind == "bazel_dep":
+				r.dependency(f.Path, stmt)
+			case kind == "use_repo":
+				r.used(f.Path, stmt)
+			case kind == "include":
+				segment, ok := argument(stmt, 0)
 				l, err := label.Parse(segment)
-				if err != nil || l.Repo != "" && l.Repo != "@" {
-					r.complete = false
+				if !ok || err != nil || l.Repo != "" && l.Repo != "@" {
+					r.missing(f.Path, "includes what cannot be read here")
 					continue
 				}
 				r.read(repoRoot, path.Join(l.Pkg, l.Name), seen)
-			} else {
-				r.complete = false
+			case rules[kind]:
+				if name, ok := keyword(stmt, "name"); ok {
+					r.names[name] = true
+				} else {
+					r.missing(f.Path, computed)
+				}
 			}
-		case rules[kind]:
-			if name, ok := keyword(call, "name"); ok {
-				r.names[name] = true
-			} else {
-				r.complete = false
-			}
+		case *build.CommentBlock, *build.StringExpr:
+		default:
+			r.missing(f.Path, computed)
 		}
 	}
+}
+
+// calls reports whether something is called in an expression.
+func calls(e build.Expr) bool {
+	found := false
+	build.Walk(e, func(e build.Expr, _ []build.Expr) {
+		_, isCall := e.(*build.CallExpr)
+		found = found || isCall
+	})
+	return found
 }
 
 func called(call *build.CallExpr) string {
@@ -128,7 +148,7 @@ func keyword(call *build.CallExpr, key string) (string, bool) {
 }
 
 // dependency reads module and bazel_dep, whose repository is called as the module where repo_name says no other name.
-func (r *repositories) dependency(call *build.CallExpr) {
+func (r *repositories) dependency(file string, call *build.CallExpr) {
 	name, ok := keyword(call, "name")
 	if !ok {
 		name, ok = argument(call, 0)
@@ -139,12 +159,12 @@ func (r *repositories) dependency(call *build.CallExpr) {
 	if ok {
 		r.names[name] = true
 	} else if called(call) == "bazel_dep" {
-		r.complete = false
+		r.missing(file, "has a bazel_dep whose name is computed")
 	}
 }
 
 // used reads use_repo(extension, "a", b = "name there", **{"c.d": "name there"}).
-func (r *repositories) used(call *build.CallExpr) {
+func (r *repositories) used(file string, call *build.CallExpr) {
 	for i, arg := range call.List {
 		switch arg := arg.(type) {
 		case *build.StringExpr:
@@ -156,19 +176,19 @@ func (r *repositories) used(call *build.CallExpr) {
 		case *build.UnaryExpr:
 			dict, ok := arg.X.(*build.DictExpr)
 			if !ok || strings.TrimSpace(arg.Op) != "**" {
-				r.complete = false
+				r.missing(file, "has a use_repo whose names are computed")
 				continue
 			}
 			for _, kv := range dict.List {
 				if key, ok := kv.Key.(*build.StringExpr); ok {
 					r.names[key.Value] = true
 				} else {
-					r.complete = false
+					r.missing(file, "has a use_repo whose names are computed")
 				}
 			}
 		default:
 			if i > 0 {
-				r.complete = false
+				r.missing(file, "has a use_repo whose names are computed")
 			}
 		}
 	}
