@@ -9,6 +9,7 @@ import (
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/library"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 )
 
@@ -24,7 +25,8 @@ func newPack() *cobra.Command {
 	var out output
 	var claims artifact.Claims
 	var output, tag, compression, description, list, digestFile string
-	var requires, dependencies []string
+	var requires, dependencies, layouts, inspected []string
+	var offline bool
 	cmd := &cobra.Command{
 		Use:   "pack [DIR|FILE...] -o OUTPUT",
 		Short: "Pack an install prefix, or single files, into an artifact",
@@ -40,7 +42,9 @@ Where DIR is laid out otherwise, --header and --library say which files to take,
 --description names a JSON file that says the same and more; flags add to it and go before it.
 
 Libraries of other artifacts that these need are named with --dependency, by digest; which of
-them, is read from the files. A needed library that nobody has is an error.
+them, is read from the files. A needed library that nobody has is an error. Where the other
+artifact is at hand, --dependency-layout or --dependency-inspected names it, and no registry is
+asked; with --offline, none is for any dependency.
 
 A build system that has its files in many places names them in a JSON object of places in an
 install prefix and files, or folders, {"include/z.h": "src/z.h"}, and gives that as --files in
@@ -107,17 +111,16 @@ push" gives several of them one name.`,
 				}
 				all = described.With(claims)
 			}
-			if len(all.Dependencies) > 0 {
-				depot, err := newDepot(t, "describe dependencies")
-				if err != nil {
-					return err
-				}
-				if all.Dependencies, err = depot.Pinned(cmd.Context(), all.Dependencies); err != nil {
-					return err
-				}
-				all.Dependency = func(image string, target artifact.Triple) (*artifact.Package, error) {
-					return depot.Describe(cmd.Context(), image, target)
-				}
+			known, err := knownDependencies(layouts, inspected)
+			if err != nil {
+				return err
+			}
+			open := func() (*library.Depot, error) { return newDepot(t, "describe dependencies") }
+			if offline {
+				open = nil
+			}
+			if all.Dependencies, all.Dependency, err = library.Dependencies(cmd.Context(), all.Dependencies, known, open); err != nil {
+				return err
 			}
 			files, done, err := sources(args, list)
 			if err != nil {
@@ -164,9 +167,39 @@ push" gives several of them one name.`,
 	f.StringArrayVar(&claims.AlwaysLink, "always-link", nil, "library whose archive is linked whole, because objects of it do their work by being there; may be repeated")
 	f.StringArrayVar(&claims.AllowMissing, "allow-missing", nil, "SONAME that a library needs and the consumer brings; may be repeated")
 	f.StringArrayVar(&dependencies, "dependency", nil, "NAME=IMAGE: another artifact, with its digest, that the libraries need; may be repeated")
+	f.StringArrayVar(&layouts, "dependency-layout", nil, "IMAGE=LAYOUT: another artifact, which lies in LAYOUT and is pushed as IMAGE, without its digest; may be repeated")
+	f.StringArrayVar(&inspected, "dependency-inspected", nil, "file that \"ocipkg inspect --json\" wrote of another artifact; may be repeated")
+	f.BoolVar(&offline, "offline", false, "ask no registry: each dependency has to be given by its layout or file")
 	f.StringVar(&tag, "image", "", "reference that \"ocipkg push\" takes by default, and the ocipkg project's command always")
 	f.StringVar(&compression, "compression", string(artifact.Zstd), "zstd, or gzip for readers that know no zstd")
 	return cmd
+}
+
+// knownDependencies reads the dependencies that no registry has to be asked for.
+func knownDependencies(layouts, inspected []string) (known []library.Known, err error) {
+	for _, text := range layouts {
+		image, layout, ok := strings.Cut(text, "=")
+		if !ok {
+			return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: "--dependency-layout " + text, Why: "it is not IMAGE=LAYOUT", Do: "write --dependency-layout ghcr.io/acme/zlib=zlib.tar"}
+		}
+		k, err := library.KnownFromLayout(image, layout)
+		if err != nil {
+			return nil, err
+		}
+		known = append(known, k)
+	}
+	for _, file := range inspected {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, &diagnostic.Error{Kind: diagnostic.NotFound, What: "dependency " + file, Err: err, Do: "write the file with `ocipkg inspect --json IMAGE`, where IMAGE has its digest"}
+		}
+		k, err := library.KnownFromInspection(data)
+		if err != nil {
+			return nil, diagnostic.Wrap(err, "%s", file)
+		}
+		known = append(known, k)
+	}
+	return known, nil
 }
 
 // sources opens what is to be packed: a folder, or files, or what a list names.

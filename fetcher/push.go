@@ -25,7 +25,7 @@ func newPush() *cobra.Command {
 	var out output
 	var options library.PushOptions
 	var mountFrom, repository string
-	var tags, status []string
+	var tags, status, pushedBy []string
 	cmd := &cobra.Command{
 		Use:   "push LAYOUT... [IMAGE]",
 		Short: "Push packed artifacts to a registry",
@@ -45,6 +45,9 @@ Where an IMAGE is put together by a program, --to says its name without a tag, a
 its tag; without one, the tag is the library's version. Further tags name the same image; the gzip
 manifests are beside the first one alone. {KEY} in names and tags stands for a value of the files
 that are given with --workspace-status, as Bazel writes them.
+
+What the library needs has to be in its registry: it is asked for before anything is sent.
+--no-dependency-check leaves that out.
 
 Blobs that another repository of the same registry has, such as one for builds that are not
 released, need not be sent: --mount-from names it.
@@ -114,6 +117,14 @@ The pinned reference is printed on standard output.`,
 				}
 				options.MountFrom = from.Repository
 			}
+			options.PushedBy = map[string]string{}
+			for _, text := range pushedBy {
+				name, command, ok := strings.Cut(text, "=")
+				if !ok {
+					return &diagnostic.Error{Kind: diagnostic.Usage, What: "--pushed-by " + text, Why: "it is not NAME=COMMAND", Do: "write --pushed-by 'zlib=bazel run //zlib:push'"}
+				}
+				options.PushedBy[name] = command
+			}
 			options.Progress = t.progress("push " + ref.String())
 			client, err := newClient(t)
 			if err != nil {
@@ -154,6 +165,8 @@ The pinned reference is printed on standard output.`,
 	cmd.Flags().StringArrayVar(&status, "workspace-status", nil, "file with the values of {KEY}; may be repeated")
 	cmd.Flags().StringVar(&mountFrom, "mount-from", "", "repository of the same registry that may have the blobs, such as ghcr.io/acme/zlib-ci")
 	cmd.Flags().BoolVar(&options.NoUpstreamTags, "no-upstream-tags", false, "push no gzip manifests for the ocipkg project's crate")
+	cmd.Flags().BoolVar(&options.Unchecked, "no-dependency-check", false, "push although what the library needs may not be where it says")
+	cmd.Flags().StringArrayVar(&pushedBy, "pushed-by", nil, "NAME=COMMAND: what pushes a dependency, for the message where it is not there; may be repeated")
 	return cmd
 }
 

@@ -84,7 +84,7 @@ func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 		if len(not) > 0 && claims.RefuseMissing {
 			return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + p.Name,
 				Why: fmt.Sprintf("its libraries need %s, which are neither in the folder, nor in a dependency, nor part of every such system", strings.Join(not, ", ")),
-				Do:  "name the artifact that has them with --dependency NAME=IMAGE, add them to the folder, or allow each with --allow-missing where the consumer brings it"}
+				Do:  "name the artifact that has them with --dependency NAME=IMAGE, in Bazel in `dependencies`, add them to the folder, or allow each with --allow-missing where the consumer brings it"}
 		}
 	}
 	for _, place := range tree.paths() {

@@ -39,6 +39,7 @@ var plans = map[string]ccplan.Plan{
 		Package: &artifact.Package{Name: "curl", Target: "x86_64-unknown-linux-gnu", Libraries: []artifact.Library{
 			{Name: "curl", Shared: &artifact.SharedLibrary{Path: "lib/libcurl.so.4", SONAME: "libcurl.so.4", Needed: []string{"libz.so.1"}}}}},
 		Dependencies: []ccplan.Dependency{{Name: "zlib", Label: "@my_z//:zlib", Image: "example.com/zlib@sha256:00", Needed: []string{"libz.so.1"}}, {Label: "@@other+more//:more"}}}),
+	"described": ccplan.New(ccplan.Input{Name: "z", Files: []string{"include/z.h"}, Artifact: "artifact.json", Package: &artifact.Package{Name: "z", Includes: []string{"include"}}}),
 	"hub": ccplan.Hub(ccplan.HubInput{Name: "h", What: "h 1", Files: []string{"header_index.json"}, LeftOut: []string{"riscv64-unknown-linux-gnu"}, Spokes: []ccplan.Spoke{
 		{Target: "aarch64-unknown-linux-gnu", Package: "//aarch64-unknown-linux-gnu", Plan: plan("h", &artifact.Package{Name: "h", Includes: []string{"include"}}, "include/h.h")},
 		{Target: "x86_64-unknown-linux-gnu", Package: "@h__x86_64-unknown-linux-gnu//", Plan: plan("h", &artifact.Package{Name: "h", Includes: []string{"include"}}, "include/h.h")},

@@ -32,6 +32,8 @@ const (
 	FileGroup Kind = "filegroup"
 	Needed    Kind = "dependency" // our own rule, which checks what a library of another repository brings
 	Alias     Kind = "alias"
+	// Described is our own rule, which says which artifact a library is, for packages that depend on it.
+	Described Kind = "artifact"
 	// Unsupported is our own rule, which says what platforms there are to whoever builds for another one.
 	Unsupported Kind = "unsupported_platform"
 )
@@ -88,6 +90,8 @@ type Input struct {
 	// Dependencies are linked with the libraries, in this order.
 	Dependencies []Dependency
 	Linkage      Linkage
+	// Artifact is the file beside these that says which artifact the library is; "" where there is none.
+	Artifact string
 }
 
 // New makes the plan:
@@ -116,6 +120,9 @@ func New(in Input) Plan {
 	p.Files = slices.DeleteFunc(slices.Clone(in.Files), func(f string) bool { return p.taken[f] })
 	for _, f := range p.Files {
 		p.taken[f] = true
+	}
+	if in.Artifact != "" {
+		p.taken[in.Artifact] = true
 	}
 	p.plan.Files = p.Files
 	for _, l := range in.Package.Libraries {
@@ -219,10 +226,16 @@ func (p *planner) headers() {
 		includes = append(includes, strings.ReplaceAll(dir, "$", "$$"))
 	}
 	p.public = []string{p.Name, p.fixed["headers"]}
+	var hints []string
+	if p.Artifact != "" {
+		described := p.unique("artifact_json") // not "artifact", which a library may be called
+		p.add(Described, described, "Which artifact it is, for ocipkg_package(dependencies = ...) of whoever names a target that has the headers.", Attr{"inspected", p.Artifact})
+		hints = []string{":" + described}
+	}
 	p.add(Library, p.fixed["headers"], "The headers alone.",
 		Attr{"hdrs", hdrs}, Attr{"defines", words(p.Package.Defines)},
 		// Without it, rules_cc on Bazel 9 passes includes with -I, and the warnings in a library's headers become the consumer's.
-		Attr{"features", []string{"system_include_paths"}}, Attr{"includes", includes}, Attr{"target_compatible_with", p.compatible}, Attr{"deps", p.dependencyHeaders()})
+		Attr{"features", []string{"system_include_paths"}}, Attr{"includes", includes}, Attr{"target_compatible_with", p.compatible}, Attr{"deps", p.dependencyHeaders()}, Attr{"aspect_hints", hints})
 }
 
 // How a library is imported; the value is the end of the target's name.

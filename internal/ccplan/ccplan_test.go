@@ -136,7 +136,14 @@ func needing(in Input, needed []string, dependencies ...Dependency) Input {
 	return in
 }
 
+// described gives the input a file that says which artifact it is.
+func described(in Input) Input {
+	in.Artifact = "artifact.json"
+	return in
+}
+
 var cases = map[string]Input{
+	"described": described(input("z", pkg(library("artifact"), library("other")), "include/z.h")),
 	"one_library": input("zlib", changed(pkg(library("z")), func(p *artifact.Package) {
 		p.SystemLibraries, p.Defines, p.Linkopts = []string{"m", "pthread"}, []string{"Z=1"}, []string{"-Wl,-z,now"}
 		p.PkgConfig, p.Licenses = []string{"lib/pkgconfig/zlib.pc"}, []string{"share/licenses/zlib/LICENSE"}

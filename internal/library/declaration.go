@@ -69,6 +69,7 @@ func (l *Library) leaveOut(wanted []string) error {
 	}
 	out := func(layer string) bool { return has[layer] != "" && !slices.Contains(wanted, has[layer]) }
 	l.Manifest.Layers = slices.DeleteFunc(slices.Clone(l.Manifest.Layers), func(d artifact.Descriptor) bool { return out(d.Digest.String()) })
+	l.whole = l.Package
 	p := *l.Package
 	p.Components = slices.DeleteFunc(slices.Clone(p.Components), func(c artifact.Component) bool { return out(c.Layer) })
 	p.Libraries = nil

@@ -227,7 +227,7 @@ func (l *Library) list(config artifact.Config) ([]string, error) {
 		files = slices.Collect(maps.Keys(tree))
 	}
 	files = slices.DeleteFunc(files, func(f string) bool {
-		return !fs.ValidPath(f) || f == HeaderIndexFile || slices.Contains(packageMarkers, path.Base(f))
+		return !fs.ValidPath(f) || f == HeaderIndexFile || f == ArtifactFile || slices.Contains(packageMarkers, path.Base(f))
 	})
 	slices.Sort(files)
 	return slices.Compact(files), nil

@@ -57,7 +57,8 @@ type Library struct {
 	Digest      v1.Hash            // of the manifest, which differs from the reference's where that is an index's
 	Manifest    artifact.Manifest
 	Package     *artifact.Package
-	Trees       []store.Tree // one a layer, in the order in which they are laid over each other
+	Trees       []store.Tree      // one a layer, in the order in which they are laid over each other
+	whole       *artifact.Package // before components were left out; nil where all are wanted
 	foreign     bool
 	listed      []string        // its files, where they are known without the layers
 	declaration *Declaration    // it was pulled for; nil where nobody declared it

@@ -24,6 +24,10 @@ type PushOptions struct {
 	// MountFrom is a repository that may have the blobs, and then gives them without their being sent; it has to be of ref's
 	// registry. The zero value is none.
 	MountFrom name.Repository
+	// Unchecked leaves out the question whether what the artifact needs is where it says.
+	Unchecked bool
+	// PushedBy are commands that push what it needs, by name, for the message where that is not there.
+	PushedBy map[string]string
 	// Progress, where not nil, is told of bytes as they are sent: done of total.
 	Progress func(done, total int64)
 }
@@ -79,6 +83,14 @@ func push(ctx context.Context, client *registry.Client, layouts []*artifact.Layo
 		}
 	}
 
+	if !options.Unchecked {
+		for _, d := range pushed.Needs {
+			if err := needed(ctx, client, d, options.PushedBy[d.Name]); err != nil {
+				return nil, err
+			}
+		}
+	}
+
 	var uploads []upload
 	if named.Digest != artifacts[0].Descriptor.Digest {
 		for _, a := range artifacts {
@@ -105,6 +117,23 @@ func push(ctx context.Context, client *registry.Client, layouts []*artifact.Layo
 		u.src.from = options.MountFrom
 	}
 	return pushed, run(ctx, client, uploads, options.Progress)
+}
+
+// needed is an error where a dependency cannot be had: who finds an artifact is to find all that it needs.
+func needed(ctx context.Context, client *registry.Client, d artifact.Dependency, pushedBy string) error {
+	ref, err := registry.ParseReference(d.Image)
+	if err != nil {
+		return diagnostic.Wrap(err, "dependency %s", d.Name)
+	}
+	if _, err := client.Resolve(ctx, ref); err != nil {
+		do := "push it first"
+		if pushedBy != "" {
+			do = "run `" + pushedBy + "` first"
+		}
+		return &diagnostic.Error{Kind: diagnostic.KindOf(err), What: "dependency " + d.Name, Why: fmt.Sprintf("%s, which it needs, cannot be had", ref),
+			Do: do + "; where it is pushed later, or cannot be reached from here, say --no-dependency-check", Err: err}
+	}
+	return nil
 }
 
 // nameOf is the document that the name will mean: the one that a single layout is about, byte for byte, else an index

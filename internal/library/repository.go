@@ -65,6 +65,13 @@ func Repository(ctx context.Context, l *Library, dir, name string, repositories 
 	if err != nil {
 		return stats, err
 	}
+	described, err := l.describedAsArtifact()
+	if err == nil {
+		err = create(root, ArtifactFile, described)
+	}
+	if err != nil {
+		return stats, err
+	}
 	if l.declaration != nil && l.declaration.BuildFile != "" {
 		text, err := os.ReadFile(l.declaration.BuildFile)
 		if err != nil {
@@ -124,7 +131,7 @@ func (l *Library) plan(name string, files []string) (ccplan.Plan, error) {
 	if err != nil {
 		return ccplan.Plan{}, err
 	}
-	in := ccplan.Input{Name: name, Package: pkg, Files: files, Linkage: decl.Linkage}
+	in := ccplan.Input{Name: name, Package: pkg, Files: files, Artifact: ArtifactFile, Linkage: decl.Linkage}
 	if decl.BuildFile == "" {
 		if in.Dependencies, err = dependencies(pkg, decl, l.Reference); err != nil {
 			return ccplan.Plan{}, err
@@ -164,7 +171,7 @@ func listFiles(root *os.Root) ([]string, error) {
 		if err != nil {
 			return err
 		}
-		if p == HeaderIndexFile || p == buildFile {
+		if p == HeaderIndexFile || p == ArtifactFile || p == buildFile {
 			if err := root.RemoveAll(p); err != nil || !d.IsDir() {
 				return err
 			}
