@@ -15,12 +15,23 @@ _platforms_transition = transition(
 )
 
 def _ocipkg_index_impl(ctx):
-    layouts = [package[LayoutInfo].layout for package in ctx.split_attr.package.values()]
+    packages = [package[LayoutInfo] for package in ctx.split_attr.package.values()]
+    layouts = [package.layout for package in packages]
     args = ctx.actions.args()
     args.add("join")
     args.add("--quiet")
     args.add_all(layouts, expand_directories = False)
-    return make_layout(ctx, args, layouts, "OcipkgJoin", "Joining %{label}")
+    return make_layout(
+        ctx,
+        args,
+        layouts,
+        "OcipkgJoin",
+        "Joining %{label}",
+        library = packages[0].library,
+        labels = depset(transitive = [package.labels for package in packages]),
+        repositories = depset(transitive = [package.repositories for package in packages]),
+        pushes = depset(transitive = [package.pushes for package in packages], order = "postorder"),
+    )
 
 ocipkg_index = rule(
     doc = """Builds a package for several platforms, and joins the artifacts under one name.

@@ -2,13 +2,14 @@
 
 load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
 load("@rules_cc//cc/common:cc_shared_library_info.bzl", "CcSharedLibraryInfo")
+load(":artifact.bzl", "ArtifactInfo")
 load(":diagnostic.bzl", "diagnostic", "fail_with")
-load(":layout.bzl", "LayoutInfo", "TOOL", "make_layout")
+load(":layout.bzl", "LayoutInfo", "PushInfo", "TOOL", "make_layout")
 
 _PublishedInfo = provider(
     doc = "What the libraries that a target consists of offer to those who compile with them.",
     fields = {
-        "parts": "depset of structs with the fields label, headers (a tuple of Files), include_dirs and quote_dirs " +
+        "parts": "depset of structs with the fields label, inspected (the File that says which artifact it is of, or None), headers (a tuple of Files), include_dirs and quote_dirs " +
                  "(tuples of paths, in which compilers find these headers) and defines (a tuple).",
     },
 )
@@ -34,9 +35,11 @@ def _published_aspect_impl(target, ctx):
             if CcInfo in dep:
                 inherited.update({define: None for define in dep[CcInfo].compilation_context.defines.to_list()})
         external = getattr(context, "external_includes", depset())
+        inspected = [hint[ArtifactInfo].inspected for hint in getattr(ctx.rule.attr, "aspect_hints", []) if ArtifactInfo in hint]
         direct.append(struct(
             defines = tuple([define for define in context.defines.to_list() if define not in inherited]),
             headers = tuple(headers),
+            inspected = inspected[0] if inspected else None,
             include_dirs = tuple(depset(transitive = [context.includes, context.system_includes, external]).to_list()),
             label = target.label,
             quote_dirs = tuple(context.quote_includes.to_list()),
@@ -239,7 +242,7 @@ def source_header_place(short_path, label, strip_include_prefix, include_prefix)
     return "/".join([part for part in ["include", include_prefix.strip("/"), place] if part])
 
 def _parts(deps):
-    return depset(order = "postorder", transitive = [dep[_PublishedInfo].parts for dep in deps]).to_list()
+    return depset(order = "postorder", transitive = [dep[_PublishedInfo].parts for dep in deps if _PublishedInfo in dep]).to_list()
 
 def _linker_inputs(deps):
     return depset(
@@ -261,8 +264,69 @@ def _shared_library(library):
     # Linkers are given a link by another name, in a folder that Bazel makes for run time.
     return library.resolved_symlink_dynamic_library or library.dynamic_library
 
+def _dependencies(ctx):
+    """Finds out which artifacts the package depends on.
+
+    Args:
+      ctx: the context of the rule.
+
+    Returns:
+      A struct of args, flags of `ocipkg pack`, inputs, the files that these name, pushes, a list of PushInfo, and labels
+      and repositories, as in LayoutInfo.
+    """
+    args, inputs, pushes, labels, repositories = [], [], [], [], []
+    for dep in ctx.attr.dependencies:
+        if PushInfo in dep:
+            push = dep[PushInfo]
+            if "{" in push.image:
+                fail_with(diagnostic(
+                    "{}: the dependency {} is pushed to {}, which is only known then.".format(ctx.label, dep.label, push.image),
+                    "write its repository without values that are stamped",
+                ))
+            args += ["--dependency-layout", push.image + "=" + push.info.layout.path]
+            inputs.append(push.info.layout)
+            pushes.append(push)
+            labels.append(push.info.labels)
+            repositories.append(push.info.repositories)
+            continue
+        if LayoutInfo in dep:
+            fail_with(diagnostic(
+                "{}: the dependency {} is a package, and nobody knows by which name it will be found.".format(ctx.label, dep.label),
+                "name the ocipkg_push that pushes it",
+            ))
+        inspected = []
+        if _PublishedInfo in dep:
+            inspected = _unique([
+                part.inspected
+                for part in _parts([dep])
+                if part.inspected and part.label.repo_name == dep.label.repo_name
+            ])
+        if not inspected and CcInfo not in dep:
+            inspected = [file for file in dep[DefaultInfo].files.to_list() if file.extension == "json"]
+        if len(inspected) != 1:
+            fail_with(diagnostic(
+                "{}: the dependency {} is no artifact.".format(ctx.label, dep.label),
+                "name a library that MODULE.bazel declares with its image and without build_file, an ocipkg_push, or a file that `ocipkg inspect --json` wrote",
+            ))
+        args += ["--dependency-inspected", inspected[0].path]
+        inputs.append(inspected[0])
+
+        # What it needs itself comes with it.
+        repositories.append(depset(
+            [part.label.repo_name for part in _parts([dep])] +
+            [linker_input.owner.repo_name for linker_input in _linker_inputs([dep])],
+        ))
+    return struct(
+        args = args,
+        inputs = inputs,
+        labels = depset(transitive = labels),
+        pushes = pushes,
+        repositories = depset(transitive = repositories),
+    )
+
 def _ocipkg_package_impl(ctx):
     files = {}  # place -> File
+    packed = {}  # label -> None, of what the artifact has
 
     def put(place, file):
         other = files.get(place)
@@ -276,6 +340,7 @@ def _ocipkg_package_impl(ctx):
     def put_shared(library):
         shared, interface = _shared_library(library), library.interface_library
         if shared:
+            packed[shared.owner] = None
             put("lib/" + shared.basename, shared)
         if interface and interface.extension == "lib":
             put("lib/" + library_name(interface.basename), interface)
@@ -283,13 +348,18 @@ def _ocipkg_package_impl(ctx):
     # What is of the repositories of `deps` belongs to the library; what they need of others does not come with it.
     ours = {dep.label.repo_name: None for dep in ctx.attr.deps}
     foreign = {}  # label -> None, of libraries that are needed and not packed
+    dependencies = _dependencies(ctx)
+    elsewhere = {label: None for label in dependencies.labels.to_list()}
 
     includes, defines = [], []
     for part in _parts(ctx.attr.deps):
+        if part.label in elsewhere:
+            continue
         if part.label.repo_name not in ours:
             if part.headers:
                 foreign[part.label] = None
             continue
+        packed[part.label] = None
         defines += list(part.defines)
         for header in part.headers:
             found = header_place(header.path, part.include_dirs, part.quote_dirs)
@@ -303,9 +373,12 @@ def _ocipkg_package_impl(ctx):
 
     flags, always_link = [], []
     for linker_input in _linker_inputs(ctx.attr.deps):
+        if linker_input.owner in elsewhere:
+            continue
         if linker_input.libraries and linker_input.owner.repo_name not in ours:
             foreign[linker_input.owner] = None
             continue
+        packed[linker_input.owner] = None
         flags += list(linker_input.user_link_flags)
         for library in linker_input.libraries:
             static = library.pic_static_library or library.static_library
@@ -319,13 +392,23 @@ def _ocipkg_package_impl(ctx):
             if shared and (not static or shared.is_source):
                 put_shared(library)
     for linker_input in _shared_linker_inputs(ctx.attr.deps):
+        if linker_input.owner in elsewhere:
+            continue
         if linker_input.owner.repo_name not in ours:
             foreign[linker_input.owner] = None
             continue
+        packed[linker_input.owner] = None
         for library in linker_input.libraries:
+            # A cc_shared_library hands on as its own what it was linked with and is there as a shared library alone.
+            owner = (_shared_library(library) or library.interface_library).owner
+            if owner in elsewhere:
+                continue
+            if owner.repo_name not in ours:
+                foreign[owner] = None
+                continue
             put_shared(library)
 
-    provided = {}
+    provided = {repository: None for repository in dependencies.repositories.to_list()}
     for part in _parts(ctx.attr.provided_deps):
         provided[part.label.repo_name] = None
     for linker_input in _linker_inputs(ctx.attr.provided_deps):
@@ -334,7 +417,7 @@ def _ocipkg_package_impl(ctx):
     if missing:
         fail_with(diagnostic(
             "{}: its libraries need {}, of another repository than theirs.".format(ctx.label, ", ".join(missing)),
-            "add them to deps to pack them as well, or to provided_deps where whoever links the package brings them",
+            "name the artifact that has them in dependencies, add them to deps to pack them as well, or to provided_deps where whoever links the package brings them",
         ))
 
     for file in ctx.files.hdrs:
@@ -363,6 +446,8 @@ def _ocipkg_package_impl(ctx):
     args = ctx.actions.args()
     args.add("pack")
     args.add("--quiet")
+    args.add("--offline")
+    args.add_all(dependencies.args)
     args.add("--name", name)
     for flag, value in [("--version", ctx.attr.version), ("--license", ctx.attr.license)]:
         if value:
@@ -385,7 +470,7 @@ def _ocipkg_package_impl(ctx):
     args.add_all(ctx.attr.allow_missing, before_each = "--allow-missing")
     if ctx.attr.pic:
         args.add("--pic")
-    inputs = list(files.values())
+    inputs = list(files.values()) + dependencies.inputs
     if ctx.file.description:
         args.add("--description", ctx.file.description)
         inputs.append(ctx.file.description)
@@ -396,7 +481,21 @@ def _ocipkg_package_impl(ctx):
     inputs.append(places)
     args.add("--files", places)
 
-    return make_layout(ctx, args, inputs, "OcipkgPack", "Packing %{label}")
+    return make_layout(
+        ctx,
+        args,
+        inputs,
+        "OcipkgPack",
+        "Packing %{label}",
+        library = name,
+        labels = depset(packed.keys(), transitive = [dependencies.labels]),
+        repositories = depset(provided.keys()),
+        pushes = depset(
+            dependencies.pushes,
+            order = "postorder",
+            transitive = [push.info.pushes for push in dependencies.pushes],
+        ),
+    )
 
 ocipkg_package = rule(
     doc = """Packs a native library into an artifact, as `ocipkg pack` does: the same files give the same digest.
@@ -434,6 +533,11 @@ packed is what the configuration compiles. See docs/publishing.md.
         ),
         "defines": attr.string_list(
             doc = "Preprocessor definitions that consumers need, besides the `defines` of `deps` and quoted as they are. Example: `[\"GREET_STATIC=1\"]`.",
+        ),
+        "dependencies": attr.label_list(
+            allow_files = True,
+            aspects = [_published_aspect],
+            doc = "Other artifacts that the libraries need, and consumers declare beside this one: libraries that MODULE.bazel declares, such as `@zlib`; the `ocipkg_push` of a package of this build, such as `//zlib:push`, whose libraries are then left out of this one; and files that `ocipkg inspect --json IMAGE` wrote. No registry is asked for them.",
         ),
         "deps": attr.label_list(
             aspects = [_published_aspect],

@@ -1,7 +1,7 @@
 """The rule `ocipkg_push`."""
 
 load(":diagnostic.bzl", "diagnostic", "fail_with")
-load(":layout.bzl", "LayoutInfo")
+load(":layout.bzl", "LayoutInfo", "PushInfo")
 
 StampInfo = provider(
     doc = "Whether Bazel runs with --stamp.",
@@ -48,7 +48,7 @@ def runfiles_path(short_path, workspace):
     """
     return short_path[3:] if short_path.startswith("../") else workspace + "/" + short_path
 
-def launcher(tool, layout, repository, tags, status):
+def launcher(tool, layout, repository, tags, status, pushed_by = {}):
     """Assembles the script that pushes.
 
     Args:
@@ -57,6 +57,7 @@ def launcher(tool, layout, repository, tags, status):
       repository: name of the image.
       tags: list of tags.
       status: list of paths of workspace status files in the runfiles.
+      pushed_by: dict from names of libraries that it needs to labels of targets that push them.
 
     Returns:
       A string.
@@ -64,6 +65,7 @@ def launcher(tool, layout, repository, tags, status):
     flags = [" --to " + shell_quote(repository)]
     flags += [" --tag " + shell_quote(tag) for tag in tags]
     flags += [" --workspace-status \"$runfiles/\"" + shell_quote(path) for path in status]
+    flags += [" --pushed-by " + shell_quote(library + "=bazel run " + label) for library, label in pushed_by.items()]
     return _LAUNCHER.format(
         flags = "".join(flags),
         layout = shell_quote(layout),
@@ -76,7 +78,8 @@ def _ocipkg_push_impl(ctx):
             "{}: it does not say what is to be pushed.".format(ctx.label),
             "give it either an index or a package",
         ))
-    layout = (ctx.attr.index or ctx.attr.package)[LayoutInfo].layout
+    info = (ctx.attr.index or ctx.attr.package)[LayoutInfo]
+    layout = info.layout
     tool = ctx.executable._tool
 
     # The values are read when the target runs: a build without --stamp does not depend on them.
@@ -95,13 +98,19 @@ def _ocipkg_push_impl(ctx):
         repository = ctx.attr.repository,
         tags = ctx.attr.remote_tags,
         status = [runfiles_path(file.short_path, workspace) for file in status],
+        pushed_by = {push.info.library: str(push.label).removeprefix("@@") for push in info.pushes.to_list()},
     ), is_executable = True)
     runfiles = ctx.runfiles(files = [layout, tool] + status)
-    return [DefaultInfo(
-        executable = script,
-        files = depset([script]),
-        runfiles = runfiles.merge_all([r for r in [ctx.attr._tool[DefaultInfo].default_runfiles] if r]),
-    )]
+    tags = ctx.attr.remote_tags
+    tag = ":" + tags[0] if tags and "{" not in tags[0] else ""
+    return [
+        DefaultInfo(
+            executable = script,
+            files = depset([script]),
+            runfiles = runfiles.merge_all([r for r in [ctx.attr._tool[DefaultInfo].default_runfiles] if r]),
+        ),
+        PushInfo(image = ctx.attr.repository + tag, info = info, label = ctx.label),
+    ]
 
 ocipkg_push = rule(
     doc = """Pushes a package or an index to a registry, when it is run.
