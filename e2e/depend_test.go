@@ -86,6 +86,17 @@ ocipkg_push(
 
 platform(name = "host", parents = ["@platforms//host"])
 
+# Of the module extension, where a platform chooses what @hub is.
+ocipkg_package(
+    name = "of_a_hub",
+    dependencies = ["@hub//:zlib"],
+    hdrs = ["squeeze.h"],
+    library_name = "squeeze",
+    shared = [":squeeze_shared"],
+    static = [":squeeze"],
+    version = "1",
+)
+
 # What is refused.
 ocipkg_package(
     name = "described",
@@ -125,7 +136,7 @@ func TestPackagesThatDepend(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
 	zlib := s.published(t, s.debian(t, "zlib", "zlib1g-dev"), "zlib", "depend", server.Host)
-	w := s.declare(t, "depend", nil, fmt.Sprintf("ocipkg_library(name = \"zlib\", image = %q, linkage = \"shared\")\nbazel_dep(name = \"rules_cc\", version = \"0.1.5\")\nbazel_dep(name = \"platforms\", version = \"1.0.0\")\n", zlib))
+	w := s.declare(t, "depend", nil, fmt.Sprintf("ocipkg_library(name = \"zlib\", image = %q, linkage = \"shared\")\nbazel_dep(name = \"rules_cc\", version = \"0.1.5\")\nbazel_dep(name = \"platforms\", version = \"1.0.0\")\noci = use_extension(\"@rules_ocipkg//rules:extensions.bzl\", \"ocipkg\")\noci.library(name = \"hub\", image = %[1]q, components = [\"headers\", \"static\"])\nuse_repo(oci, \"hub\")\n", zlib))
 	for name, text := range map[string]string{
 		"BUILD.bazel": strings.ReplaceAll(dependBuild, "ADDRESS", server.Host),
 		"squeeze.h":   "#pragma once\n#include <zlib.h>\nunsigned long squeezed(const char *text);\n",
@@ -139,11 +150,15 @@ func TestPackagesThatDepend(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.bazel(t, "build", "@zlib//:files")
+	w.bazel(t, "build", "@zlib//:files", "@hub//:files")
 	server.Clear()
-	w.bazel(t, "build", "--disk_cache=", "//:greet_index", "//:squeeze_package", "//:inspected")
+	w.bazel(t, "build", "--disk_cache=", "//:greet_index", "//:squeeze_package", "//:of_a_hub", "//:inspected")
 	if asked := server.Requests(""); len(asked) > 0 {
 		t.Errorf("packing asked the registry: %v", asked)
+	}
+	// A hub has fewer components here; what the artifact is does not depend on that.
+	if hub, want := w.text(t, "bazel-bin/of_a_hub.digest"), w.text(t, "bazel-bin/squeeze_package.digest"); hub != want {
+		t.Errorf("with a hub it is %s, and without %s", hub, want)
 	}
 	for target, words := range map[string][]string{
 		"described":   {"dependency zlib", "no registry may be asked", "`dependencies` of the ocipkg_package"},

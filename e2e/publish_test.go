@@ -171,7 +171,9 @@ func TestPublishedShapes(t *testing.T) {
 		for i := range got {
 			got[i], _ = filepath.Rel(dir, got[i])
 		}
-		got = slices.DeleteFunc(got, func(name string) bool { return name == "BUILD.bazel" || name == "artifact.json" || name == "header_index.json" }) // of pull
+		got = slices.DeleteFunc(got, func(name string) bool {
+			return name == "BUILD.bazel" || name == "artifact.json" || name == "header_index.json"
+		}) // of pull
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
 			t.Errorf("%s has %q, want %q", name, got, want)
