@@ -142,7 +142,20 @@ func indexOf(ctx context.Context, t *talk, l modulefile.Library, root string) (m
 	if err != nil {
 		return nil, err
 	}
-	return depot.Index(ctx, ref, artifact.HostTriple(), declared(l))
+	want, err := targetOf(l)
+	if err != nil {
+		return nil, err
+	}
+	return depot.Index(ctx, ref, want, declared(l))
+}
+
+// targetOf is a platform that a library is declared for, which is asked of images that do not say whose they are: the
+// first of several, and this one where none is named.
+func targetOf(l modulefile.Library) (artifact.Triple, error) {
+	for _, target := range append(l.Strings("target"), l.Strings("platforms")...) {
+		return artifact.ParseTriple(target)
+	}
+	return artifact.HostTriple(), nil
 }
 
 // declared is what a declaration says that changes how headers are included.

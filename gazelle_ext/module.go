@@ -4,6 +4,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/bazelbuild/bazel-gazelle/label"
@@ -64,8 +65,11 @@ func (r *repositories) read(repoRoot, name string, seen map[string]bool) {
 			name, isName := stmt.LHS.(*build.Ident)
 			switch value := stmt.RHS.(type) {
 			case *build.CallExpr:
-				if isName && called(value) == "use_repo_rule" {
+				switch kind := called(value); {
+				case isName && kind == "use_repo_rule":
 					rules[name.Name] = true
+				case kind != "use_extension":
+					r.missing(f.Path, computed)
 				}
 			case *build.Ident:
 				if isName && rules[value.Name] {
@@ -94,6 +98,11 @@ func (r *repositories) read(repoRoot, name string, seen map[string]bool) {
 				if name, ok := keyword(stmt, "name"); ok {
 					r.names[name] = true
 				} else {
+					r.missing(f.Path, computed)
+				}
+			default:
+				_, isTag := stmt.X.(*build.DotExpr)
+				if !isTag && kind == "" || slices.ContainsFunc(stmt.List, calls) {
 					r.missing(f.Path, computed)
 				}
 			}

@@ -86,7 +86,7 @@ func TestNeeds(t *testing.T) {
 	var logged strings.Builder
 	tool := tools{gazelle: command, env: append(os.Environ(), "GOPROXY=off"), log: &logged}
 	var all []needs
-	for _, m := range []module{{"example.com/a", "v1.0.0", dir}, {"example.com/b/v2", "v2.1.0", b}} {
+	for _, m := range []module{{"example.com/a", "v1.0.0", dir, "example.com/a"}, {"example.com/b/v2", "v2.1.0", b, "example.com/b/v2@v2.1.0"}} {
 		n, err := tool.needs(ws, m)
 		if err != nil {
 			t.Fatal(err)
@@ -96,9 +96,13 @@ func TestNeeds(t *testing.T) {
 	if logged.Len() > 0 {
 		t.Errorf("logged %s", &logged)
 	}
-	got, err := render(all)
+	got, err := render(all, []string{"-build_tags=external"})
 	if err != nil {
 		t.Fatal(err)
+	}
+	all[0].module.version = "v1.1.0" // of go.mod
+	if newer, err := render(all, []string{"-build_tags=external"}); err != nil || newer != got {
+		t.Errorf("with another version in go.mod: %v\n%s", err, newer)
 	}
 	got += "\n# In MODULE.bazel:\n#\n"
 	for _, n := range all {
@@ -120,7 +124,7 @@ func TestNeeds(t *testing.T) {
 
 	// What nobody answers is said, with the words of the extension.
 	write(t, b, map[string]string{"b.go": "package b\n\n// #cgo LDFLAGS: -lnobody\nimport \"C\"\n"})
-	n, err := tool.needs(ws, module{"example.com/b", "", b})
+	n, err := tool.needs(ws, module{path: "example.com/b", dir: b})
 	if err != nil || len(n.packages) > 0 || !strings.Contains(logged.String(), "-lnobody: no library that MODULE.bazel declares answers") || strings.Contains(logged.String(), repository) {
 		t.Errorf("%v, %v, logged %s", n.packages, err, &logged)
 	}

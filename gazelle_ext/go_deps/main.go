@@ -65,7 +65,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 		if errors.Is(err, flag.ErrHelp) {
 			return err
 		}
-		return &diagnostic.Error{Kind: diagnostic.Usage, What: "read the command line", Err: err}
+		return &diagnostic.Error{Kind: diagnostic.Usage, What: "read the command line", Do: "see --help", Err: err}
 	}
 	root := os.Getenv("BUILD_WORKSPACE_DIRECTORY")
 	if root == "" || gazellePath == "" {
@@ -107,7 +107,13 @@ func run(args []string, stdout, stderr io.Writer) error {
 		}
 		all = append(all, n)
 	}
-	text, err := render(all)
+	var set []string
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name != "check" {
+			set = append(set, "-"+f.Name+"="+f.Value.String())
+		}
+	})
+	text, err := render(all, set)
 	if err != nil {
 		return err
 	}
@@ -120,7 +126,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 		return &diagnostic.Error{Kind: diagnostic.Failure, What: "check " + *output, Why: "it is not what these modules need", Do: "run this without -check, and commit the result"}
 	default:
 		if err := replace(file, text); err != nil {
-			return &diagnostic.Error{Kind: diagnostic.Failure, What: "write " + *output, Err: err}
+			return &diagnostic.Error{Kind: diagnostic.Failure, What: "write " + *output, Do: "make its folder writable", Err: err}
 		}
 		fmt.Fprintf(stderr, "%s: written. MODULE.bazel has to have:\n", *output)
 	}

@@ -24,7 +24,10 @@ type tools struct {
 }
 
 // module is a Go module whose files lie in dir, which is not to be written into.
-type module struct{ path, version, dir string }
+type module struct {
+	path, version, dir string
+	asked              string // the argument that names it
+}
 
 func (m module) String() string {
 	if m.version == "" {
@@ -42,7 +45,7 @@ func (t tools) run(dir, where, program string, args ...string) (stdout, stderr s
 	var out, complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaints
 	if err := cmd.Run(); err != nil {
-		return out.String(), "", &diagnostic.Error{Kind: diagnostic.Failure, What: "run " + filepath.Base(program) + " " + args[0], Why: strings.TrimSpace(complaints.String()), Err: err}
+		return out.String(), "", &diagnostic.Error{Kind: diagnostic.Failure, What: "run " + filepath.Base(program) + " " + args[0], Why: strings.TrimSpace(complaints.String()), Do: "correct what it says", Err: err}
 	}
 	return out.String(), complaints.String(), nil
 }
@@ -80,7 +83,7 @@ func (t tools) module(root, name string) (module, error) {
 		fetch = m + "@" + version
 		if l.Replace != nil {
 			if l.Replace.Version == "" {
-				return module{path: m, version: version, dir: l.Replace.Dir}, nil
+				return module{path: m, version: version, dir: l.Replace.Dir, asked: name}, nil
 			}
 			fetch = l.Replace.Path + "@" + l.Replace.Version
 		}
@@ -97,7 +100,7 @@ func (t tools) module(root, name string) (module, error) {
 	out, err := t.runGo(scratch, "mod", "download", "-json", fetch)
 	var l listed
 	if json.Unmarshal([]byte(out), &l) == nil && l.Error != "" {
-		return module{}, &diagnostic.Error{Kind: diagnostic.NotFound, What: what, Why: l.Error}
+		return module{}, &diagnostic.Error{Kind: diagnostic.NotFound, What: what, Why: l.Error, Do: "check the name and the version, and GOPROXY where the network is another one"}
 	}
 	if err == nil && l.Dir == "" {
 		err = fmt.Errorf("the go command does not say where it is: %s", out)
@@ -105,7 +108,7 @@ func (t tools) module(root, name string) (module, error) {
 	if err != nil {
 		return module{}, diagnostic.Wrap(err, "%s", what)
 	}
-	return module{path: m, version: version, dir: l.Dir}, nil
+	return module{path: m, version: version, dir: l.Dir, asked: name}, nil
 }
 
 // workspace is what decides in the user's workspace on labels.

@@ -233,14 +233,14 @@ func plus(x, y build.Expr) build.Expr {
 // ruleName is what the file calls its go_library.
 const ruleName = "ocipkg_go_library"
 
-// render writes the file: the same needs give the same bytes.
-func render(all []needs) (string, error) {
+// render writes the file: the same needs give the same bytes. flags are those of the command that writes it.
+func render(all []needs, flags []string) (string, error) {
 	var b strings.Builder
-	var names []string
+	names := slices.Clone(flags)
 	packages := map[string]map[string]build.Expr{}
 	rulesGo := ""
 	for _, n := range all {
-		names = append(names, n.module.String())
+		names = append(names, n.module.asked) // without go.mod's version, which changes more often than what is needed
 		maps.Copy(packages, n.packages)
 		rulesGo = n.rulesGo
 	}
@@ -281,7 +281,7 @@ def %s(name, **kwargs):
 `, strings.Join(names, " "), rulesGo, definition, ruleName, use)
 	f, err := build.ParseBzl("ocipkg_go_deps.bzl", []byte(b.String()))
 	if err != nil {
-		return "", &diagnostic.Error{Kind: diagnostic.Failure, What: "write what the modules need", Err: err}
+		return "", &diagnostic.Error{Kind: diagnostic.Failure, What: "write what the modules need", Do: "report it, with the command: this is a mistake of ocipkg's", Err: err}
 	}
 	return string(build.Format(f)), nil
 }

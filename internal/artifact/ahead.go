@@ -36,6 +36,9 @@ func (a *aheadReader) run(r io.Reader) {
 				var more int
 				more, a.err = r.Read(buffer[n:])
 				n += more
+				if more > 0 && len(a.full) == 0 {
+					break // whoever reads may be waiting for this little, and refuse what follows
+				}
 				select {
 				case <-a.stop:
 					return
@@ -65,7 +68,7 @@ func (a *aheadReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close returns when nobody reads from the other reader any more.
+// Close returns when nobody reads from the other reader any more: at the latest, when a Read that is under way ends.
 func (a *aheadReader) Close() {
 	close(a.stop)
 	<-a.ended

@@ -100,10 +100,16 @@ func (d *Depot) keepBytes(data []byte, h v1.Hash) error {
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), filepath.Join(d.Kept, h.Hex))
 	}
-	if err != nil {
-		os.Remove(f.Name())
+	if err == nil {
+		return nil
 	}
-	return err
+	os.Remove(f.Name())
+	// Windows lets nobody put a file in the place of one that another has open: who came first has put the same there.
+	there, missing := d.keptBlob(h)
+	if missing != nil {
+		return err
+	}
+	return there.Close()
 }
 
 // KeptBlobs lists the blobs in Kept, sorted.

@@ -102,18 +102,22 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 	// While the layers come: each takes the disk some times its latency.
 	var remembering sync.WaitGroup
 	var unsettled error
+	filling, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	remembering.Go(func() {
-		if unsettled = hold.Settle(); unsettled == nil {
-			d.remember(ref, l.Reference)
+		if unsettled = hold.Settle(); unsettled != nil {
+			giveUp()
+			return
 		}
+		d.remember(ref, l.Reference)
 	})
 	show := func(*arrivals) {}
 	if d.Show && !l.foreign { // others' artifacts may turn out to be for another platform
-		show = func(a *arrivals) { l.show(ctx, ref, a) }
+		show = func(a *arrivals) { l.show(filling, ref, a) }
 	}
-	err = d.fillWith(ctx, l, config, show)
+	err = d.fillWith(filling, l, config, show)
 	remembering.Wait()
-	if err := cmp.Or(err, unsettled); err != nil {
+	if err := cmp.Or(unsettled, err); err != nil {
 		return nil, err
 	}
 	d.remember(ref, l.Reference) // again, now that the trees are there: without locks a gc may have met the name before

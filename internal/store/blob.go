@@ -124,10 +124,10 @@ func (h *Hold) PutBlob(data []byte) {
 func (h *Hold) put(data []byte) error {
 	for {
 		d, err := h.store.PutBlob(data)
-		if err == nil {
-			err = h.take(d)
+		if err != nil {
+			return err
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if err := h.take(d); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		// Between the two calls a Removal took it.

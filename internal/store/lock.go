@@ -64,7 +64,7 @@ func (s *Store) lock(ctx context.Context, key string, waiting func(pid int)) (un
 			waiting(holder(path))
 			waiting = nil
 		}
-		// A free lock lies idle for a few hundredths of what the wait has taken.
+		// A free lock lies idle for a few hundredths of what the wait has taken; for 5 ms at least, and 100 at most.
 		pause := min(max(time.Since(start)/32, 5*time.Millisecond), 100*time.Millisecond)
 		select {
 		case <-ctx.Done():

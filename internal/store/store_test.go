@@ -354,16 +354,21 @@ func TestHoldSettles(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 
-	// No folder can stand where a file does.
-	broken := newStore(t)
-	blobs := filepath.Join(broken.dir, "blobs")
-	if err := errors.Join(os.RemoveAll(blobs), os.WriteFile(blobs, nil, 0o644)); err != nil {
-		t.Fatal(err)
+	// No folder can stand where a file does, and none is made where somebody took one away.
+	for _, instead := range []func(string) error{
+		func(blobs string) error { return os.WriteFile(blobs, nil, 0o644) },
+		func(string) error { return nil },
+	} {
+		broken := newStore(t)
+		blobs := filepath.Join(broken.dir, "blobs")
+		if err := errors.Join(os.RemoveAll(blobs), instead(blobs)); err != nil {
+			t.Fatal(err)
+		}
+		h := broken.Hold()
+		h.PutBlob(data)
+		if err := h.Settle(); err == nil {
+			t.Error("a blob that could not be stored is called settled")
+		}
+		h.Release()
 	}
-	h = broken.Hold()
-	h.PutBlob(data)
-	if err := h.Settle(); err == nil {
-		t.Error("a blob that could not be stored is called settled")
-	}
-	h.Release()
 }

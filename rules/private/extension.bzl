@@ -81,7 +81,7 @@ def merge_tags(tags):
         if not first:
             libraries[tag.name] = tag
             continue
-        if tag.is_root:
+        if first.module == tag.module:
             return struct(libraries = {}, error = diagnostic(
                 "ocipkg.library: {} declares the library {} twice.".format(tag.module, tag.name),
                 "keep one of the two",

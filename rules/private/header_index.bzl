@@ -41,7 +41,7 @@ def _header_index_impl(rctx):
     if result.return_code != 0:
         fail_with(diagnostic(
             "The header index of the libraries in MODULE.bazel, for Gazelle, could not be made: {}".format(result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)),
-            "correct that; or run `ocipkg index` and commit ocipkg_index.json, by which nobody is asked",
+            "correct that; or run `ocipkg index` where the registry can be reached and commit ocipkg_index.json, by which nobody is asked; one that holds {} has Gazelle do without",
         ))
     if result.stderr.strip():
         # buildifier: disable=print

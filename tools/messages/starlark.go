@@ -63,7 +63,11 @@ func inStarlark(dir string) ([]message, error) {
 				why, do := words(call.List[0], constants), words(call.List[1], constants)
 				wordless := strings.Trim(why, "… :,.()") == ""
 				switch {
-				case do == "…": // of another error, with words put before it
+				case do == "…":
+					// Of another error, with words put before it.
+					if of, ok := call.List[1].(*build.DotExpr); !ok || of.Name != "do" {
+						fail("what to do cannot be told from the source")
+					}
 				case do == "" && wordless: // the command's own, which has them
 				case wordless:
 					fail("what it says cannot be told from the source")
