@@ -12,7 +12,7 @@ func TestTargetOf(t *testing.T) {
 	for attributes, want := range map[string]string{
 		``:                                     artifact.HostTriple().String(),
 		`target = "aarch64-unknown-linux-gnu"`: "aarch64-unknown-linux-gnu",
-		`platforms = ["riscv64gc-unknown-linux-gnu", "x86_64-unknown-linux-gnu"]`: "riscv64gc-unknown-linux-gnu",
+		`platforms = ["armv7-unknown-linux-gnueabihf", "x86_64-unknown-linux-gnu"]`: "armv7-unknown-linux-gnueabihf",
 	} {
 		f, err := modulefile.Parse("MODULE.bazel", []byte(`ocipkg_library = use_repo_rule("@rules_ocipkg//rules:defs.bzl", "ocipkg_library")
 ocipkg_library(name = "z", image = "localhost/z:1", `+attributes+`)`))
