@@ -62,6 +62,16 @@ func TestPublish(t *testing.T) {
 		}
 	})
 
+	var polite string
+	t.Run("dependency", func(t *testing.T) {
+		r := author.exec(t, nil, "run", "-c", "opt", "//:push_polite")
+		if r.code != 0 {
+			t.Fatalf("exit status %d\n%s", r.code, r.stderr)
+		}
+		polite = strings.TrimSpace(r.stdout)
+		author.dependsAsTheCommand(t, address+"/greet@"+author.text(t, "bazel-bin/index.digest"))
+	})
+
 	t.Run("stamp", func(t *testing.T) {
 		author.edit(t, "BUILD.bazel", func(text string) string {
 			return text + "\nocipkg_push(name = \"push_stamped\", package = \":package\", repository = \"" + address + "/{STABLE_GREET_NAME}\", remote_tags = [\"v{STABLE_GREET_VERSION}\"])\n"
@@ -138,6 +148,13 @@ func TestPublish(t *testing.T) {
 				t.Errorf("%s for arm64: exit status %d, %q, %s", program, r.code, r.stdout, r.stderr)
 			}
 		}
+
+		t.Run("dependency", func(t *testing.T) {
+			if polite == "" {
+				t.Skip("SKIPPED, nothing was pushed")
+			}
+			user.linksWhatNeeds(t, polite, address+"/greet@"+pinned[strings.Index(pinned, "@")+1:])
+		})
 
 		user.nextMajors(t)
 		user.bazel(t, "test", "--config=next", "//...")
@@ -226,25 +243,13 @@ cc_binary(
 func (w *workspace) packsAsTheCommand(t *testing.T) {
 	t.Helper()
 	prefix := filepath.Join(t.TempDir(), "prefix")
-	for place, file := range map[string]string{
+	w.install(t, prefix, map[string]string{
 		"include/greet.h":              "include/greet.h",
 		"lib/libgreet.a":               "bazel-bin/libgreet.pic.a", // -c opt makes one that fits programs alone, too
 		"lib/libgreet.so.1":            "bazel-bin/libgreet.so.1",
 		"lib/pkgconfig/greet.pc":       "greet.pc",
 		"share/licenses/greet/LICENSE": "LICENSE",
-	} {
-		data, err := os.ReadFile(filepath.Join(w.dir, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		dest := filepath.Join(prefix, place)
-		if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(dest, data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	})
 	command := filepath.Join(t.TempDir(), "layout")
 	digest := strings.TrimSpace(w.must(t, w.dir, w.ocipkg, "pack", "--quiet", prefix, "--name", "greet", "--version", "1.2.0", "--license", "Apache-2.0", "-o", command))
 	if got := w.text(t, "bazel-bin/package.digest"); got != digest {
@@ -271,13 +276,108 @@ func (w *workspace) packsAsTheCommand(t *testing.T) {
 	}
 }
 
+// install makes an install prefix of files of the workspace, by their places in it.
+func (w *workspace) install(t *testing.T, prefix string, places map[string]string) {
+	t.Helper()
+	for place, file := range places {
+		data, err := os.ReadFile(filepath.Join(w.dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		dest := filepath.Join(prefix, place)
+		if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(dest, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// dependsAsTheCommand compares //:polite_package, which needs the library that is pushed as greet, with what `ocipkg pack`
+// makes of the same files: by asking the registry about greet, and offline, by the layout that was pushed.
+func (w *workspace) dependsAsTheCommand(t *testing.T, greet string) {
+	t.Helper()
+	w.bazel(t, "build", "-c", "opt", "//:polite", "//:polite_package", "//:polite_shared")
+	rule := w.text(t, "bazel-bin/polite_package.digest")
+	prefix := filepath.Join(t.TempDir(), "prefix")
+	w.install(t, prefix, map[string]string{
+		"include/polite.h":              "include/polite.h",
+		"lib/libpolite.a":               "bazel-bin/libpolite.pic.a",
+		"lib/libpolite.so.1":            "bazel-bin/libpolite.so.1",
+		"share/licenses/polite/LICENSE": "LICENSE",
+	})
+	for _, dependency := range [][]string{
+		{"--dependency", "greet=" + greet},
+		{"--offline", "--dependency-layout", greet[:strings.Index(greet, "@")] + "=bazel-bin/index"},
+	} {
+		command := slices.Concat([]string{w.ocipkg, "pack", "--quiet", prefix, "--name", "polite", "--version", "1.0.0", "--license", "Apache-2.0", "-o", filepath.Join(t.TempDir(), "layout")}, dependency)
+		if got := strings.TrimSpace(w.must(t, w.dir, command...)); got != rule {
+			t.Errorf("the rule packed %s, the command %s with %q", rule, got, dependency)
+		}
+	}
+}
+
+// linksWhatNeeds declares polite, an image that needs greet: a build says what is missing, `ocipkg add` writes it, and
+// programs of it run.
+func (w *workspace) linksWhatNeeds(t *testing.T, polite, greet string) {
+	t.Helper()
+	w.append(t, "politely.c", `#include <polite.h>
+#include <string.h>
+
+int main(void) {
+    char text[64];
+    greet_politely(text, sizeof(text), "world");
+    return strcmp(text, "Hello, dear world!");
+}
+`)
+	w.append(t, "BUILD.bazel", `
+[
+    cc_binary(
+        name = "politely_" + how,
+        srcs = ["politely.c"],
+        linkstatic = how == "static",
+        deps = ["@polite"],
+    )
+    for how in ["static", "shared"]
+]
+`)
+	var before string
+	w.edit(t, "MODULE.bazel", func(text string) string {
+		before = text
+		return text + "ocipkg.library(name = \"polite\", image = \"" + polite + "\")\nuse_repo(ocipkg, \"polite\")\n"
+	})
+	r := w.exec(t, nil, "build", "//:politely_static")
+	for _, words := range []string{"needs greet (libgreet.so.1)", greet, "ocipkg add " + polite} {
+		if r.code == 0 || !strings.Contains(r.stderr, words) {
+			t.Errorf("without deps: exit status %d, and %q is not in:\n%s", r.code, words, r.stderr)
+		}
+	}
+	w.edit(t, "MODULE.bazel", func(string) string { return before })
+	w.must(t, w.dir, w.ocipkg, "add", polite)
+	w.bazel(t, "build", "//:politely_static", "//:politely_shared")
+	w.runs(t, "politely_static", "politely_shared")
+	if needed, _ := w.dynamic(t, "bazel-bin/politely_shared"); !slices.Contains(needed, "libpolite.so.1") {
+		t.Errorf("politely_shared is linked with %v", needed)
+	}
+	if needed, _ := w.dynamic(t, "bazel-bin/politely_static"); slices.Contains(needed, "libpolite.so.1") || slices.Contains(needed, "libgreet.so.1") {
+		t.Errorf("politely_static is linked with %v", needed)
+	}
+	w.bazel(t, "build", "--platforms=//:linux_arm64", "//:politely_static")
+	r = w.suite.exec(t, w.dir, w.env, slices.Concat([]string{w.suite.bazel, "--in-env"}, qemu, []string{filepath.Join(w.dir, "bazel-bin", "politely_static")})...)
+	if r.code != 0 {
+		t.Errorf("politely_static for arm64: exit status %d, %s", r.code, r.stderr)
+	}
+}
+
 // packsHermetically: the actions know nothing of this machine, and give the same result without a sandbox, in another
 // output base.
 func (w *workspace) packsHermetically(t *testing.T) {
 	t.Helper()
-	actions := w.bazel(t, "aquery", "-c", "opt", "--output=text", "--include_commandline", `mnemonic("Ocipkg(Pack|Join)", deps(//:index))`)
-	if n := strings.Count(actions, "Mnemonic: Ocipkg"); n != 3 {
-		t.Errorf("there are %d actions, want 3", n)
+	actions := w.bazel(t, "aquery", "-c", "opt", "--output=text", "--include_commandline", `mnemonic("Ocipkg(Pack|Join)", deps(//:polite_index))`)
+	// Of two libraries, for two platforms; the one that the other needs is packed once for each, too.
+	if n := strings.Count(actions, "Mnemonic: OcipkgPack"); n != 4 || !strings.Contains(actions, "Mnemonic: OcipkgJoin") {
+		t.Errorf("there are %d actions that pack, want 4:\n%s", n, actions)
 	}
 	for line := range strings.Lines(actions) {
 		// Of words on a command line, and of paths.
@@ -288,10 +388,10 @@ func (w *workspace) packsHermetically(t *testing.T) {
 			t.Errorf("the environment: %s", line)
 		}
 	}
-	if needed := w.bazel(t, "cquery", `filter("rules_go|io_bazel|fetcher", deps(//:index))`); strings.TrimSpace(needed) != "" {
+	if needed := w.bazel(t, "cquery", `filter("rules_go|io_bazel|fetcher", deps(//:polite_index))`); strings.TrimSpace(needed) != "" {
 		t.Errorf("packing needs a Go toolchain:\n%s", needed)
 	}
-	first := w.text(t, "bazel-bin/index.digest")
+	first := w.text(t, "bazel-bin/polite_index.digest")
 	base := filepath.Join(t.TempDir(), "base")
 	cmd := func(args ...string) result {
 		return w.suite.exec(t, w.dir, w.env, slices.Concat([]string{w.suite.bazel, "--output_base=" + base}, args)...)
@@ -306,11 +406,11 @@ func (w *workspace) packsHermetically(t *testing.T) {
 			return err
 		})
 	}()
-	r := cmd(slices.Concat([]string{"build", "-c", "opt", "--disk_cache=", "--spawn_strategy=local", "--symlink_prefix=again-"}, quiet, []string{"//:index"})...)
+	r := cmd(slices.Concat([]string{"build", "-c", "opt", "--disk_cache=", "--spawn_strategy=local", "--symlink_prefix=again-"}, quiet, []string{"//:polite_index"})...)
 	if r.code != 0 {
 		t.Fatalf("exit status %d\n%s", r.code, r.stderr)
 	}
-	if second := w.text(t, "again-bin/index.digest"); second != first {
+	if second := w.text(t, "again-bin/polite_index.digest"); second != first {
 		t.Errorf("built again, it is %s and not %s", second, first)
 	}
 }

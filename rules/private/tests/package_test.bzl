@@ -13,6 +13,7 @@ load(
     "source_header_place",
     "static_files",
 )
+load("//rules/private:push.bzl", "ocipkg_push")
 
 def _header_place_test_impl(ctx):
     env = unittest.begin(ctx)
@@ -221,6 +222,18 @@ def _libraries(name):
         tags = ["manual"],
     )
     cc_library(
+        name = name + "_importer",
+        srcs = [name + "/z.c"],
+        tags = ["manual"],
+        deps = [":" + name + "_imported"],
+    )
+    cc_shared_library(
+        name = name + "_importer_shared",
+        shared_lib_name = "libimporter.so.1",
+        tags = ["manual"],
+        deps = [":" + name + "_importer"],
+    )
+    cc_library(
         name = name + "_alwayslink",
         srcs = [name + "/z.c"],
         alwayslink = True,
@@ -231,6 +244,28 @@ def _libraries(name):
         srcs = [name + "/z.c"],
         linkopts = ["-Lsomewhere"],
         tags = ["manual"],
+    )
+    cc_library(
+        name = name + "_outer",
+        srcs = [name + "/z.c"],
+        hdrs = [name + "/stripped.h"],
+        includes = [name],
+        linkopts = ["-lrt"],
+        tags = ["manual"],
+        deps = [":zed"],
+    )
+    cc_shared_library(
+        name = name + "_outer_shared",
+        dynamic_deps = [":" + name + "_shared"],
+        shared_lib_name = "libouter.so.1",
+        tags = ["manual"],
+        deps = [":" + name + "_outer"],
+    )
+    cc_library(
+        name = name + "_outermost",
+        srcs = [name + "/z.c"],
+        tags = ["manual"],
+        deps = [":" + name + "_outer"],
     )
     cc_library(
         name = name + "_foreign",
@@ -414,6 +449,38 @@ def package_test_suite(name):
             "lib/libzed.a",
         ],
     )
+
+    # What a dependency has is not packed, nor what that one has from another.
+    for case, repository in [("libraries", "r.example/zed"), ("dependent", "r.example/outer"), ("imported", "r.example/zz"), ("stamped", "r.example/{STABLE_NAME}")]:
+        ocipkg_push(
+            name = name + "_push_" + case,
+            package = "{}_packed_{}".format(name, case.replace("stamped", "libraries")),
+            repository = repository,
+            tags = ["manual"],
+        )
+    packed(
+        "dependent",
+        deps = [":" + name + "_outer", ":" + name + "_outer_shared"],
+        dependencies = [":" + name + "_push_libraries"],
+        flags = {"--define": [], "--linkopt": [], "--system-library": ["rt"]},
+        places = ["include/stripped.h", "lib/lib{}_outer.a".format(name), "lib/libouter.so.1"],
+    )
+    packed(
+        "dependent_of_dependent",
+        deps = [":" + name + "_outermost"],
+        dependencies = [":" + name + "_push_dependent"],
+        flags = {"--system-library": []},
+        places = ["lib/lib{}_outermost.a".format(name)],
+    )
+    packed(
+        "dependent_on_import",
+        deps = [":" + name + "_importer", ":" + name + "_importer_shared"],
+        dependencies = [":" + name + "_push_imported"],
+        flags = {},
+        places = ["lib/lib{}_importer.a".format(name), "lib/libimporter.so.1"],
+    )
+    refused("unpublished", ["is a package", "name the ocipkg_push"], deps = [":" + name + "_outer"], dependencies = [":" + name + "_packed_libraries"])
+    refused("stamped", ["r.example/{STABLE_NAME}", "without values that are stamped"], deps = [":" + name + "_outer"], dependencies = [":" + name + "_push_stamped"])
     refused("here", ["-Lsomewhere", "no other machine"], deps = [":" + name + "_here"])
     refused("foreign", ["runfiles:runfiles", "provided_deps"], deps = [":" + name + "_foreign"])
     refused("twice", ["would both become lib/libzz.so"], deps = [":" + name + "_imported"], shared = [":" + name + "_twice_libzz"])
