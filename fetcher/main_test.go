@@ -233,7 +233,7 @@ func TestCommands(t *testing.T) {
 		{"pin --file unpinned.bazel --check --dry-run", 2, "", "give one of them"},
 		{"pin --file unpinned.bazel none", 3, "", "no library of that name"},
 		{"pin --file unpinned.bazel", 0, "unpinned.bazel:2: ssl: " + pinned + "\n", ""},
-		{"pin --file unpinned.bazel", 0, "", "pinned as it should be"},
+		{"pin --file unpinned.bazel", 0, "", "every image has a digest"},
 		{"pin -q --file unpinned.bazel --check", 0, "", ""},
 		{"pin --file stale.bazel --check", 0, "", anything},
 		{"pin --file stale.bazel --check --update", 1, "stale.bazel:2: ssl: " + pinned + "\n", "pin --update"},

@@ -87,7 +87,7 @@ one's tag has moved on; without --update that asks no registry.`,
 			}
 			switch {
 			case len(images) == 0:
-				t.printf("%s: every image is pinned as it should be", file)
+				t.printf("%s: every image has a digest", file)
 			case dryRun:
 				text.Reset()
 				text.WriteString(module.Replace(images).Diff())

@@ -105,7 +105,7 @@ func missingDependencies(missing []artifact.Dependency, decl Declaration, image 
 	slices.Sort(deps)
 	return &diagnostic.Error{Kind: diagnostic.NotFound, What: "dependencies of " + decl.Name,
 		Why: fmt.Sprintf("it needs %s, of which its deps say nothing", strings.Join(what, ", ")),
-		Do: fmt.Sprintf("run `ocipkg add %s`, or write in MODULE.bazel, without what is there already,\n%s    and in the declaration of %s\n      deps = %s",
+		Do: fmt.Sprintf("run `ocipkg add %s`, or write in MODULE.bazel what is not there already, by ocipkg.library and use_repo where it has the extension,\n%s    and in the declaration of %s\n      deps = %s",
 			image, lines.String(), decl.Name, starlarkList(deps))}
 }
 
