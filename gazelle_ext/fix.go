@@ -2,9 +2,9 @@ package ocipkg
 
 import (
 	"log"
-	"os"
 	"path"
 	"path/filepath"
+	"sync"
 
 	"github.com/bazelbuild/bazel-gazelle/config"
 	"github.com/bazelbuild/bazel-gazelle/label"
@@ -17,34 +17,43 @@ var libraryAttributes = []string{"cdeps", "deps", "implementation_deps"}
 
 // Fix takes out, with `gazelle fix`, the labels of repositories that MODULE.bazel declares no more, as it is left when a
 // library is: Bazel stops at such a label. It looks at rules that link C and C++ alone; labels in other rules are the
-// business of the languages that wrote them.
+// business of the languages that wrote them. A folder with a MODULE.bazel of its own is judged by that. Where it cannot be
+// told what is declared nothing is taken out, and a message says why.
 func (l *ocipkgLang) Fix(c *config.Config, f *rule.File) {
 	if !c.ShouldFix {
 		return
 	}
-	if nested(c.RepoRoot, f.Pkg) {
-		return // its labels are those of another module
-	}
-	declared := l.indexes.declared(c.RepoRoot)
-	if declared.unread != "" {
-		l.fixNothing.Do(func() {
-			log.Printf("gazelle fix takes no label of a repository out of any rule, because it cannot know all repositories: %s.", declared.unread)
-		})
-		return
-	}
+	buildFile := path.Join(f.Pkg, filepath.Base(f.Path))
+	scope := sync.OnceValues(func() (string, *repositories) {
+		workspace := workspaceOf(c.RepoRoot, f.Pkg)
+		return workspace, l.indexes.declaredIn(c.RepoRoot, workspace)
+	})
+	var r *rule.Rule
+	var attr string
 	gone := func(e build.Expr) string {
 		s, ok := e.(*build.StringExpr)
 		if !ok || rule.ShouldKeep(e) {
 			return ""
 		}
 		at, err := label.Parse(s.Value)
-		if err != nil || at.Relative || declared.visible(at) {
+		if err != nil || at.Relative || at.Repo == "" {
+			return ""
+		}
+		workspace, declared := scope()
+		switch {
+		case declared.named(at):
+			return ""
+		case declared.unread != "":
+			if _, told := l.unjudged.LoadOrStore(workspace, true); !told {
+				log.Printf("%s: %s %s: left %s in %s, and all labels of this workspace where they are: which repositories are declared cannot be told, because %s. Take out by hand what is not.",
+					buildFile, r.Kind(), r.Name(), s.Value, attr, declared.unread)
+			}
 			return ""
 		}
 		return at.Repo
 	}
-	for _, r := range f.Rules {
-		for _, attr := range libraryAttributes {
+	for _, r = range f.Rules {
+		for _, attr = range libraryAttributes {
 			value := r.Attr(attr)
 			if value == nil || kept(r, attr) || attr != "cdeps" && !linksC(r, c) {
 				continue
@@ -59,8 +68,9 @@ func (l *ocipkgLang) Fix(c *config.Config, f *rule.File) {
 				for _, item := range list.List {
 					if repo := gone(item); repo != "" {
 						changed = true
-						log.Printf("%s: %s %s: took %s out of %s: MODULE.bazel declares no repository %s.",
-							path.Join(f.Pkg, filepath.Base(f.Path)), r.Kind(), r.Name(), item.(*build.StringExpr).Value, attr, repo)
+						workspace, _ := scope()
+						log.Printf("%s: %s %s: took %s out of %s: %s declares no repository %s.",
+							buildFile, r.Kind(), r.Name(), item.(*build.StringExpr).Value, attr, path.Join(workspace, "MODULE.bazel"), repo)
 						continue
 					}
 					rest = append(rest, item)
@@ -77,18 +87,6 @@ func (l *ocipkgLang) Fix(c *config.Config, f *rule.File) {
 			}
 		}
 	}
-}
-
-// nested reports whether a package lies in a workspace of its own below the root of the repository.
-func nested(repoRoot, pkg string) bool {
-	for ; pkg != "" && pkg != "."; pkg = path.Dir(pkg) {
-		for _, name := range []string{"MODULE.bazel", "REPO.bazel", "WORKSPACE", "WORKSPACE.bazel"} {
-			if _, err := os.Stat(filepath.Join(repoRoot, filepath.FromSlash(pkg), name)); err == nil {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // linksC reports whether a rule is one of C or C++, by the kind that it has or is mapped from.

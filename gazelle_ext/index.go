@@ -73,15 +73,25 @@ type indexes struct {
 	mu    sync.Mutex
 	files map[string]*indexFile // by name
 	lists map[string]*indexList // by the names, joined with newlines, which no name contains
-	// module reads MODULE.bazel, once; see declared.
-	module sync.Once
-	repos  *repositories
+	// module guards repos: the repositories of each workspace, by its folder. A MODULE.bazel is read once.
+	module sync.Mutex
+	repos  map[string]*repositories
 }
 
-// declared are the repositories that a label can name. There is one repository root in a run.
-func (x *indexes) declared(repoRoot string) *repositories {
-	x.module.Do(func() { x.repos = readRepositories(repoRoot) })
-	return x.repos
+// declared are the repositories that a label in the workspace at the root can name. There is one repository root in a run.
+func (x *indexes) declared(repoRoot string) *repositories { return x.declaredIn(repoRoot, "") }
+
+// declaredIn are those that a label in the workspace of a folder can name; see workspaceOf.
+func (x *indexes) declaredIn(repoRoot, workspace string) *repositories {
+	x.module.Lock()
+	defer x.module.Unlock()
+	if x.repos == nil {
+		x.repos = map[string]*repositories{}
+	}
+	if x.repos[workspace] == nil {
+		x.repos[workspace] = readRepositories(repoRoot, workspace)
+	}
+	return x.repos[workspace]
 }
 
 // list returns the list of these files, nil for none. buildFile is where the directive stands that brought the last of

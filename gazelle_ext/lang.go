@@ -39,6 +39,8 @@ type ocipkgLang struct {
 	indexes indexes
 	warned  sync.Map // key of an index -> true, of those that two libraries have and that were warned of
 
+	unjudged sync.Map // folder of a workspace -> true, of those that fix said it cannot judge
+
 	registered            bool       // the command is one with flags of ours
 	repositoryMode        *flag.Flag // of the language for Go: whether it is a module's repository
 	flagIndexes, flagTags []string   // what the flags were set to
