@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bazelbuild/bazel-gazelle/config"
 	"github.com/bazelbuild/bazel-gazelle/label"
 	"github.com/bazelbuild/bazel-gazelle/rule"
 	"github.com/bazelbuild/buildtools/build"
@@ -312,21 +313,73 @@ func isPlatform(key string) bool {
 }
 
 // repositoriesByHand are those of which a label was written by hand that no index gives: @openssl//:static.
-func repositoriesByHand(e build.Expr, owned map[label.Label]bool) map[string]bool {
+func (l *ocipkgLang) repositoriesByHand(c *config.Config, e build.Expr, owned map[label.Label]bool) map[string]bool {
 	found := map[string]bool{}
+	left := l.left(c, e, owned)
+	each(e, func(at label.Label, e *build.StringExpr) {
+		if _, gone := left[at]; !owned[at] && (!gone || rule.ShouldKeep(e)) {
+			found[at.Repo] = true
+		}
+	})
+	return found
+}
+
+// each calls f for the labels of other repositories in an attribute, but those of Go's platforms.
+func each(e build.Expr, f func(at label.Label, e *build.StringExpr)) {
 	if e == nil {
-		return found
+		return
 	}
 	build.Walk(e, func(e build.Expr, _ []build.Expr) {
 		s, ok := e.(*build.StringExpr)
 		if !ok {
 			return
 		}
-		if l, err := label.Parse(s.Value); err == nil && l.Repo != "" && !owned[l] && !strings.HasPrefix(l.Pkg, "go/platform") {
-			found[l.Repo] = true
+		if at, err := label.Parse(s.Value); err == nil && at.Repo != "" && !strings.HasPrefix(at.Pkg, "go/platform") {
+			f(at, s)
 		}
 	})
-	return found
+}
+
+// left are the labels in an attribute, as they are written there, that an index gave once: of targets that a library of
+// the index could have, and has not, since it has a new version, or another platform. A choice between the forms of what
+// there is was made by hand: no index ever gives :static, :shared, :headers or :ssl_static.
+func (l *ocipkgLang) left(c *config.Config, e build.Expr, owned map[label.Label]bool) map[label.Label]string {
+	var left map[label.Label]string
+	var repos map[string]bool
+	each(e, func(at label.Label, e *build.StringExpr) {
+		if owned[at] || at.Canonical || at.Pkg != "" || at == l.main(c, at.Repo) || slices.Contains(forms, at.Name) {
+			return
+		}
+		for _, form := range forms {
+			if base, ok := strings.CutSuffix(at.Name, "_"+form); ok && owned[label.New(at.Repo, "", base)] {
+				return
+			}
+		}
+		if repos == nil {
+			repos = map[string]bool{}
+			for at := range owned {
+				if at.Pkg == "" {
+					repos[at.Repo] = true
+				}
+			}
+		}
+		if repos[at.Repo] {
+			if left == nil {
+				left = map[label.Label]string{}
+			}
+			left[at] = e.Value
+		}
+	})
+	return left
+}
+
+// forms are the targets of a library's repository that choose how it is linked, and the ends of the names of such targets
+// for one of several libraries (internal/ccplan).
+var forms = []string{"static", "shared", "headers", "auto"}
+
+// main is the label of the main target of a repository.
+func (l *ocipkgLang) main(c *config.Config, repo string) label.Label {
+	return l.indexes.declared(c.RepoRoot).main(repo)
 }
 
 // platformStrings divides strings by the platforms that they are for into what Gazelle writes: a list for all, and

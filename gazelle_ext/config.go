@@ -131,7 +131,7 @@ func (l *ocipkgLang) CheckFlags(fs *flag.FlagSet, c *config.Config) error {
 	if len(names) == 0 && len(l.flagTags) == 0 {
 		return nil
 	}
-	s := &settings{indexes: l.indexes.list(names, c.RepoRoot, "the command line")}
+	s := &settings{indexes: l.indexes.list(names, c.RepoRoot, "")}
 	s.setTags(l.flagTags)
 	c.Exts[languageName] = s
 	return nil

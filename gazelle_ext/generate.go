@@ -98,7 +98,7 @@ func (l *ocipkgLang) withoutCgo(args language.GenerateArgs, s *settings, r, ther
 	if kept(there, "cdeps") {
 		return
 	}
-	edit(there, cdeps{owned: s.owned()})
+	l.edit(args, s, there, cdeps{owned: s.owned()})
 	if there.Attr("cdeps") != nil && !(isTrue(there.Attr("cgo")) && kept(there, "cgo")) {
 		log.Printf("%s: %s %s imports \"C\" no more, and has cdeps that were written by hand: rules_go refuses cdeps without cgo. Remove them.",
 			path.Join(args.Rel, filepath.Base(args.File.Path)), there.Kind(), there.Name())
@@ -137,9 +137,50 @@ func (s *settings) owned() map[label.Label]bool {
 	return all
 }
 
+// edit changes the cdeps of a rule in a file. Labels that have left the index go too, with a message; of those that
+// MODULE.bazel does not declare, which only "gazelle fix" takes out, there is one as well.
+func (l *ocipkgLang) edit(args language.GenerateArgs, s *settings, r *rule.Rule, d cdeps) {
+	var left map[label.Label]string
+	if s.labels == nil {
+		left = l.left(args.Config, r.Attr("cdeps"), d.owned)
+	}
+	if len(left) > 0 {
+		d.owned = maps.Clone(d.owned)
+		for at := range left {
+			d.owned[at] = true
+		}
+	}
+	edit(r, d)
+	where := path.Join(args.Rel, filepath.Base(args.File.Path))
+	for _, at := range slices.SortedFunc(maps.Keys(left), func(a, b label.Label) int { return strings.Compare(left[a], left[b]) }) {
+		if !d.some(r.Attr("cdeps"), func(l label.Label) bool { return l == at }) {
+			log.Printf("%s: %s %s: took %s out of cdeps: the index has no such target of @%s any more. If you want it all the same, mark it # keep.", where, r.Kind(), r.Name(), left[at], at.Repo)
+		}
+	}
+	var workspace string
+	var declared *repositories
+	build.Walk(r.Attr("cdeps"), func(e build.Expr, _ []build.Expr) {
+		text, ok := e.(*build.StringExpr)
+		if !ok || rule.ShouldKeep(e) {
+			return
+		}
+		at, err := label.Parse(text.Value)
+		if err != nil || at.Repo == "" || d.owned[at] {
+			return
+		}
+		if declared == nil {
+			workspace = workspaceOf(args.Config.RepoRoot, args.Rel)
+			declared = l.indexes.declaredIn(args.Config.RepoRoot, workspace)
+		}
+		if !declared.visible(at) {
+			log.Printf("%s: %s %s: cdeps has %s, and %s declares no repository %s. Declare it, or run `gazelle fix`, which takes the label out.", where, r.Kind(), r.Name(), text.Value, path.Join(workspace, "MODULE.bazel"), at.Repo)
+		}
+	})
+}
+
 // cgoRule completes a rule with cgo = True.
 func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *rule.Rule) {
-	q := query{l: l, s: s, args: args, r: r, answers: map[cgo.Need]label.Label{}, local: map[string]bool{}}
+	q := query{l: l, s: s, args: args, r: r, answers: map[cgo.Need]label.Label{}, local: map[string]bool{}, there: map[string]bool{}}
 	for _, name := range args.RegularFiles {
 		q.local[name] = true
 	}
@@ -169,7 +210,7 @@ func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *
 	} else {
 		var byHand map[string]bool
 		if there != nil {
-			byHand = repositoriesByHand(there.Attr("cdeps"), wanted.owned)
+			byHand = l.repositoriesByHand(args.Config, there.Attr("cdeps"), wanted.owned)
 		}
 		q.cdeps(&wanted, byHand)
 		wanted.owned = q.withoutUncertain(wanted)
@@ -182,7 +223,7 @@ func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *
 		q.cdepsNow = r.Attr("cdeps")
 	} else {
 		if !kept(there, "cdeps") {
-			edit(there, wanted)
+			l.edit(args, s, there, wanted)
 		}
 		q.cdepsNow = there.Attr("cdeps")
 	}
@@ -250,10 +291,11 @@ func (q *query) withoutUncertain(d cdeps) map[label.Label]bool {
 	}
 	uncertain := map[label.Label]bool{}
 	uncertainRepos := map[string]bool{}
+	folders := q.folders(q.pkg.AllLines())
 	for _, f := range q.c {
 		for _, need := range f.Includes() {
 			switch at := q.answer(need); {
-			case at == label.NoLabel:
+			case at == label.NoLabel || q.inFolders(need, folders):
 			case at.Repo == "" && !wanted[at]:
 				uncertain[at] = true
 			case at.Repo != "" && !repos[at.Repo]:
@@ -292,6 +334,7 @@ type query struct {
 	conditional bool
 	local       map[string]bool // headers, as they are included, that are files of the package
 	answers     map[cgo.Need]label.Label
+	there       map[string]bool // headers in folders that -I names, by path: whether there are such files
 	unanswered  []cgo.Need
 	cdepsNow    build.Expr // what the rule has in the end
 }
@@ -314,6 +357,7 @@ func (q *query) cdeps(wanted *cdeps, byHand map[string]bool) {
 		labels := map[label.Label]bool{}
 		named := map[string]bool{} // repositories of which a name or a -l asks for a target
 		needs := q.pkg.Needs(on, q.s.tags)
+		folders := q.folders(q.pkg.Lines(on, q.s.tags))
 		for _, need := range needs {
 			at := q.answer(need)
 			if at == label.NoLabel || byHand[at.Repo] && at.Repo != "" {
@@ -331,13 +375,15 @@ func (q *query) cdeps(wanted *cdeps, byHand map[string]bool) {
 			if need.Kind != cgo.Header && need.Kind != cgo.Quoted {
 				continue
 			}
-			if at := q.answer(need); at != label.NoLabel && (at.Repo == "" || !named[at.Repo] && !byHand[at.Repo]) {
-				labels[at] = true
+			at := q.answer(need)
+			if at == label.NoLabel || at.Repo != "" && (named[at.Repo] || byHand[at.Repo]) || q.inFolders(need, folders) {
+				continue
 			}
+			labels[at] = true
 		}
 		for at := range labels {
 			// The main target is all of its repository.
-			if at.Repo != "" && at.Name != at.Repo && labels[label.New(at.Repo, "", at.Repo)] {
+			if main := q.l.main(q.args.Config, at.Repo); at.Repo != "" && at != main && labels[main] {
 				continue
 			}
 			if q.conditional {
@@ -390,6 +436,53 @@ func (q *query) isLocal(header string) bool {
 	return err == nil
 }
 
+// folders are those of the repository in which lines of a package have headers searched for: absolute, and whether that
+// is for includes in quotes alone.
+func (q *query) folders(lines []cgo.Line) map[string]bool {
+	var found map[string]bool
+	for _, l := range lines {
+		for _, dir := range l.Folders() {
+			at := filepath.Join(q.args.Dir, filepath.FromSlash(dir.Path))
+			if strings.HasPrefix(dir.Path, "${SRCDIR}") {
+				at = filepath.Join(q.args.Dir, filepath.FromSlash(strings.TrimPrefix(dir.Path, "${SRCDIR}")))
+			} else if filepath.IsAbs(filepath.FromSlash(dir.Path)) {
+				continue
+			}
+			if rel, err := filepath.Rel(q.args.Config.RepoRoot, at); err != nil || !filepath.IsLocal(rel) {
+				continue
+			}
+			if found == nil {
+				found = map[string]bool{}
+			}
+			quoted, there := found[at]
+			found[at] = dir.Quoted && (quoted || !there)
+		}
+	}
+	return found
+}
+
+// inFolders reports whether a header is found in one of the folders: that is the one that the compiler takes. Only a
+// # gazelle:resolve goes before it.
+func (q *query) inFolders(need cgo.Need, folders map[string]bool) bool {
+	for dir, quoted := range folders {
+		if quoted && need.Kind != cgo.Quoted {
+			continue
+		}
+		name := filepath.Join(dir, filepath.FromSlash(need.Name))
+		there, asked := q.there[name]
+		if !asked {
+			info, err := os.Stat(name)
+			there = err == nil && info.Mode().IsRegular()
+			q.there[name] = there
+		}
+		if there {
+			_, overridden := resolve.FindRuleWithOverride(q.args.Config, resolve.ImportSpec{Lang: "cc", Imp: need.Name}, "cc")
+			return !overridden
+		}
+	}
+	return false
+}
+
 // keyOf is what a need is called in an index, and in # gazelle:resolve.
 func keyOf(need cgo.Need) string {
 	switch need.Kind {
@@ -435,13 +528,16 @@ func (l *ocipkgLang) AfterResolvingDeps(context.Context) {
 var attributes = map[string]string{cgo.CFlags: "copts", cgo.CPPFlags: "cppopts", cgo.CXXFlags: "cxxopts", cgo.LDFlags: "clinkopts"}
 
 // flags corrects the flags of the rule that the language for Go has generated: it adds those that stand behind a
-// pkg-config line, at which that language stops reading, and takes away -l and -L which a label in cdeps replaces. These
+// pkg-config line, at which that language stops reading, writes folders with ${SRCDIR} as they are, which that language
+// has the package's path in twice, and takes away -l and -L which a label in cdeps replaces. These
 // attributes are mergeable, so that what is generated replaces what was.
 func (q *query) flags() {
-	lost := slices.ContainsFunc(q.pkg, func(f *cgo.File) bool {
-		return slices.ContainsFunc(f.Lines, func(l cgo.Line) bool { return l.AfterPkgConfig })
+	wrong := slices.ContainsFunc(q.pkg, func(f *cgo.File) bool {
+		return slices.ContainsFunc(f.Lines, func(l cgo.Line) bool {
+			return l.AfterPkgConfig || slices.ContainsFunc(l.Args, func(arg string) bool { return strings.Contains(arg, "${SRCDIR}") })
+		})
 	})
-	if lost {
+	if wrong {
 		q.restore()
 	}
 	if value := q.withoutAnswered(q.r.Attr("clinkopts")); value != nil {
@@ -526,7 +622,7 @@ func (q *query) linked(at label.Label) bool {
 		d.owned = q.s.indexes.owned()
 	}
 	return d.some(q.cdepsNow, func(l label.Label) bool {
-		return l == at || at.Repo != "" && l.Repo == at.Repo && (l == label.New(at.Repo, "", at.Repo) || !d.owned[l] || slices.Contains(q.s.labels, l))
+		return l == at || at.Repo != "" && l.Repo == at.Repo && (l == q.l.main(q.args.Config, at.Repo) || !d.owned[l] || slices.Contains(q.s.labels, l))
 	})
 }
 

@@ -3,6 +3,7 @@ package ocipkg
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log"
 	"maps"
@@ -34,21 +35,23 @@ type indexFile struct {
 	content func() content
 }
 
-// content is what a file holds: claims in its order, and the libraries that they are about.
+// cited is how a message about the file begins: with the directive in a BUILD file that names it, or with the flag. The
+// default ones are named by nobody.
+func (file *indexFile) cited(buildFile string) string {
+	switch {
+	case file.name == defaultIndex && buildFile == "", file.name == moduleIndex:
+		return file.name
+	case buildFile == "":
+		return fmt.Sprintf("-%s=%s", indexDirective, file.name)
+	}
+	return fmt.Sprintf("%s: # gazelle:%s %s", buildFile, indexDirective, file.name)
+}
+
+// content is what a file holds: claims in the order of their headers, those to one header in that of the file, and the
+// libraries that they are about.
 type content struct {
 	claims    []headerindex.Claim
 	libraries map[string]*library // by the label, as the index has it
-}
-
-// each calls f for each claim.
-func (c content) each(f func(header string, lib *library)) {
-	var lib *library
-	for _, claim := range c.claims {
-		if lib == nil || lib.written != claim.Label { // those of one library stand mostly side by side
-			lib = c.libraries[claim.Label]
-		}
-		f(claim.Header, lib)
-	}
 }
 
 // answer is what became of the claims to one header.
@@ -57,14 +60,45 @@ type answer struct {
 	rival  *library // the next one with another label; nil where there is none
 }
 
+// claim takes the claim of a library for one that is made after those before.
+func (a *answer) claim(lib *library) {
+	switch {
+	case lib.hidden:
+	case a.winner == nil:
+		a.winner = lib
+	case a.rival == nil && a.winner.label != lib.label:
+		a.rival = lib
+	}
+}
+
 // indexList is the indexes in force in some directories, in the order in which they were named.
 type indexList struct {
 	files []*indexFile
-	// answers gives for each header its library, and for the other keys of an index. It reads the files when it is first
-	// called.
-	answers func() map[string]answer
+	// settled gives for each key its library where there are many files. It reads them when it is first called.
+	settled func() map[string]answer
 	// owned are the labels among the answers: those that this language may have written.
 	owned func() map[label.Label]bool
+}
+
+// few is how many files are searched one after the other. To make a map of all headers takes longer than to read them,
+// and most runs ask for a few only.
+const few = 4
+
+// find gives who claims a header, or another key of an index, first. It reads the files when it is first called.
+func (l *indexList) find(key string) (answer, bool) {
+	if len(l.files) > few {
+		a, ok := l.settled()[key]
+		return a, ok
+	}
+	var a answer
+	for _, file := range l.files {
+		c := file.content()
+		at, _ := slices.BinarySearchFunc(c.claims, key, func(claim headerindex.Claim, key string) int { return strings.Compare(claim.Header, key) })
+		for ; at < len(c.claims) && c.claims[at].Header == key; at++ {
+			a.claim(c.libraries[c.claims[at].Label])
+		}
+	}
+	return a, a.winner != nil
 }
 
 // indexes holds each file and each list of files once, however many directories use it. Safe for concurrent use: which
@@ -95,7 +129,7 @@ func (x *indexes) declaredIn(repoRoot, workspace string) *repositories {
 }
 
 // list returns the list of these files, nil for none. buildFile is where the directive stands that brought the last of
-// them, for errors.
+// them, for errors; "" where none did.
 func (x *indexes) list(names []string, repoRoot, buildFile string) *indexList {
 	if len(names) == 0 {
 		return nil
@@ -118,7 +152,7 @@ func (x *indexes) list(names []string, repoRoot, buildFile string) *indexList {
 		}
 		list.files = append(list.files, file)
 	}
-	list.answers = sync.OnceValue(func() map[string]answer { return settle(list.files) })
+	list.settled = sync.OnceValue(func() map[string]answer { return settle(list.files) })
 	list.owned = sync.OnceValue(func() map[label.Label]bool {
 		owned := map[label.Label]bool{}
 		for _, file := range list.files {
@@ -151,10 +185,10 @@ func (x *indexes) newIndexFile(name, repoRoot, buildFile string) *indexFile {
 			c, err = file.read(at)
 		}
 		if err != nil {
-			log.Printf("%s: # gazelle:%s %s: %v. No header is looked up in this index.", buildFile, indexDirective, name, err)
+			log.Printf("%s: %v. No header is looked up in this index.", file.cited(buildFile), err)
 			return content{}
 		}
-		hide(c.libraries, name, x.declared(repoRoot))
+		adopt(c.libraries, name, x.declared(repoRoot))
 		return c
 	})
 	return file
@@ -189,17 +223,21 @@ func locate(name string) (string, error) {
 }
 
 func (file *indexFile) read(path string) (content, error) {
-	data, err := os.ReadFile(path)
+	text, err := readText(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return content{}, errors.New("there is no such file; the path is relative to the repository root")
 	} else if err != nil {
 		return content{}, err
 	}
-	parsed, err := headerindex.Parse(string(data))
+	parsed, err := headerindex.Parse(text)
 	if err != nil {
 		return content{}, err
 	}
 	// There are few labels and many headers, and reading a label takes longer than all the rest.
+	inOrder := func(a, b headerindex.Claim) int { return strings.Compare(a.Header, b.Header) }
+	if !slices.IsSortedFunc(parsed, inOrder) { // as those are not that people write
+		slices.SortStableFunc(parsed, inOrder)
+	}
 	c := content{claims: parsed, libraries: map[string]*library{}}
 	last := ""
 	for _, p := range parsed {
@@ -220,11 +258,38 @@ func (file *indexFile) read(path string) (content, error) {
 	return c, nil
 }
 
-// hide hides the libraries of repositories that MODULE.bazel does not declare, and says so of each repository.
-func hide(libraries map[string]*library, file string, declared *repositories) {
+// readText reads a file, whose bytes os.ReadFile would leave to be copied once more.
+func readText(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	var b strings.Builder
+	if info, err := f.Stat(); err == nil {
+		b.Grow(int(info.Size()))
+	}
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := f.Read(buffer)
+		b.Write(buffer[:n])
+		if err == io.EOF {
+			return b.String(), nil
+		} else if err != nil {
+			return "", err
+		}
+	}
+}
+
+// adopt gives libraries the labels by which MODULE.bazel knows them, hides those of repositories that it does not
+// declare, and says so of each repository.
+func adopt(libraries map[string]*library, file string, declared *repositories) {
 	told := map[string]bool{}
-	for _, written := range slices.Sorted(maps.Keys(libraries)) {
-		lib := libraries[written]
+	for _, key := range slices.Sorted(maps.Keys(libraries)) {
+		lib := libraries[key]
+		if at := declared.apparent(lib.label); at != lib.label {
+			lib.label, lib.written = at, written(at, "")
+		}
 		repo := lib.label.Repo
 		if lib.hidden = !declared.visible(lib.label); lib.hidden && !told[repo] {
 			told[repo] = true
@@ -241,21 +306,13 @@ func settle(files []*indexFile) map[string]answer {
 	}
 	answers := make(map[string]answer, n)
 	for _, file := range files {
-		file.content().each(func(header string, lib *library) {
-			if lib.hidden {
-				return
+		c := file.content()
+		for _, claim := range c.claims {
+			a := answers[claim.Header]
+			if a.claim(c.libraries[claim.Label]); a.winner != nil {
+				answers[claim.Header] = a
 			}
-			a, taken := answers[header]
-			switch {
-			case !taken:
-				a.winner = lib
-			case a.rival == nil && a.winner.label != lib.label:
-				a.rival = lib
-			default:
-				return
-			}
-			answers[header] = a
-		})
+		}
 	}
 	return answers
 }

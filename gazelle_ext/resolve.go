@@ -26,7 +26,7 @@ func (l *ocipkgLang) CrossResolve(c *config.Config, ix *resolve.RuleIndex, imp r
 	if list == nil {
 		return nil
 	}
-	if _, ok := list.answers()[imp.Imp]; !ok || !headerindex.IsHeader(imp.Imp) {
+	if _, ok := list.find(imp.Imp); !ok || !headerindex.IsHeader(imp.Imp) {
 		return nil
 	}
 	if len(ix.FindRulesByImport(resolve.ImportSpec{Lang: prebuiltLanguage, Imp: imp.Imp}, prebuiltLanguage)) > 0 {
@@ -42,7 +42,7 @@ func (l *ocipkgLang) CrossResolve(c *config.Config, ix *resolve.RuleIndex, imp r
 // lookUp finds the label that answers a key of an index. Headers of the C library and of POSIX are nobody's: a library
 // that brings a copy of one must not be linked by everyone who includes it.
 func (l *ocipkgLang) lookUp(list *indexList, key string) (label.Label, bool) {
-	a, ok := list.answers()[key]
+	a, ok := list.find(key)
 	if !ok || systemHeader(key) {
 		return label.NoLabel, false
 	}
@@ -63,6 +63,10 @@ func (l *ocipkgLang) warnOfRival(key string, a answer) {
 	if !headerindex.IsHeader(key) {
 		what, lang, verb = key, languageName, "answers to this, and so does"
 	}
-	log.Printf("%s: %s (%s) %s %s (%s). The first is used, because # gazelle:%s names it first; to choose the other, write # gazelle:resolve %s %s %s.",
-		what, a.winner.written, a.winner.file.name, verb, a.rival.written, a.rival.file.name, indexDirective, lang, key, a.rival.written)
+	because := "it stands there first"
+	if a.winner.file != a.rival.file {
+		because = "its index is named first"
+	}
+	log.Printf("%s: %s (%s) %s %s (%s). The first is used, because %s; to choose the other, write # gazelle:resolve %s %s %s.",
+		what, a.winner.written, a.winner.file.name, verb, a.rival.written, a.rival.file.name, because, lang, key, a.rival.written)
 }

@@ -86,8 +86,8 @@ func TestTheIndexNamedFirstWins(t *testing.T) {
 			}
 		}
 	})
-	want := `#include <z.h>: @a//:z (a.json) has this header, and so has @b//:z (b.json). The first is used, because # gazelle:ocipkg_index names it first; to choose the other, write # gazelle:resolve cc z.h @b//:z.
-#include <both.h>: @a//:both (a.json) has this header, and so has @a//:other (a.json). The first is used, because # gazelle:ocipkg_index names it first; to choose the other, write # gazelle:resolve cc both.h @a//:other.
+	want := `#include <z.h>: @a//:z (a.json) has this header, and so has @b//:z (b.json). The first is used, because its index is named first; to choose the other, write # gazelle:resolve cc z.h @b//:z.
+#include <both.h>: @a//:both (a.json) has this header, and so has @a//:other (a.json). The first is used, because it stands there first; to choose the other, write # gazelle:resolve cc both.h @a//:other.
 `
 	if got != want {
 		t.Errorf("logged:\n%s\nwant:\n%s", got, want)

@@ -8,6 +8,7 @@
 package cgo
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -63,8 +64,15 @@ type File struct {
 // Package are the cgo files that are compiled together. Flags of one count for all.
 type Package []*File
 
-// Parse reads a Go file; name is its base name, whose end may name a platform. A file that does not import "C" is nil.
+// spellings are the ways of writing the import path, as go/build reads it.
+var spellings = [][]byte{[]byte(`"C"`), []byte("`C`"), []byte(`"\x43"`), []byte(`"\103"`), []byte(`"\u0043"`), []byte(`"\U00000043"`)}
+
+// Parse reads a Go file; name is its base name, whose end may name a platform. A file that does not import "C" is nil, and
+// may be anything.
 func Parse(name string, src []byte) (*File, error) {
+	if !slices.ContainsFunc(spellings, func(c []byte) bool { return bytes.Contains(src, c) }) {
+		return nil, nil // most files of a package, and to parse them takes a while
+	}
 	tree, err := parser.ParseFile(token.NewFileSet(), name, src, parser.ImportsOnly|parser.ParseComments|parser.SkipObjectResolution)
 	if err != nil {
 		return nil, err
@@ -314,20 +322,35 @@ func (l Line) On(p Platform, tags Tags) bool {
 }
 
 // Conditional reports whether anything of the package is there on some platforms only. Where it is not, all answers are
-// the same for every platform.
+// the same for every platform, whatever tags and macros that tell no platform are asked for.
 func (p Package) Conditional() bool {
 	for _, f := range p {
-		if f.os != "" || f.arch != "" || f.constraint != nil {
+		if f.os != "" || f.arch != "" || f.constraint != nil && tells(f.constraint) {
 			return true
 		}
 		for _, l := range f.Lines {
-			if len(l.conditions) > 0 {
+			if slices.ContainsFunc(l.conditions, tells) {
 				return true
 			}
 		}
-		if f.asks() {
+		if slices.ContainsFunc(f.preamble, directive.tells) {
 			return true
 		}
+	}
+	return false
+}
+
+// tells reports whether a condition is true on some platforms and false on others.
+func tells(x constraint.Expr) bool {
+	switch x := x.(type) {
+	case *constraint.NotExpr:
+		return tells(x.X)
+	case *constraint.AndExpr:
+		return tells(x.X) || tells(x.Y)
+	case *constraint.OrExpr:
+		return tells(x.X) || tells(x.Y)
+	case *constraint.TagExpr:
+		return systems[x.Tag] || archs[x.Tag] || x.Tag == "unix" || x.Tag == "osx" || x.Tag == "qnx"
 	}
 	return false
 }
@@ -335,6 +358,46 @@ func (p Package) Conditional() bool {
 // asks reports whether the preamble has conditions.
 func (f *File) asks() bool {
 	return slices.ContainsFunc(f.preamble, func(d directive) bool { return d.name == "if" || d.name == "ifdef" || d.name == "ifndef" })
+}
+
+// Folder is one in which headers are searched for: as it was written, and so relative to the package.
+type Folder struct {
+	Path   string
+	Quoted bool // for #include "..." alone
+}
+
+// Folders are those that the options of a line for the compilers name.
+func (l Line) Folders() []Folder {
+	if l.Verb != CFlags && l.Verb != CPPFlags && l.Verb != CXXFlags {
+		return nil
+	}
+	var folders []Folder
+	for i := 0; i < len(l.Args); i++ {
+		for _, option := range []string{"-iquote", "-isystem", "-idirafter", "-I"} {
+			dir, ok := strings.CutPrefix(l.Args[i], option)
+			if !ok {
+				continue
+			}
+			if dir == "" && i+1 < len(l.Args) {
+				i++
+				dir = l.Args[i]
+			}
+			if dir != "" {
+				folders = append(folders, Folder{dir, option == "-iquote"})
+			}
+			break
+		}
+	}
+	return folders
+}
+
+// AllLines are the #cgo lines of all platforms.
+func (p Package) AllLines() []Line {
+	var lines []Line
+	for _, f := range p {
+		lines = append(lines, f.Lines...)
+	}
+	return lines
 }
 
 // Lines are the #cgo lines that count on a platform, in the order of the files.

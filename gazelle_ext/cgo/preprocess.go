@@ -9,6 +9,26 @@ import (
 // directive is a line of a preamble, or of a C file, that the C preprocessor acts on, without its comments: "include" and "<zlib.h>".
 type directive struct{ name, rest string }
 
+// tells reports whether it is a condition, or a macro, that may depend on the platform.
+func (d directive) tells() bool {
+	switch d.name {
+	case "if", "ifdef", "ifndef", "elif", "define":
+	default:
+		return false
+	}
+	for rest := d.rest; rest != ""; {
+		name := identifier(rest)
+		if _, ok := systemMacros[name]; ok {
+			return true
+		}
+		if _, ok := archMacros[name]; ok {
+			return true
+		}
+		rest = rest[max(1, len(name)):]
+	}
+	return false
+}
+
 // directives finds the lines that matter here.
 func directives(text string) []directive {
 	var found []directive

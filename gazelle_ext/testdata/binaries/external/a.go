@@ -1,0 +1,6 @@
+package external
+
+// #include <zlib.h>
+import "C"
+
+const OK = C.Z_OK
