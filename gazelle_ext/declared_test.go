@@ -62,3 +62,34 @@ func TestModuleIndex(t *testing.T) {
 		})
 	}
 }
+
+// TestADefaultIndexThatCannotBeUsed: nobody wrote a directive, and none is named.
+func TestADefaultIndexThatCannotBeUsed(t *testing.T) {
+	for name, flagged := range map[string]bool{"looked for": false, "by a flag": true} {
+		t.Run(name, func(t *testing.T) {
+			ws := workspace(t, defaultIndex, "<<<<<<< HEAD\n")
+			lang := &ocipkgLang{}
+			fs := flag.NewFlagSet("gazelle", flag.ContinueOnError)
+			lang.RegisterFlags(fs, "update", config.New())
+			want := defaultIndex
+			if flagged {
+				file := filepath.Join(ws.RepoRoot, defaultIndex)
+				if err := fs.Parse([]string{"-ocipkg_index=" + file}); err != nil {
+					t.Fatal(err)
+				}
+				want = "-ocipkg_index=" + file
+			}
+			if err := lang.CheckFlags(fs, ws); err != nil {
+				t.Fatal(err)
+			}
+			got := logged(t, func() {
+				root := configure(t, lang, ws, "", []string{"ocipkg_unresolved error"})
+				ask(root, lang, "zlib.h", "cc")
+			})
+			want += ": line 1: expected '{' at the start of a header index, found '<'. No header is looked up in this index.\n"
+			if got != want {
+				t.Errorf("logged %s\nwant %s", got, want)
+			}
+		})
+	}
+}

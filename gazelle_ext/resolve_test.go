@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -224,6 +225,32 @@ func BenchmarkFirstInclude(b *testing.B) {
 	}
 }
 
+// oneIndex is a workspace of 100 libraries with 20,000 headers in one index, as `ocipkg index` writes it.
+func oneIndex() string {
+	var text strings.Builder
+	text.WriteString("{")
+	for i := range 100 {
+		for j := range 200 {
+			fmt.Fprintf(&text, "\n  \"library%02d/part/header%03d.h\": [\"@library%02d//:library%02d\"],", i, j, i, i)
+		}
+	}
+	return strings.TrimSuffix(text.String(), ",") + "\n}\n"
+}
+
+// BenchmarkFirstIncludeOfOneIndex is what a run with an index of MODULE.bazel pays once.
+func BenchmarkFirstIncludeOfOneIndex(b *testing.B) {
+	c := workspace(b, "i.json", oneIndex())
+	ix := resolve.NewRuleIndex(func(*rule.Rule, string) resolve.Resolver { return nil })
+	ix.Finish()
+	for b.Loop() {
+		lang := NewLanguage()
+		dir := configure(b, lang, c, "", []string{"ocipkg_index i.json"})
+		if len(lang.(resolve.CrossResolver).CrossResolve(dir, ix, resolve.ImportSpec{Lang: "cc", Imp: "library07/part/header007.h"}, "cc")) != 1 {
+			b.Fatal("not found")
+		}
+	}
+}
+
 // BenchmarkMiss is what each include costs that nobody answers.
 func BenchmarkMiss(b *testing.B) {
 	c, directive := manyLibraries(b)
@@ -232,4 +259,36 @@ func BenchmarkMiss(b *testing.B) {
 	for b.Loop() {
 		lang.(resolve.CrossResolver).CrossResolve(dir, nil, resolve.ImportSpec{Lang: "cc", Imp: "stdio.h"}, "cc")
 	}
+}
+
+// TestFewIndexesAndMany: whether indexes are searched one after the other or made into one map, the answers are the same.
+func TestFewIndexesAndMany(t *testing.T) {
+	files := []string{"a.json", `{"z.h": "@a//:z", "a.h": ["@a//:a", "@a//:b"], "-lz": "@a"}`, "b.json", `{"z.h": "@b", "b.h": "@b"}`, "c.json", `{"b.h": "@c", "c.h": ["@gone", "@c"]}`}
+	files = append(files, "MODULE.bazel", "")
+	module := "r = use_repo_rule(\"@rules_ocipkg//rules:defs.bzl\", \"ocipkg_library\")\n"
+	for _, name := range []string{"a", "b", "c"} {
+		module += fmt.Sprintf("r(name = %q)\n", name)
+	}
+	files[len(files)-1] = module
+	names := "a.json b.json c.json"
+	for i := range few {
+		name := fmt.Sprintf("none%d.json", i)
+		files, names = append(files, name, "{}"), names+" "+name
+	}
+	c := workspace(t, files...)
+	x := &indexes{}
+	logged(t, func() {
+		short := x.list([]string{"a.json", "b.json", "c.json"}, c.RepoRoot, "")
+		long := x.list(strings.Fields(names), c.RepoRoot, "")
+		for _, key := range []string{"z.h", "a.h", "b.h", "c.h", "-lz", "d.h", "", "zz"} {
+			a, ok := short.find(key)
+			b, okToo := long.find(key)
+			if a != b || ok != okToo || ok != slices.Contains(strings.Fields("z.h a.h b.h c.h -lz"), key) {
+				t.Errorf("%q: %v, %v of few; %v, %v of many", key, a, ok, b, okToo)
+			}
+		}
+		if a, _ := short.find("c.h"); a.winner == nil || a.winner.written != "@c" {
+			t.Errorf("c.h: %v", a)
+		}
+	})
 }

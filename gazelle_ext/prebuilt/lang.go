@@ -13,7 +13,6 @@ package prebuilt
 import (
 	"log"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/bazelbuild/bazel-gazelle/config"
@@ -87,19 +86,21 @@ func (*prebuiltLang) Imports(c *config.Config, r *rule.Rule, f *rule.File) []res
 		return nil
 	}
 	var specs []resolve.ImportSpec
+	seen := map[string]bool{}
 	for _, other := range f.Rules {
 		if _, ours := kinds[other.Kind()]; !ours {
 			continue
 		}
+		includes := other.AttrStrings("includes")
 		for _, header := range other.AttrStrings("hdrs") {
-			for _, dir := range other.AttrStrings("includes") {
+			for _, dir := range includes {
 				rel, below := strings.CutPrefix(header, dir+"/")
 				if dir == "." {
 					rel, below = header, true
 				}
-				spec := resolve.ImportSpec{Lang: languageName, Imp: rel}
-				if below && !slices.Contains(specs, spec) {
-					specs = append(specs, spec)
+				if below && !seen[rel] {
+					seen[rel] = true
+					specs = append(specs, resolve.ImportSpec{Lang: languageName, Imp: rel})
 				}
 			}
 		}

@@ -3,10 +3,14 @@ package prebuilt
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/bazelbuild/bazel-gazelle/config"
+	"github.com/bazelbuild/bazel-gazelle/rule"
 
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/gazelletest"
 	"github.com/ocipkg/rules_ocipkg/internal/artifact/artifacttest"
@@ -83,6 +87,10 @@ func TestPrebuilt(t *testing.T) {
 		t.Errorf("a second run would change something: %s", r.Stdout)
 	}
 
+	if r := gazelletest.Run(t, command, dir, "-index=lazy", "-mode=diff"); r.ExitStatus != 0 {
+		t.Errorf("with -index=lazy it makes a difference: %s", r.Stdout)
+	}
+
 	// A library of two goes, and with it its targets.
 	if err := os.Remove(filepath.Join(dir, "third_party/ssl/lib/libssl.so.3")); err != nil {
 		t.Fatal(err)
@@ -103,5 +111,29 @@ func TestPrebuilt(t *testing.T) {
 		if !strings.Contains(r.Stderr, message) {
 			t.Errorf("logged %s, without %q", r.Stderr, message)
 		}
+	}
+}
+
+// TestImports: each include path once, in the order of the folders; a library with as many headers as Boost has takes no
+// longer for each of them.
+func TestImports(t *testing.T) {
+	c := config.New()
+	var text strings.Builder
+	text.WriteString("# gazelle:ocipkg_prebuilt many\nocipkg_cc_library(\n    name = \"many\",\n    hdrs = [\n")
+	const headers = 20000
+	for i := range headers {
+		fmt.Fprintf(&text, "        \"include/many/h%d.h\",\n", i)
+	}
+	text.WriteString("    ],\n    includes = [\n        \"include\",\n        \"include/many\",\n        \".\",\n    ],\n)\n")
+	f, err := rule.LoadData("BUILD.bazel", "third_party/many", []byte(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Rules = append(f.Rules, f.Rules[0]) // the same again
+	lang := &prebuiltLang{}
+	lang.Configure(c, f.Pkg, f)
+	specs := lang.Imports(c, f.Rules[0], f)
+	if len(specs) != 3*headers || specs[0].Imp != "many/h0.h" || specs[1].Imp != "h0.h" || specs[2].Imp != "include/many/h0.h" {
+		t.Errorf("%d include paths, the first %v", len(specs), specs[:min(3, len(specs))])
 	}
 }

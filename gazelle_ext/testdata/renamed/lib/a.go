@@ -1,0 +1,6 @@
+package lib
+
+// #cgo LDFLAGS: -lssl
+// #include <openssl/ssl.h>
+// #include <zlib.h>
+import "C"

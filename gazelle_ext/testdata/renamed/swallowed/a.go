@@ -1,0 +1,5 @@
+package swallowed
+
+// #cgo LDFLAGS: -lssl -lcrypto
+// #cgo pkg-config: openssl
+import "C"
