@@ -182,6 +182,7 @@ func (x *indexes) newIndexFile(name, repoRoot, buildFile string) *indexFile {
 		}
 		var c content
 		if err == nil {
+			go x.declared(repoRoot) // which takes as long, and is asked for below
 			c, err = file.read(at)
 		}
 		if err != nil {
