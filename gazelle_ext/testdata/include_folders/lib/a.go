@@ -2,7 +2,7 @@ package lib
 
 /*
 #cgo CFLAGS: -I${SRCDIR}/include -iquote quoted
-#include <sqlite3.h>
+#include "sqlite3.h"
 #include <zlib.h>
 */
 import "C"
