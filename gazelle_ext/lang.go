@@ -45,7 +45,6 @@ type ocipkgLang struct {
 	repositoryMode        *flag.Flag // of the language for Go: whether it is a module's repository
 	flagIndexes, flagTags []string   // what the flags were set to
 	failed                atomic.Bool
-	fixNothing            sync.Once // says why
 }
 
 var (

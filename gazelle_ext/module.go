@@ -149,7 +149,7 @@ func (m moduleFile) statement(stmt build.Expr) bool {
 			}
 			return ok
 		}
-		return isTag || slices.Contains(declareNothing, kind)
+		return (isTag || slices.Contains(declareNothing, kind)) && !slices.ContainsFunc(stmt.List, hasCall)
 	}
 	return false
 }
