@@ -315,9 +315,12 @@ func isPlatform(key string) bool {
 // repositoriesByHand are those of which a label was written by hand that no index gives: @openssl//:static.
 func (l *ocipkgLang) repositoriesByHand(c *config.Config, e build.Expr, owned map[label.Label]bool) map[string]bool {
 	found := map[string]bool{}
-	left := l.left(c, e, owned)
+	var left map[label.Label]string
+	if c.ShouldFix {
+		left = l.left(c, e, owned)
+	}
 	each(e, func(at label.Label, e *build.StringExpr) {
-		if _, gone := left[at]; !owned[at] && (!gone || rule.ShouldKeep(e)) {
+		if _, gone := left[at]; !owned[at] && !gone {
 			found[at.Repo] = true
 		}
 	})
@@ -347,7 +350,7 @@ func (l *ocipkgLang) left(c *config.Config, e build.Expr, owned map[label.Label]
 	var left map[label.Label]string
 	var repos map[string]bool
 	each(e, func(at label.Label, e *build.StringExpr) {
-		if owned[at] || at.Canonical || at.Pkg != "" || at == l.main(c, at.Repo) || slices.Contains(forms, at.Name) {
+		if owned[at] || rule.ShouldKeep(e) || at.Canonical || at.Pkg != "" || at == l.main(c, at.Repo) || slices.Contains(forms, at.Name) {
 			return
 		}
 		for _, form := range forms {

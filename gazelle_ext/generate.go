@@ -137,14 +137,14 @@ func (s *settings) owned() map[label.Label]bool {
 	return all
 }
 
-// edit changes the cdeps of a rule in a file. Labels that have left the index go too, with a message; of those that
-// MODULE.bazel does not declare, which only "gazelle fix" takes out, there is one as well.
+// edit changes the cdeps of a rule in a file. Labels that have left the index, and those of repositories that MODULE.bazel
+// does not declare, go with "gazelle fix" alone, for somebody may have written them; of both there is a message.
 func (l *ocipkgLang) edit(args language.GenerateArgs, s *settings, r *rule.Rule, d cdeps) {
 	var left map[label.Label]string
 	if s.labels == nil {
 		left = l.left(args.Config, r.Attr("cdeps"), d.owned)
 	}
-	if len(left) > 0 {
+	if args.Config.ShouldFix && len(left) > 0 {
 		d.owned = maps.Clone(d.owned)
 		for at := range left {
 			d.owned[at] = true
@@ -153,7 +153,9 @@ func (l *ocipkgLang) edit(args language.GenerateArgs, s *settings, r *rule.Rule,
 	edit(r, d)
 	where := path.Join(args.Rel, filepath.Base(args.File.Path))
 	for _, at := range slices.SortedFunc(maps.Keys(left), func(a, b label.Label) int { return strings.Compare(left[a], left[b]) }) {
-		if !d.some(r.Attr("cdeps"), func(l label.Label) bool { return l == at }) {
+		if !args.Config.ShouldFix {
+			log.Printf("%s: %s %s: cdeps has %s, a target of @%s that no index gives, and is left as somebody wrote it: nothing of that library is added. If it is gone, run `gazelle fix`; if it is right, mark it # keep.", where, r.Kind(), r.Name(), left[at], at.Repo)
+		} else if !d.some(r.Attr("cdeps"), func(l label.Label) bool { return l == at }) {
 			log.Printf("%s: %s %s: took %s out of cdeps: the index has no such target of @%s any more. If you want it all the same, mark it # keep.", where, r.Kind(), r.Name(), left[at], at.Repo)
 		}
 	}

@@ -1,0 +1,5 @@
+package kept
+
+// #cgo pkg-config: libssl
+// #include <zlib.h>
+import "C"

@@ -1,0 +1,5 @@
+package lib
+
+// #cgo pkg-config: libssl
+// #include <zlib.h>
+import "C"
