@@ -132,6 +132,11 @@ func (l *ocipkgLang) CheckFlags(fs *flag.FlagSet, c *config.Config) error {
 		return nil
 	}
 	s := &settings{indexes: l.indexes.list(names, c.RepoRoot, "")}
+	if s.indexes != nil {
+		for _, file := range s.indexes.files {
+			file.ahead() // while Gazelle looks around: it takes milliseconds, and most runs meet a package that needs it
+		}
+	}
 	s.setTags(l.flagTags)
 	c.Exts[languageName] = s
 	return nil

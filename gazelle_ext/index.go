@@ -31,8 +31,11 @@ type library struct {
 // indexFile is a header index that a directive names.
 type indexFile struct {
 	name string // slash-separated, relative to the repository root and cleaned; a label; or absolute, from a flag
-	// content reads the file when it is first called. A file that cannot be used is reported then, once, and is empty.
+	// content reads the file when it is first called, or waits for ahead. A file that cannot be used is reported then, once,
+	// and is empty.
 	content func() content
+	// ahead begins to read what content will need, and says nothing of what it finds.
+	ahead func()
 }
 
 // cited is how a message about the file begins: with the directive in a BUILD file that names it, or with the flag. The
@@ -170,7 +173,7 @@ func (x *indexes) list(names []string, repoRoot, buildFile string) *indexList {
 
 func (x *indexes) newIndexFile(name, repoRoot, buildFile string) *indexFile {
 	file := &indexFile{name: name}
-	file.content = sync.OnceValue(func() content {
+	read := sync.OnceValues(func() (content, error) {
 		at, err := filepath.Join(repoRoot, filepath.FromSlash(name)), error(nil)
 		switch {
 		case name == moduleIndex:
@@ -180,11 +183,18 @@ func (x *indexes) newIndexFile(name, repoRoot, buildFile string) *indexFile {
 		case filepath.IsAbs(name):
 			at = name
 		}
-		var c content
-		if err == nil {
-			go x.declared(repoRoot) // which takes as long, and is asked for below
-			c, err = file.read(at)
+		if err != nil {
+			return content{}, err
 		}
+		return file.read(at)
+	})
+	file.ahead = func() {
+		go x.declared(repoRoot) // which takes as long, and is asked for by content
+		go read()
+	}
+	file.content = sync.OnceValue(func() content {
+		file.ahead()
+		c, err := read()
 		if err != nil {
 			log.Printf("%s: %v. No header is looked up in this index.", file.cited(buildFile), err)
 			return content{}

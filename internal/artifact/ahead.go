@@ -50,7 +50,9 @@ func (a *aheadReader) run(r io.Reader) {
 	}
 }
 
-func (a *aheadReader) Read(p []byte) (int, error) {
+// next returns bytes that the following Read begins with, one at least, or the error that it returns. A Read into that slice
+// finds them where they belong and moves nothing.
+func (a *aheadReader) next() ([]byte, error) {
 	for len(a.rest) == 0 {
 		if a.buffer != nil {
 			a.empty <- a.buffer[:cap(a.buffer)]
@@ -58,11 +60,19 @@ func (a *aheadReader) Read(p []byte) (int, error) {
 		}
 		buffer, ok := <-a.full
 		if !ok {
-			return 0, a.err
+			return nil, a.err
 		}
 		a.buffer, a.rest = buffer, buffer
 	}
-	n := copy(p, a.rest)
+	return a.rest, nil
+}
+
+func (a *aheadReader) Read(p []byte) (int, error) {
+	rest, err := a.next()
+	if err != nil {
+		return 0, err
+	}
+	n := copy(p, rest)
 	a.rest = a.rest[n:]
 	a.n += int64(n)
 	return n, nil

@@ -9,11 +9,11 @@ import (
 	"maps"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/lazyregexp"
 	"github.com/ocipkg/rules_ocipkg/internal/native"
 )
 
@@ -162,10 +162,10 @@ func (m *measuring) same(a, b string) (bool, error) {
 }
 
 // libraryName is what a library or a SONAME may be called: words that mean themselves in labels, in shells and to linkers.
-var libraryName = regexp.MustCompile(`^[A-Za-z0-9_+-][A-Za-z0-9_.+-]*$`)
+var libraryName = lazyregexp.New(`^[A-Za-z0-9_+-][A-Za-z0-9_.+-]*$`)
 
 // ValidLibraryName reports whether a library, or a SONAME, may be called so.
-func ValidLibraryName(name string) bool { return libraryName.MatchString(name) }
+func ValidLibraryName(name string) bool { return libraryName().MatchString(name) }
 
 // open gives a file's bytes for random reading; what a file system cannot give so is read whole.
 func (m *measuring) open(e Entry) (io.ReaderAt, int64, func() error, error) {
@@ -201,7 +201,7 @@ func (m *measuring) named(name string) *Library {
 
 func (m *measuring) library(place string) error {
 	base := path.Base(place)
-	static, shared := libraryOf(staticName, base), libraryOf(sharedName, base)
+	static, shared := libraryOf(staticName(), base), libraryOf(sharedName(), base)
 	if static == "" && shared == "" {
 		return nil
 	}

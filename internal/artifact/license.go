@@ -1,13 +1,14 @@
 package artifact
 
 import (
-	"regexp"
 	"strings"
+
+	"github.com/ocipkg/rules_ocipkg/internal/lazyregexp"
 )
 
 // licenseID is an identifier of a licence or an exception, with or without the document that defines it (SPDX 2.3,
 // annex D). Which identifiers there are changes with every edition of SPDX's list and is not looked at.
-var licenseID = regexp.MustCompile(`^(DocumentRef-[A-Za-z0-9.-]+:)?[A-Za-z0-9.-]+\+?$`)
+var licenseID = lazyregexp.New(`^(DocumentRef-[A-Za-z0-9.-]+:)?[A-Za-z0-9.-]+\+?$`)
 
 // validLicense reports whether a licence is written as an SPDX expression: identifiers joined by AND, OR and WITH, in
 // parentheses where that is needed.
@@ -32,7 +33,7 @@ func validLicense(text string) bool {
 			}
 			operand = true
 		default:
-			if !operand || !licenseID.MatchString(word) {
+			if !operand || !licenseID().MatchString(word) {
 				return false
 			}
 			operand = false

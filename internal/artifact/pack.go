@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/lazyregexp"
 )
 
 // Compression is how layers are compressed.
@@ -151,7 +151,7 @@ func named(prefix fs.FS) bool {
 }
 
 // versionText is what a version may look like: a word that means itself in tags, file names and shells.
-var versionText = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~:-]*$`)
+var versionText = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._+~:-]*$`)
 
 // check refuses words that would be no name, no version or no licence to whoever reads them. What is not said is fine.
 func (c Claims) check() error {
@@ -161,7 +161,7 @@ func (c Claims) check() error {
 	switch {
 	case c.Name != "" && !ValidLibraryName(c.Name):
 		return wrong("name", c.Name, "it cannot be a library's name", "write it with letters, digits and _ . + - only")
-	case c.Version != "" && !versionText.MatchString(c.Version):
+	case c.Version != "" && !versionText().MatchString(c.Version):
 		return wrong("version", c.Version, "it cannot be a version", "write it as one word, such as 1.3.1")
 	case c.License != "" && !validLicense(c.License):
 		return wrong("licence", c.License, "it is not an SPDX expression", "write it like Zlib, or \"MIT OR Apache-2.0\"; LicenseRef-NAME stands for a licence that SPDX does not know")
@@ -227,9 +227,9 @@ func componentOf(place string, pkg *Package) string {
 	switch {
 	case slices.ContainsFunc(pkg.Libraries, func(l Library) bool { return l.Shared != nil && l.Shared.Interface == place }):
 		return ComponentShared
-	case staticName.MatchString(base):
+	case staticName().MatchString(base):
 		return ComponentStatic
-	case path.Dir(place) == "lib" && sharedName.MatchString(base):
+	case path.Dir(place) == "lib" && sharedName().MatchString(base):
 		return ComponentShared
 	}
 	return ComponentHeaders

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/lazyregexp"
 )
 
 // Entry is one file or link of a tree that is to be packed.
@@ -32,13 +33,13 @@ func (t Tree) paths() []string {
 }
 
 // multiarch is the folder that Debian and its kin put between lib/ or include/ and the files.
-var multiarch = regexp.MustCompile(`^(x86_64|aarch64|i386|i686|arm|armv7l|riscv64|powerpc64le|s390x)-linux-(gnu|musl)(eabi(hf)?)?$`)
+var multiarch = lazyregexp.New(`^(x86_64|aarch64|i386|i686|arm|armv7l|riscv64|powerpc64le|s390x)-linux-(gnu|musl)(eabi(hf)?)?$`)
 
 // What libraries are called; one of the groups is what follows -l. A name says neither which system a file is for nor,
 // of a .lib, whether it is a static library or leads to a DLL: bytes say that.
 var (
-	staticName = regexp.MustCompile(`^lib(.+?)(?:\.dll)?\.a$|^(.+?)(?:\.dll)?\.lib$`)
-	sharedName = regexp.MustCompile(`^lib(.+?)\.so(?:\.[0-9A-Za-z_.]+)?$|^lib(.+?)(?:\.[0-9]+)*\.dylib$|^(.+)\.dll$`)
+	staticName = lazyregexp.New(`^lib(.+?)(?:\.dll)?\.a$|^(.+?)(?:\.dll)?\.lib$`)
+	sharedName = lazyregexp.New(`^lib(.+?)\.so(?:\.[0-9A-Za-z_.]+)?$|^lib(.+?)(?:\.[0-9]+)*\.dylib$|^(.+)\.dll$`)
 )
 
 // Arrange reads an install prefix (include/, lib/, lib64/, lib/<multiarch>/, lib/pkgconfig/, and licences where `make
@@ -190,7 +191,7 @@ func (t Tree) resolve(place string) (string, bool) {
 func arrangePath(p string) string {
 	part := strings.Split(p, "/")
 	base := part[len(part)-1]
-	isLib := staticName.MatchString(base) || sharedName.MatchString(base)
+	isLib := staticName().MatchString(base) || sharedName().MatchString(base)
 	switch {
 	case len(part) == 1 && isLib:
 		return "lib/" + base
@@ -200,7 +201,7 @@ func arrangePath(p string) string {
 		return "lib/pkgconfig/" + base
 	case len(part) == 1 && isLicense(base):
 		return "share/licenses/" + base
-	case part[0] == "include" && len(part) > 2 && multiarch.MatchString(part[1]):
+	case part[0] == "include" && len(part) > 2 && multiarch().MatchString(part[1]):
 		return "include/" + strings.Join(part[2:], "/")
 	case part[0] == "include" && len(part) > 1:
 		return p
@@ -208,7 +209,7 @@ func arrangePath(p string) string {
 		return "lib/" + base
 	case part[0] == "lib" || part[0] == "lib64":
 		rest := part[1:]
-		if len(rest) > 1 && multiarch.MatchString(rest[0]) {
+		if len(rest) > 1 && multiarch().MatchString(rest[0]) {
 			rest = rest[1:]
 		}
 		if len(rest) == 1 && isLib {
@@ -276,10 +277,10 @@ func sameEntry(fsys fs.FS, a, b Entry) (bool, error) {
 
 var (
 	// pcDefinition is a line of a .pc file that says where the library was installed.
-	pcDefinition = regexp.MustCompile(`(?m)^(prefix|exec_prefix|libdir|includedir)[ \t]*=[ \t]*(.*?)[ \t\r]*$`)
+	pcDefinition = lazyregexp.New(`(?m)^(prefix|exec_prefix|libdir|includedir)[ \t]*=[ \t]*(.*?)[ \t\r]*$`)
 	// pcFlags is a line with flags, and pcFolder a folder in it that no variable stands for.
-	pcFlags  = regexp.MustCompile(`(?mi)^(cflags|libs)(\.[a-z]+)?[ \t]*:.*$`)
-	pcFolder = regexp.MustCompile(`(^|[ \t])(-I|-L)(/[^ \t\r"'\\]*)`)
+	pcFlags  = lazyregexp.New(`(?mi)^(cflags|libs)(\.[a-z]+)?[ \t]*:.*$`)
+	pcFolder = lazyregexp.New(`(^|[ \t])(-I|-L)(/[^ \t\r"'\\]*)`)
 )
 
 // relocatable rewrites a .pc file so that it is right wherever its tree lies: the prefix is told from the file's own
@@ -287,8 +288,8 @@ var (
 func relocatable(pc []byte) []byte {
 	defined, used := false, false
 	var installed string // the prefix that the library was built for, where the file says it
-	out := pcDefinition.ReplaceAllFunc(pc, func(line []byte) []byte {
-		part := pcDefinition.FindSubmatch(line)
+	out := pcDefinition().ReplaceAllFunc(pc, func(line []byte) []byte {
+		part := pcDefinition().FindSubmatch(line)
 		value := string(part[2])
 		switch string(part[1]) {
 		case "prefix":
@@ -305,9 +306,9 @@ func relocatable(pc []byte) []byte {
 			return []byte("includedir=${prefix}/include" + below(value, "include"))
 		}
 	})
-	out = pcFlags.ReplaceAllFunc(out, func(line []byte) []byte {
-		return pcFolder.ReplaceAllFunc(line, func(flag []byte) []byte {
-			part := pcFolder.FindSubmatch(flag)
+	out = pcFlags().ReplaceAllFunc(out, func(line []byte) []byte {
+		return pcFolder().ReplaceAllFunc(line, func(flag []byte) []byte {
+			part := pcFolder().FindSubmatch(flag)
 			for _, prefix := range []string{installed, "/usr"} {
 				rest, ok := strings.CutPrefix(path.Clean(string(part[3])), prefix+"/")
 				if !ok || prefix == "" {
@@ -336,7 +337,7 @@ func below(p string, names ...string) string {
 	for i, name := range slices.Backward(part) {
 		if slices.Contains(names, name) {
 			part = part[i+1:]
-			if len(part) > 0 && multiarch.MatchString(part[0]) {
+			if len(part) > 0 && multiarch().MatchString(part[0]) {
 				part = part[1:]
 			}
 			return strings.TrimSuffix("/"+strings.Join(part, "/"), "/")

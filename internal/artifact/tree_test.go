@@ -149,10 +149,10 @@ func TestLibraryNames(t *testing.T) {
 		"libfoo-2.0.dylib": "shared foo-2", "z.dylib": "", "zlib1.dll": "shared zlib1", "libz-1.dll": "shared libz-1", "libz.so_": "", "z.exe": "",
 	} {
 		got := ""
-		if name := libraryOf(staticName, file); name != "" {
+		if name := libraryOf(staticName(), file); name != "" {
 			got = "static " + name
 		}
-		if name := libraryOf(sharedName, file); name != "" {
+		if name := libraryOf(sharedName(), file); name != "" {
 			got += "shared " + name
 		}
 		if got != want {

@@ -2,7 +2,6 @@ package artifact
 
 import (
 	"fmt"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/lazyregexp"
 )
 
 // Triple is a target triple as compilers spell it: arch-vendor-os[-env], for example x86_64-unknown-linux-gnu.
@@ -29,7 +29,7 @@ var knownArch = map[string]v1.Platform{
 }
 
 // triplePart keeps out of labels and messages whatever a config from elsewhere may call a target.
-var triplePart = regexp.MustCompile(`^[a-z0-9_.]+$`)
+var triplePart = lazyregexp.New(`^[a-z0-9_.]+$`)
 
 // ParseTriple reads a triple of three or four parts. Its architecture and system must be known ones; a common synonym
 // (amd64, arm64, i386) is an error that names the right spelling, so that one platform has one name everywhere.
@@ -51,7 +51,7 @@ func ParseTriple(s string) (Triple, error) {
 		return fail("a target triple has three or four parts")
 	}
 	for _, p := range part {
-		if !triplePart.MatchString(p) {
+		if !triplePart().MatchString(p) {
 			return fail(fmt.Sprintf("%q is no part of a target triple", p))
 		}
 	}

@@ -382,7 +382,7 @@ func (u *unpacker) file(name string, h *tar.Header, t *tar.Reader) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.CopyBuffer(struct{ io.Writer }{f}, &expanding{u: u, t: t, name: h.Name}, u.buffer()); err != nil {
+	if err := u.copy(f, t, h); err != nil {
 		f.Close()
 		if pe, ok := errors.AsType[*fs.PathError](err); ok && pe.Op == "write" {
 			return err // a full disk is no fault of the archive
@@ -390,6 +390,34 @@ func (u *unpacker) file(name string, h *tar.Header, t *tar.Reader) error {
 		return readError(err)
 	}
 	return f.Close()
+}
+
+// copy writes the bytes of an entry to f. Those of our archives are written from where they came to lie, since copying them
+// takes as long as a part of decompressing them; only a sparse file has bytes that are not in the archive.
+func (u *unpacker) copy(f io.Writer, t *tar.Reader, h *tar.Header) error {
+	from := &expanding{u: u, t: t, name: h.Name}
+	if u.foreign {
+		_, err := io.CopyBuffer(struct{ io.Writer }{f}, from, u.buffer())
+		return err
+	}
+	for left := h.Size; left > 0; {
+		there, err := u.plain.next()
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+		n, err := from.Read(there)
+		left -= int64(n)
+		if _, err := f.Write(there[:n]); err != nil {
+			return err
+		}
+		if err != nil && (err != io.EOF || left > 0) {
+			return err
+		}
+	}
+	return nil
 }
 
 // buffer is what files are copied through: large, because each write is a system call that may cost a switch of threads,

@@ -14,12 +14,12 @@ import (
 	"maps"
 	"path"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+	"github.com/ocipkg/rules_ocipkg/internal/lazyregexp"
 )
 
 // Kind is the kind of a target.
@@ -183,11 +183,11 @@ func said(attrs []Attr) []Attr {
 }
 
 // plain is what neither "Make" variables nor the shell change.
-var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+var plain = lazyregexp.New(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
 // word writes a value for an attribute that Bazel expands and then splits like a shell.
 func word(value string) string {
-	if plain.MatchString(value) {
+	if plain().MatchString(value) {
 		return value
 	}
 	value = strings.ReplaceAll(value, "$", "$$")
@@ -612,7 +612,7 @@ func (p *planner) with(name string) []string {
 func (p *planner) again(forms map[string]form, libraries []string) (linkopts, archives []string) {
 	circles := map[int][]string{}
 	for _, name := range slices.Sorted(maps.Keys(p.reached(libraries))) {
-		if n := p.circle[name]; n != 0 && forms[name].static && plain.MatchString(p.libraries[name].Static.Path) {
+		if n := p.circle[name]; n != 0 && forms[name].static && plain().MatchString(p.libraries[name].Static.Path) {
 			circles[n] = append(circles[n], p.libraries[name].Static.Path)
 		}
 	}

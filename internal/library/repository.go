@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/buildfile"
 	"github.com/ocipkg/rules_ocipkg/internal/ccplan"
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/lazyregexp"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/store"
 )
@@ -29,7 +29,7 @@ const buildFile = "BUILD.bazel"
 var packageMarkers = []string{"BUILD", "BUILD.bazel", "WORKSPACE", "WORKSPACE.bazel", "WORKSPACE.bzlmod", "MODULE.bazel", "REPO.bazel"}
 
 // sharedName is what Bazel takes for a shared library (rules_cc, cc_helper.bzl).
-var sharedName = regexp.MustCompile(`\.(so|dylib|dll)(\.[^/]*)?$`)
+var sharedName = lazyregexp.New(`\.(so|dylib|dll)(\.[^/]*)?$`)
 
 // Repository lays a library out in dir, an empty or missing directory, as a repository called name, as it was declared
 // when it was pulled. Where it fails dir is as it was.
@@ -250,7 +250,7 @@ func consistent(p *artifact.Package, name string, files []string) error {
 			if !has(s.Path) {
 				return refuse("it names the library %q, which is not in its layers", s.Path)
 			}
-			if !sharedName.MatchString(path.Base(s.Path)) {
+			if !sharedName().MatchString(path.Base(s.Path)) {
 				return refuse("it names %q as a shared library", s.Path)
 			}
 			if s.SONAME != "" && !artifact.ValidLibraryName(s.SONAME) {

@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/lazyregexp"
 	"github.com/ocipkg/rules_ocipkg/internal/registry/credentials"
 )
 
@@ -258,8 +258,8 @@ func notThis(host, contentType, wanted string) *diagnostic.Error {
 }
 
 var (
-	urlPattern    = regexp.MustCompile(`\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"'<>]+`)
-	schemePattern = regexp.MustCompile(`(?i)\b(basic|bearer)\s+[a-z0-9._~+/=-]{6,}`)
+	urlPattern    = lazyregexp.New(`\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"'<>]+`)
+	schemePattern = lazyregexp.New(`(?i)\b(basic|bearer)\s+[a-z0-9._~+/=-]{6,}`)
 )
 
 // plainText is err's text without the URLs of net/http's errors, which carry the signatures of redirects, and with user
@@ -268,7 +268,7 @@ func plainText(err error) string {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
-	text := urlPattern.ReplaceAllStringFunc(err.Error(), func(s string) string {
+	text := urlPattern().ReplaceAllStringFunc(err.Error(), func(s string) string {
 		u, err := url.Parse(s)
 		if err != nil {
 			return "[URL]"
@@ -276,7 +276,7 @@ func plainText(err error) string {
 		return u.Scheme + "://" + u.Host + u.Path
 	})
 	text, _, _ = strings.Cut(text, "\n")
-	return schemePattern.ReplaceAllString(text, "$1 [secret]")
+	return schemePattern().ReplaceAllString(text, "$1 [secret]")
 }
 
 // clean replaces every secret this client has been given.
@@ -286,7 +286,7 @@ func (c *Client) clean(text string) string {
 	for _, secret := range c.secrets {
 		text = strings.ReplaceAll(text, secret, "[secret]")
 	}
-	return schemePattern.ReplaceAllString(text, "$1 [secret]")
+	return schemePattern().ReplaceAllString(text, "$1 [secret]")
 }
 
 // quiet keeps an error for errors.Is and errors.As and hides its text, so that nobody prints a cause that has a secret in it.

@@ -3,7 +3,6 @@ package registry
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/lazyregexp"
 )
 
 // Reference is a parsed image reference: host[:port]/name[:tag][@sha256:hex].
@@ -25,15 +25,18 @@ const (
 	hubHost    = name.DefaultRegistry
 	hexLength  = 64  // of a sha256 digest
 	maxNameLen = 255 // of a repository, distribution specification, "Pulling manifests"
+	maxTagLen  = 128 // the same section
 )
 
 var (
 	// The grammar of the distribution specification, "Pulling manifests".
-	repositoryComponent = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$`)
-	tagPattern          = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-	hostLabel           = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$`)
-	lowerHex            = regexp.MustCompile(`^[0-9a-f]*$`)
+	repositoryComponent = lazyregexp.New(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$`)
+	tagPattern          = lazyregexp.New(`^[a-zA-Z0-9_][a-zA-Z0-9._-]*$`)
+	hostLabel           = lazyregexp.New(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$`)
+	lowerHex            = lazyregexp.New(`^[0-9a-f]*$`)
 )
+
+func validTag(tag string) bool { return len(tag) <= maxTagLen && tagPattern().MatchString(tag) }
 
 // ParseReference parses what a person writes. Without tag and digest the tag is "latest"; without a host it is docker.io, as
 // for every other tool. A tag beside a digest is kept, since it tells the reader which version the digest is. Upstream's
@@ -82,7 +85,7 @@ func ParseReference(s string) (Reference, error) {
 		if ref.Tag == "" {
 			return bad("there is no tag after the colon")
 		}
-		if !tagPattern.MatchString(ref.Tag) {
+		if !validTag(ref.Tag) {
 			return bad("%q is no tag: a tag has letters, digits, '_', '.' and '-', begins with none of the last two, and is at most 128 characters long", ref.Tag)
 		}
 	} else if !pinned {
@@ -146,7 +149,7 @@ func checkHost(host string) error {
 	}
 	if hostname != "" {
 		for label := range strings.SplitSeq(hostname, ".") {
-			if !hostLabel.MatchString(label) {
+			if !hostLabel().MatchString(label) {
 				return fmt.Errorf("%q is no host name", hostname)
 			}
 		}
@@ -165,7 +168,7 @@ func checkRepositoryPath(path string) error {
 		if component == "" {
 			return fmt.Errorf("the repository %q has an empty part", path)
 		}
-		if !repositoryComponent.MatchString(component) {
+		if !repositoryComponent().MatchString(component) {
 			return fmt.Errorf("%q cannot be part of a repository's name: letters and digits, with '.', '_', '__' or '-' between them", component)
 		}
 	}
@@ -179,9 +182,9 @@ func parseDigest(s string) (v1.Hash, error) {
 		return v1.Hash{}, fmt.Errorf("%q is no digest: a digest is sha256: and %d hex digits", s, hexLength)
 	case algorithm != "sha256":
 		return v1.Hash{}, fmt.Errorf("the digest algorithm %q is not supported, only sha256 is", algorithm)
-	case lowerHex.MatchString(strings.ToLower(digits)) && !lowerHex.MatchString(digits):
+	case lowerHex().MatchString(strings.ToLower(digits)) && !lowerHex().MatchString(digits):
 		return v1.Hash{}, fmt.Errorf("the digest %q must be in lower case", s)
-	case !lowerHex.MatchString(digits):
+	case !lowerHex().MatchString(digits):
 		return v1.Hash{}, fmt.Errorf("the digest %q has other characters than hex digits", s)
 	case len(digits) != hexLength:
 		return v1.Hash{}, fmt.Errorf("the digest has %d hex digits instead of %d", len(digits), hexLength)

@@ -7,10 +7,10 @@ package workspacestatus
 import (
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/lazyregexp"
 )
 
 // Values gives the values by key, such as STABLE_VERSION.
@@ -35,13 +35,13 @@ func Read(files []string) (Values, error) {
 	return v, nil
 }
 
-var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
+var placeholder = lazyregexp.New(`\{([^{}]*)\}`)
 
 // Expand replaces each `{KEY}` in text by the key's value. A key that has none, or an empty one, is an error of kind
 // Usage.
 func (v Values) Expand(text string) (string, error) {
 	var failed error
-	expanded := placeholder.ReplaceAllStringFunc(text, func(word string) string {
+	expanded := placeholder().ReplaceAllStringFunc(text, func(word string) string {
 		key := word[1 : len(word)-1]
 		value := v[key]
 		if value == "" && failed == nil {

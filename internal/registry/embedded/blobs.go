@@ -99,7 +99,7 @@ func (s *Registry) serveUpload(w http.ResponseWriter, r *http.Request, repositor
 			return
 		}
 		// Blobs are shared by all repositories, so a mount is only a question.
-		if mount := query.Get("mount"); digestPattern.MatchString(mount) && s.blobExists(mount) {
+		if mount := query.Get("mount"); digestPattern().MatchString(mount) && s.blobExists(mount) {
 			s.created(w, repository, mount)
 			return
 		}

@@ -30,11 +30,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 	"sync"
 
+	"github.com/ocipkg/rules_ocipkg/internal/lazyregexp"
 	"github.com/ocipkg/rules_ocipkg/internal/registry/loopback"
 )
 
@@ -125,10 +125,12 @@ func (s *Registry) Close() error {
 }
 
 var (
-	repositoryPattern = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagPattern        = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-	digestPattern     = regexp.MustCompile(`^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$`)
+	repositoryPattern = lazyregexp.New(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagPattern        = lazyregexp.New(`^[a-zA-Z0-9_][a-zA-Z0-9._-]*$`)
+	digestPattern     = lazyregexp.New(`^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$`)
 )
+
+func validTag(tag string) bool { return len(tag) <= 128 && tagPattern().MatchString(tag) }
 
 func (s *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := &statusWriter{ResponseWriter: w}
@@ -198,7 +200,7 @@ func cutLast(s, separator string) (before, after string, found bool) {
 }
 
 func checkRepository(w http.ResponseWriter, repository string) bool {
-	if len(repository) <= 255 && repositoryPattern.MatchString(repository) {
+	if len(repository) <= 255 && repositoryPattern().MatchString(repository) {
 		return true
 	}
 	refuse(w, http.StatusBadRequest, "NAME_INVALID", "not a repository name")
@@ -206,7 +208,7 @@ func checkRepository(w http.ResponseWriter, repository string) bool {
 }
 
 func checkDigest(w http.ResponseWriter, digest string) bool {
-	if digestPattern.MatchString(digest) {
+	if digestPattern().MatchString(digest) {
 		return true
 	}
 	refuse(w, http.StatusBadRequest, "DIGEST_INVALID", "not a sha256 or sha512 digest")

@@ -80,8 +80,8 @@ func (s *Registry) tagFile(repository, tag string) string {
 }
 
 func (s *Registry) serveManifest(w http.ResponseWriter, r *http.Request, repository, reference string) {
-	isDigest := digestPattern.MatchString(reference)
-	if !isDigest && !tagPattern.MatchString(reference) {
+	isDigest := digestPattern().MatchString(reference)
+	if !isDigest && !validTag(reference) {
 		checkDigest(w, reference)
 		return
 	}
@@ -148,7 +148,7 @@ func checkManifest(contentType string, body []byte) (o outline, mediaType, code,
 		return o, "", "MANIFEST_INVALID", "it is a manifest and an index at once"
 	case !isIndex && o.Config == nil:
 		return o, "", "MANIFEST_INVALID", "the manifest has no config"
-	case o.Subject != nil && !digestPattern.MatchString(o.Subject.Digest):
+	case o.Subject != nil && !digestPattern().MatchString(o.Subject.Digest):
 		return o, "", "MANIFEST_INVALID", "the subject has no digest"
 	}
 	return o, mediaType, "", ""
@@ -161,12 +161,12 @@ func (s *Registry) missing(repository string, o outline) (digest string, found b
 		blobs = append(blobs, *o.Config)
 	}
 	for _, blob := range blobs {
-		if !blob.elsewhere() && (!digestPattern.MatchString(blob.Digest) || !s.blobExists(blob.Digest)) {
+		if !blob.elsewhere() && (!digestPattern().MatchString(blob.Digest) || !s.blobExists(blob.Digest)) {
 			return blob.Digest, true
 		}
 	}
 	for _, manifest := range o.Manifests {
-		if !digestPattern.MatchString(manifest.Digest) {
+		if !digestPattern().MatchString(manifest.Digest) {
 			return manifest.Digest, true
 		}
 		if _, _, known := s.catalog.find(repository, manifest.Digest); !known && !s.blobExists(manifest.Digest) {
@@ -202,7 +202,7 @@ func (s *Registry) putManifest(w http.ResponseWriter, r *http.Request, repositor
 		return
 	}
 	for _, tag := range tags {
-		if !tagPattern.MatchString(tag) {
+		if !validTag(tag) {
 			refuse(w, http.StatusBadRequest, "TAG_INVALID", fmt.Sprintf("%.140q is not a tag", tag))
 			return
 		}
@@ -296,7 +296,7 @@ func (s *Registry) load() error {
 		dir, file := filepath.Split(filepath.ToSlash(relative))
 		repository, kind, _ := cutLast(strings.TrimSuffix(dir, "/"), "/")
 		switch {
-		case !repositoryPattern.MatchString(repository):
+		case !repositoryPattern().MatchString(repository):
 			s.logf("skipped %s: it does not belong to a repository", path)
 		case kind == "_tags":
 			tags = append(tags, tagged{repository, path})
@@ -331,7 +331,7 @@ func (s *Registry) loadManifest(repository, path, hex string) error {
 		return err
 	}
 	digest := "sha256:" + hex
-	if !digestPattern.MatchString(digest) {
+	if !digestPattern().MatchString(digest) {
 		digest = "sha512:" + hex
 	}
 	algorithm, _, _ := strings.Cut(digest, ":")
@@ -361,7 +361,7 @@ func readTag(path string) (storedTag, error) {
 	if err == nil {
 		err = json.Unmarshal(data, &t)
 	}
-	if err == nil && (!tagPattern.MatchString(t.Tag) || !digestPattern.MatchString(t.Digest)) {
+	if err == nil && (!validTag(t.Tag) || !digestPattern().MatchString(t.Digest)) {
 		err = errors.New("it names no tag and digest")
 	}
 	return t, err
