@@ -107,7 +107,7 @@ func TestRemoteCache(t *testing.T) {
 		t.Run(example, func(t *testing.T) {
 			cache := newCacheServer(t)
 			remote := []string{"--remote_cache=" + cache.URL, "--disk_cache="}
-			first := s.workspace(t, filepath.Join("examples", example), example+"_remote_1", address)
+			first := s.workspace(t, filepath.Join("examples", example), address)
 			first.pin(t)
 			first.bazel(t, "clean")
 			first.bazel(t, "test", append(remote, "//...")...)
@@ -116,7 +116,7 @@ func TestRemoteCache(t *testing.T) {
 				t.Fatalf("the cache has %d entries, and refused %v", len(cache.entries), cache.refused)
 			}
 
-			second := s.workspace(t, filepath.Join("examples", example), example+"_remote_2", address)
+			second := s.workspace(t, filepath.Join("examples", example), address)
 			second.pin(t)
 			second.bazel(t, "clean")
 			r := second.exec(t, nil, "test", append(remote, "--noremote_upload_local_results", "--remote_download_minimal", "//...")...)
@@ -180,7 +180,7 @@ func TestActions(t *testing.T) {
 	s.must(t, s.repository, "tools/publish-examples", s.ocipkg, filepath.Join(s.repository, ".out", "prefixes"), address)
 	for _, example := range s.examples(t) {
 		t.Run(example, func(t *testing.T) {
-			w := s.workspace(t, filepath.Join("examples", example), example, address)
+			w := s.workspace(t, filepath.Join("examples", example), address)
 			w.pin(t)
 			w.checkActions(t)
 		})

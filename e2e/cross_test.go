@@ -39,8 +39,7 @@ func TestCross(t *testing.T) {
 		"go_sqlite3":      {"app/app_/app": {"sqlite3", "sqlite3 "}},
 	} {
 		t.Run(example, func(t *testing.T) {
-			w := s.workspace(t, filepath.Join("examples", example), example+"_cross", address)
-			w.env = withCross
+			w := s.workspace(t, filepath.Join("examples", example), address, withCross...)
 			if data, err := os.ReadFile(filepath.Join(w.dir, "MODULE.bazel")); err != nil || !strings.Contains(string(data), "use_extension") {
 				w.forTwoPlatforms(t) // the module extension needs no more to be said
 			}

@@ -219,7 +219,7 @@ func TestCurl(t *testing.T) {
 		images[l.name] = s.published(t, prefix, l.name, "curl", server.Host, flags...)
 	}
 
-	w := s.workspace(t, "e2e/testdata/curl", "curl", "unused")
+	w := s.workspace(t, "e2e/testdata/curl", "unused")
 	added := s.must(t, w.dir, s.ocipkg, "add", images["curl"])
 	for name, image := range images {
 		if !strings.Contains(added, fmt.Sprintf("MODULE.bazel: %s: added: %s\n", name, image)) {

@@ -93,7 +93,7 @@ func TestExamples(t *testing.T) {
 			continue
 		}
 		t.Run(example, func(t *testing.T) {
-			w := s.workspace(t, filepath.Join("examples", example), example, address)
+			w := s.workspace(t, filepath.Join("examples", example), address)
 			w.pin(t)
 			w.build(t)
 			w.test(t)
@@ -118,7 +118,7 @@ func TestExamples(t *testing.T) {
 
 	for _, example := range s.examples(t) {
 		t.Run("next majors/"+example, func(t *testing.T) {
-			w := s.workspace(t, filepath.Join("examples", example), example, address)
+			w := s.workspace(t, filepath.Join("examples", example), address)
 			w.pin(t)
 			w.nextMajors(t)
 			w.bazel(t, "test", "--config=next", "//...")

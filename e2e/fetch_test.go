@@ -18,7 +18,7 @@ import (
 // declare makes a workspace that declares libraries, by name and image, and builds nothing of its own.
 func (s *suite) declare(t *testing.T, name string, images map[string]string, more ...string) *workspace {
 	t.Helper()
-	w := s.workspace(t, "examples/c_zlib", name, "unused")
+	w := s.workspace(t, "examples/c_zlib", "unused")
 	var b strings.Builder
 	fmt.Fprintf(&b, "module(name = %q)\n\nbazel_dep(name = \"rules_ocipkg\", version = \"0.1.0\")\nlocal_path_override(\n    module_name = \"rules_ocipkg\",\n    path = %q,\n)\n\n", name, s.repository)
 	b.WriteString("ocipkg_library = use_repo_rule(\"@rules_ocipkg//rules:defs.bzl\", \"ocipkg_library\")\n")

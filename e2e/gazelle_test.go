@@ -61,7 +61,7 @@ func TestGazelle(t *testing.T) {
 	defer server.Close()
 	address := server.Host
 	s.must(t, s.repository, "tools/publish-examples", s.ocipkg, filepath.Join(s.repository, ".out", "prefixes"), address)
-	w := s.workspace(t, "e2e/testdata/gazelle", "gazelle", address)
+	w := s.workspace(t, "e2e/testdata/gazelle", address)
 	w.env = []string{"OCIPKG_STORE=" + filepath.Join(t.TempDir(), "store")} // other tests have fetched the same bytes
 	sums := w.vendor(t, "github.com/DataDog/zstd", "v1.5.7", "third_party/zstd")
 	sums += w.vendor(t, "github.com/mattn/go-sqlite3", "v1.14.32", "third_party/go-sqlite3")

@@ -41,7 +41,7 @@ func TestMatrix(t *testing.T) {
 	}
 	pushFlat(t, address, filepath.Join(native, "flat"))
 
-	w := s.workspace(t, "e2e/testdata/matrix", "matrix", address)
+	w := s.workspace(t, "e2e/testdata/matrix", address)
 	w.pin(t)
 	w.build(t)
 	w.test(t)

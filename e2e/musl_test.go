@@ -35,8 +35,7 @@ func TestMusl(t *testing.T) {
 		archives = append(archives, archive)
 	}
 	s.must(t, s.out, slices.Concat([]string{s.ocipkg, "push"}, archives, []string{address + "/outer:1"})...)
-	w := s.workspace(t, "e2e/testdata/musl", "musl", address)
-	w.env = withCross
+	w := s.workspace(t, "e2e/testdata/musl", address, withCross...)
 	w.pin(t)
 
 	for libc, c := range map[string]struct {

@@ -18,8 +18,7 @@ func TestPublish(t *testing.T) {
 	s := theSuite
 	s.crossEnv(t, "aarch64-linux-gnu-gcc", "qemu-aarch64")
 	address := s.dockerRegistry(t)
-	author := s.workspace(t, "examples/publish_greet", "publish_greet", address)
-	author.env = withCross
+	author := s.workspace(t, "examples/publish_greet", address, withCross...)
 
 	// Without a cache: what the actions make is looked at.
 	author.bazel(t, "build", "-c", "opt", "--disk_cache=", "--spawn_strategy=sandboxed", "//...")
@@ -118,8 +117,7 @@ func TestPublish(t *testing.T) {
 		if pinned == "" {
 			t.Skip("SKIPPED, nothing was pushed")
 		}
-		user := s.workspace(t, "examples/use_greet", "use_greet", address)
-		user.env = withCross
+		user := s.workspace(t, "examples/use_greet", address, withCross...)
 		user.edit(t, "MODULE.bazel", func(text string) string {
 			return strings.ReplaceAll(text, address+"/greet:1.2.0", pinned)
 		})
@@ -166,7 +164,7 @@ func TestPublish(t *testing.T) {
 func TestPublishedShapes(t *testing.T) {
 	s := theSuite
 	address := s.dockerRegistry(t)
-	w := s.workspace(t, "e2e/testdata/publish", "publish", address)
+	w := s.workspace(t, "e2e/testdata/publish", address)
 	w.bazel(t, "build", "//...")
 	control := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin/geometry/app"))
 	if control.stdout != "314 square cm\n" {

@@ -10,7 +10,7 @@ import (
 // TestReference: docs/reference is what the documentation in rules/ says.
 func TestReference(t *testing.T) {
 	s := theSuite
-	w := s.workspace(t, "tools/reference", "reference", "")
+	w := s.workspace(t, "tools/reference", "", withCross...)
 	w.bazel(t, "build", "//...")
 	for _, page := range []string{"defs.md", "extensions.md"} {
 		want, err := os.ReadFile(filepath.Join(w.dir, "bazel-bin", page))

@@ -28,7 +28,7 @@ git add -A
 git -c user.name=Release -c user.email=release@example.com commit -qm release
 git tag v0.1.0
 git tag v0.2.0`, "sh", checkout)
-	s.workspaces = append(s.workspaces, &workspace{suite: s, dir: checkout})
+	s.inPlace(checkout)
 	prepare := filepath.Join(checkout, ".github", "workflows", "release_prep.sh")
 	env := []string{"BAZEL=" + s.bazel}
 
@@ -58,7 +58,7 @@ git tag v0.2.0`, "sh", checkout)
 
 	address := s.dockerRegistry(t)
 	s.must(t, s.repository, "tools/publish-examples", s.ocipkg, filepath.Join(s.repository, ".out", "prefixes"), address)
-	w := s.workspace(t, "examples/c_zlib", "released", address)
+	w := s.workspace(t, "examples/c_zlib", address)
 	name := filepath.Join(w.dir, "MODULE.bazel")
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -75,7 +75,6 @@ git tag v0.2.0`, "sh", checkout)
 	w.bazel(t, "test", "//...")
 
 	// What the presubmit of the Central Registry does.
-	example := &workspace{suite: s, dir: filepath.Join(module, "examples", "publish_greet")}
-	s.workspaces = append(s.workspaces, example)
+	example := s.inPlace(filepath.Join(module, "examples", "publish_greet"))
 	example.bazel(t, "build", "//:package", "@rules_ocipkg//:ocipkg")
 }

@@ -20,8 +20,7 @@ func TestRust(t *testing.T) {
 	}
 	pushFlat(t, address, filepath.Join(native, "flat"))
 
-	w := s.workspace(t, "e2e/testdata/rust", "rust", address)
-	w.env = withCross
+	w := s.workspace(t, "e2e/testdata/rust", address, withCross...)
 	w.pin(t)
 	w.build(t)
 	w.test(t)

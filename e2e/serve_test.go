@@ -35,7 +35,7 @@ func TestServe(t *testing.T) {
 	server := s.server(t, `(tools/copy-example \S+ DIR \S+)`, "make", "-C", s.repository, "serve", "ADDRESS=localhost:0")
 	words := strings.Fields(server.Ready)
 	example, served := words[1], words[3]
-	w := s.workspace(t, example, "served", served)
+	w := s.workspace(t, example, served)
 	output := w.bazel(t, "run", "//:app")
 	if line := "zlib " + s.version(t, served+"/zlib:debian"); !strings.Contains(output, line) {
 		t.Errorf("it does not print %q:\n%s", line, output)

@@ -26,7 +26,7 @@ type suite struct {
 	out        string
 	bazel      string
 	ocipkg     string
-	workspaces []*workspace
+	folders    []*folder
 }
 
 var theSuite *suite
@@ -82,11 +82,11 @@ func newSuite() (*suite, error) {
 
 // close ends the Bazel servers that the tests started.
 func (s *suite) close() {
-	for _, w := range s.workspaces {
+	for _, f := range s.folders {
 		cmd := exec.Command(s.bazel, "shutdown")
-		cmd.Dir, cmd.Env = w.dir, append(environment(), w.env...)
+		cmd.Dir, cmd.Env = f.dir, append(environment(), f.env...)
 		if out, err := cmd.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "e2e: shutdown in %s: %v\n%s", w.dir, err, out)
+			fmt.Fprintf(os.Stderr, "e2e: shutdown in %s: %v\n%s", f.dir, err, out)
 		}
 	}
 }
@@ -147,22 +147,40 @@ func (s *suite) server(t *testing.T, ready string, command ...string) *servertes
 	return servertest.Start(t, cmd, ready)
 }
 
-// workspace is a copy of a workspace whose libraries come from a registry of the test's.
+// workspace is a copy of a workspace whose libraries come from a registry of the test's. Its folder has been others' before
+// and will be again, because a folder has a Bazel server of its own, and to start one takes longer than most tests need it.
 type workspace struct {
 	*suite
 	dir string
 	env []string // for every command in it
 }
 
-// workspace copies the workspace at source (relative to the repository) to a folder called name.
-func (s *suite) workspace(t *testing.T, source, name, address string) *workspace {
+// folder is where workspaces are, one at a time.
+type folder struct {
+	dir   string
+	env   []string // that its server was started with
+	inUse bool
+}
+
+// workspace copies the workspace at source (relative to the repository) to a folder that is the test's until it ends.
+func (s *suite) workspace(t *testing.T, source, address string, env ...string) *workspace {
 	t.Helper()
-	w := &workspace{suite: s, dir: filepath.Join(s.out, "workspaces", name)}
-	s.must(t, s.repository, "tools/copy-example", source, w.dir, address)
-	if !slices.ContainsFunc(s.workspaces, func(o *workspace) bool { return o.dir == w.dir }) {
-		s.workspaces = append(s.workspaces, w)
+	i := slices.IndexFunc(s.folders, func(f *folder) bool { return !f.inUse && slices.Equal(f.env, env) })
+	if i < 0 {
+		i = len(s.folders)
+		s.folders = append(s.folders, &folder{dir: filepath.Join(s.out, "workspaces", fmt.Sprint(i)), env: env})
 	}
-	return w
+	f := s.folders[i]
+	f.inUse = true
+	t.Cleanup(func() { f.inUse = false })
+	s.must(t, s.repository, "tools/copy-example", source, f.dir, address)
+	return &workspace{suite: s, dir: f.dir, env: env}
+}
+
+// inPlace is a workspace that is nobody else's.
+func (s *suite) inPlace(dir string) *workspace {
+	s.folders = append(s.folders, &folder{dir: dir, inUse: true})
+	return &workspace{suite: s, dir: dir}
 }
 
 // quiet keeps Bazel's output to what went wrong.

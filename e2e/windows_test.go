@@ -35,8 +35,7 @@ func TestWindows(t *testing.T) {
 		s.must(t, s.out, s.ocipkg, "pack", prefix, "--name", name, "--version", "1", "--target", "x86_64-pc-windows-gnu", "-o", filepath.Join(native, name+".tar"))
 		s.must(t, s.out, s.ocipkg, "push", filepath.Join(native, name+".tar"), address+"/"+name+":1")
 	}
-	w := s.workspace(t, "e2e/testdata/windows", "windows", address)
-	w.env = withCross
+	w := s.workspace(t, "e2e/testdata/windows", address, withCross...)
 	w.pin(t)
 	w.bazel(t, "build", "--platforms=//:windows_x86_64", "//...")
 
