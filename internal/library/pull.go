@@ -37,9 +37,11 @@ type Depot struct {
 
 	// Show has Pull make the view for the ocipkg crate while the layers come; see View.
 	Show bool
+	// Doubt has what pulls a library, or reads one for a hub, warn of what the function Doubt tells.
+	Doubt bool
 	// Waiting, where not nil, is told that another process (0: unknown) is fetching what is wanted.
 	Waiting func(pid int)
-	// Warn, where not nil, is told of what went wrong and was mended.
+	// Warn, where not nil, is told of what went wrong and was mended, and of what is odd.
 	Warn func(message string)
 	// Progress, where not nil, is told of bytes of layers as they arrive: done of total.
 	Progress func(done, total int64)
@@ -93,6 +95,7 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 	if err != nil {
 		return nil, err
 	}
+	d.doubt(ref, decl, l.Package)
 	if err := fits(l.Package, want); err != nil {
 		return nil, err
 	}
