@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -217,6 +218,37 @@ type Descriptor struct {
 	Size        int64             `json:"size"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Platform    *v1.Platform      `json:"platform,omitempty"`
+}
+
+// Check is an error where a descriptor says something wrong about the document that has its digest: of kind Corrupt where
+// that is the size, of kind Refused where it is the media type, since two readers of one name must not take one document for
+// two things. A document need not name its own type, as those of the ocipkg project do not.
+func (d Descriptor) Check(document []byte) error {
+	what := fmt.Sprintf("manifest %s", d.Digest)
+	if int64(len(document)) != d.Size {
+		return &diagnostic.Error{Kind: diagnostic.Corrupt, What: what, Why: fmt.Sprintf("it has %d bytes, and the index says %d", len(document), d.Size), Do: "have its author push the index again"}
+	}
+	var own struct {
+		MediaType string          `json:"mediaType"`
+		Manifests json.RawMessage `json:"manifests"`
+	}
+	// What is no JSON is refused by who reads it.
+	if err := json.Unmarshal(document, &own); err != nil || d.MediaType == "" {
+		return nil
+	}
+	is := cmp.Or(own.MediaType, "a manifest")
+	wrong := own.MediaType != d.MediaType
+	if own.MediaType == "" {
+		index := own.Manifests != nil
+		if index {
+			is = "an index"
+		}
+		wrong = index != IsIndex(d.MediaType) || !index && d.MediaType != TypeManifest && d.MediaType != typeDockerManifest
+	}
+	if wrong {
+		return &diagnostic.Error{Kind: diagnostic.Refused, What: what, Why: fmt.Sprintf("it is %s, and the index calls it %s", shorten(is), shorten(d.MediaType)), Do: "have its author push the index again"}
+	}
+	return nil
 }
 
 // Index is an image index (image-spec, image-index.md).

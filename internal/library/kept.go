@@ -17,22 +17,23 @@ import (
 )
 
 // keptBlob opens a blob that lies in the folder Kept under the digits of its digest; an fs.ErrNotExist says that none
-// does that is whole. Whoever put it there may have been interrupted.
-func (d *Depot) keptBlob(h v1.Hash) (io.ReadCloser, error) {
+// does that is whole. Whoever put it there may have been interrupted. Where it is whole and the size is wrong all the same,
+// the registry has the same bytes, and says so.
+func (d *Depot) keptBlob(want artifact.Descriptor) (io.ReadCloser, error) {
 	if d.Kept == "" {
 		return nil, fs.ErrNotExist
 	}
-	name := filepath.Join(d.Kept, h.Hex)
-	first, err := openVerified(name, h)
+	name := filepath.Join(d.Kept, want.Digest.Hex)
+	first, err := openVerified(name, want.Digest)
 	if err != nil {
 		return nil, fs.ErrNotExist
 	}
-	_, err = io.Copy(io.Discard, first)
+	n, err := io.Copy(io.Discard, first)
 	first.Close()
-	if err != nil {
+	if err != nil || n != want.Size && want.Size != unknownSize {
 		return nil, fs.ErrNotExist
 	}
-	return openVerified(name, h)
+	return openVerified(name, want.Digest)
 }
 
 // keep puts a blob into Kept while it is read. The file has its name when the last byte was read and found right.
@@ -105,7 +106,7 @@ func (d *Depot) keepBytes(data []byte, h v1.Hash) error {
 	}
 	os.Remove(f.Name())
 	// Windows lets nobody put a file in the place of one that another has open: who came first has put the same there.
-	there, missing := d.keptBlob(h)
+	there, missing := d.keptBlob(artifact.Descriptor{Digest: h, Size: int64(len(data))})
 	if missing != nil {
 		return err
 	}
@@ -158,7 +159,7 @@ func (d *Depot) lacking(ref registry.Reference, want artifact.Triple, decl *Decl
 		if data, err := d.Store.Blob(h); err == nil {
 			return data, true
 		}
-		blob, err := d.keptBlob(h)
+		blob, err := d.keptBlob(artifact.Descriptor{Digest: h, Size: unknownSize})
 		if err != nil {
 			return nil, false
 		}

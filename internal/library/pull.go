@@ -274,6 +274,9 @@ func (d *Depot) describe(ctx context.Context, hold *store.Hold, ref registry.Ref
 		if data, mediaType, _, err = d.document(ctx, hold, ref.WithDigest(chosen.Digest)); err != nil {
 			return fail(err)
 		}
+		if err := chosen.Check(data); err != nil {
+			return fail(err)
+		}
 		if artifact.IsIndex(mediaType) {
 			return fail(&diagnostic.Error{Kind: diagnostic.Unsupported, What: "index", Why: "it names another index, not a manifest", Do: "name one of the indexes in it by its digest, or have its author push one index of manifests"})
 		}
@@ -326,7 +329,7 @@ func (d *Depot) document(ctx context.Context, hold *store.Hold, ref registry.Ref
 // points to now, the registry alone knows.
 func (d *Depot) fetchDocument(ctx context.Context, ref registry.Reference) (registry.Document, error) {
 	for ref.Pinned() && ctx.Err() == nil {
-		blob, err := d.nearby(ref, artifact.Descriptor{Digest: ref.Digest})
+		blob, err := d.nearby(ref, artifact.Descriptor{Digest: ref.Digest, Size: unknownSize})
 		if err != nil {
 			break
 		}
@@ -357,6 +360,9 @@ func mediaTypeOf(data []byte) string {
 func (d *Depot) config(ctx context.Context, hold *store.Hold, l *Library) ([]byte, error) {
 	desc := l.Manifest.Config
 	data, err := hold.Blob(desc.Digest)
+	if err == nil && int64(len(data)) != desc.Size {
+		return nil, otherSize(int64(len(data)), desc.Size)
+	}
 	if err == nil {
 		return data, d.keepBytes(data, desc.Digest)
 	}
@@ -383,7 +389,20 @@ func (d *Depot) read(ctx context.Context, ref registry.Reference, desc artifact.
 		return nil, err
 	}
 	defer blob.Close()
-	return io.ReadAll(blob)
+	return readAll(blob, desc.Size)
+}
+
+// readAll reads what has to be of a size, to its end: the verdict on a digest comes with that.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, size+1))
+	if err == nil && int64(len(data)) != size {
+		return nil, otherSize(int64(len(data)), size)
+	}
+	return data, err
+}
+
+func otherSize(have, want int64) error {
+	return &diagnostic.Error{Kind: diagnostic.Corrupt, Why: fmt.Sprintf("it has %d bytes, and the manifest says %d", have, want), Do: "have its author push it again"}
 }
 
 // suggest adds to a policy's refusal of an unpinned reference the line that satisfies it, where that can be found out.
