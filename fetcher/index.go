@@ -60,7 +60,7 @@ With --check nothing is written, and the exit status is 1 where the file is not 
 			if out.json && written == "-" {
 				return &diagnostic.Error{Kind: diagnostic.Usage, What: "index", Why: "--json and --output - both print", Do: "give one of them"}
 			}
-			files, err := modulefile.Read(file)
+			files, err := modulefile.Read(file, nameTheFile)
 			if err != nil {
 				return err
 			}
