@@ -42,22 +42,24 @@ func (l *ocipkgLang) GenerateRules(args language.GenerateArgs) language.Generate
 		if _, ok := goKinds[r.Kind()]; !ok {
 			continue
 		}
-		switch cgo := isTrue(r.Attr("cgo")); {
-		case cgo:
-			l.cgoRule(args, s, r, existing(args, r))
-		case hasCdeps(args.File):
-			if there := existing(args, r); there != nil && there.Attr("cdeps") != nil {
-				l.withoutCgo(args, s, r, there)
-			}
+		var there *rule.Rule
+		if isTrue(r.Attr("cgo")) || mayLink(args.File) {
+			there = existing(args, r)
+		}
+		switch {
+		case isTrue(r.Attr("cgo")) || there != nil && isTrue(there.Attr("cgo")) && kept(there, "cgo"):
+			l.cgoRule(args, s, r, there)
+		case there != nil && there.Attr("cdeps") != nil:
+			l.withoutCgo(args, s, there)
 		}
 	}
 	return language.GenerateResult{}
 }
 
-// hasCdeps reports whether any rule of a file has cdeps. Most rules have no cgo and never had, and finding out which rule
-// of a file one becomes takes a while.
-func hasCdeps(f *rule.File) bool {
-	return f != nil && slices.ContainsFunc(f.Rules, func(r *rule.Rule) bool { return r.Attr("cdeps") != nil })
+// mayLink reports whether any rule of a file has cdeps or cgo. Most rules have no cgo and never had, and finding out which
+// rule of a file one becomes takes a while.
+func mayLink(f *rule.File) bool {
+	return f != nil && slices.ContainsFunc(f.Rules, func(r *rule.Rule) bool { return r.Attr("cdeps") != nil || r.Attr("cgo") != nil })
 }
 
 // existing finds the rule of the file that Gazelle will merge r into, nil where there is none.
@@ -94,13 +96,13 @@ func isTrue(e build.Expr) bool {
 }
 
 // withoutCgo takes what is ours from a rule that has no cgo any more: rules_go refuses cdeps without it.
-func (l *ocipkgLang) withoutCgo(args language.GenerateArgs, s *settings, r, there *rule.Rule) {
+func (l *ocipkgLang) withoutCgo(args language.GenerateArgs, s *settings, there *rule.Rule) {
 	if kept(there, "cdeps") {
 		return
 	}
 	l.edit(args, s, there, cdeps{owned: s.owned()})
-	if there.Attr("cdeps") != nil && !(isTrue(there.Attr("cgo")) && kept(there, "cgo")) {
-		log.Printf("%s: %s %s imports \"C\" no more, and has cdeps that were written by hand: rules_go refuses cdeps without cgo. Remove them.",
+	if there.Attr("cdeps") != nil {
+		log.Printf("%s: %s %s imports \"C\" no more, and rules_go refuses the cdeps that are left, which are not known to be the work of this extension. Remove them; or, if a source that Gazelle does not see imports \"C\", mark cgo = True with # keep.",
 			path.Join(args.Rel, filepath.Base(args.File.Path)), there.Kind(), there.Name())
 	}
 }
@@ -180,7 +182,8 @@ func (l *ocipkgLang) edit(args language.GenerateArgs, s *settings, r *rule.Rule,
 	})
 }
 
-// cgoRule completes a rule with cgo = True.
+// cgoRule completes a rule with cgo = True. Where that is there because of a # keep alone, the source that imports "C" is
+// out of sight, and what it needs with it: nothing is taken away.
 func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *rule.Rule) {
 	q := query{l: l, s: s, args: args, r: r, answers: map[cgo.Need]label.Label{}, local: map[string]bool{}, there: map[string]bool{}}
 	for _, name := range args.RegularFiles {
@@ -205,6 +208,9 @@ func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *
 	q.conditional = q.pkg.Conditional()
 
 	wanted := cdeps{owned: s.owned(), pkg: args.Rel}
+	if s.labels == nil && !isTrue(r.Attr("cgo")) {
+		wanted.owned = nil
+	}
 	if s.labels != nil {
 		for _, at := range s.labels {
 			wanted.add(at, nil)
