@@ -18,7 +18,8 @@ import (
 
 // GenerateRules makes the targets of a folder with the directive. What cannot be understood is reported, and leaves the
 // rules that are there as they are.
-func (*prebuiltLang) GenerateRules(args language.GenerateArgs) (result language.GenerateResult) {
+func (l *prebuiltLang) GenerateRules(args language.GenerateArgs) (result language.GenerateResult) {
+	result.RelsToIndex = l.toIndex(args.Config, args.RegularFiles)
 	name := treeOf(args.Config, args.Rel)
 	if name == "" {
 		return result

@@ -14,6 +14,7 @@ import (
 	"log"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/bazelbuild/bazel-gazelle/config"
 	"github.com/bazelbuild/bazel-gazelle/language"
@@ -28,7 +29,11 @@ const (
 	directive    = "ocipkg_prebuilt"
 )
 
-type prebuiltLang struct{ language.BaseLang }
+type prebuiltLang struct {
+	language.BaseLang
+	searched sync.Once
+	trees    []string // once searched: see toIndex
+}
 
 var (
 	_ language.Language            = (*prebuiltLang)(nil)
