@@ -20,6 +20,7 @@ import (
 
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/cgo"
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/system"
 )
 
 // goKinds are the kinds of rules that can have cgo, with how the language for Go recognises a rule that is there
@@ -410,7 +411,7 @@ func (q *query) answer(need cgo.Need) label.Label {
 	}
 	at := q.find(need)
 	q.answers[need] = at
-	if at == label.NoLabel && (need.Kind == cgo.Pkg || need.Kind == cgo.Library && !systemLibrary(need.Name)) {
+	if at == label.NoLabel && (need.Kind == cgo.Pkg || need.Kind == cgo.Library && !system.Library(need.Name)) {
 		q.unanswered = append(q.unanswered, need)
 	}
 	return at
@@ -428,7 +429,7 @@ func (q *query) find(need cgo.Need) label.Label {
 	if at, ok := resolve.FindRuleWithOverride(q.args.Config, resolve.ImportSpec{Lang: lang, Imp: key}, lang); ok {
 		return at
 	}
-	if q.s.indexes == nil || need.Kind == cgo.Library && systemLibrary(need.Name) {
+	if q.s.indexes == nil || need.Kind == cgo.Library && system.Library(need.Name) {
 		return label.NoLabel
 	}
 	at, _ := q.l.lookUp(q.s.indexes, key)
@@ -664,7 +665,7 @@ func (q *query) withoutAnswered(value build.Expr) build.Expr {
 					i += step
 					continue
 				}
-				if !systemLibrary(name) {
+				if !system.Library(name) {
 					libraries, left = libraries+1, true
 				}
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/bazelbuild/bazel-gazelle/resolve"
 
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/system"
 )
 
 // prebuiltLanguage is the language of gazelle_ext/prebuilt. It measures libraries, and to import it would be to compile
@@ -43,7 +44,7 @@ func (l *ocipkgLang) CrossResolve(c *config.Config, ix *resolve.RuleIndex, imp r
 // that brings a copy of one must not be linked by everyone who includes it.
 func (l *ocipkgLang) lookUp(list *indexList, key string) (label.Label, bool) {
 	a, ok := list.find(key)
-	if !ok || systemHeader(key) {
+	if !ok || system.Header(key) {
 		return label.NoLabel, false
 	}
 	if a.rival != nil {

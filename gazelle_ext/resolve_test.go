@@ -33,7 +33,7 @@ func TestCrossResolve(t *testing.T) {
 	lang := NewLanguage()
 	root := configure(t, lang, workspace(t,
 		"zlib.json", `{"zlib.h": ["@zlib//:zlib"], "zconf.h": "@zlib", "sub/z.h": ["@@zlib~1.3//sub/pkg:z"]}`,
-		"ssl.json", `{"openssl/ssl.h": ["@openssl//:ssl"], "here.h": "//third_party:here", "none.h": []}`,
+		"ssl.json", `{"openssl/ssl.h": ["@openssl//:ssl"], "here.h": "//third_party:here", "none.h": [], "crypt.h": "@openssl", "net/if.h": "@openssl", "string": "@openssl"}`,
 	), "", []string{"ocipkg_index zlib.json ssl.json"})
 	sub := configure(t, lang, root, "sub", []string{"ocipkg_index", "ocipkg_index ssl.json"})
 
@@ -45,6 +45,9 @@ func TestCrossResolve(t *testing.T) {
 		{"here.h", "cc", "@//third_party:here", "@//third_party:here"},
 		{"none.h", "cc", "", ""},
 		{"ssl.h", "cc", "", ""},
+		{"crypt.h", "cc", "@openssl//:openssl", "@openssl//:openssl"},
+		{"net/if.h", "cc", "", ""},
+		{"string", "cc", "", ""},
 		{"stdio.h", "cc", "", ""},
 		{"", "cc", "", ""},
 		{"zlib.h", "go", "", ""},
