@@ -529,7 +529,7 @@ func (*ocipkgLang) DoneGeneratingRules() {}
 // interface has no errors, so there is no other way.
 func (l *ocipkgLang) AfterResolvingDeps(context.Context) {
 	if l.failed.Load() {
-		log.Fatalf("nothing was written, because # gazelle:%s is error", unresolvedDirective)
+		log.Fatalf("nothing was written, because # gazelle:%s is error. Do what the messages above say, or set it to warn.", unresolvedDirective)
 	}
 }
 

@@ -102,7 +102,7 @@ func TestAnIndexThatCannotBeUsed(t *testing.T) {
 	for _, c := range []struct{ name, content, want string }{
 		{"missing.json", "", "there is no such file; the path is relative to the repository root"},
 		{"pointer.json", "version https://git-lfs.github.com/spec/v1\n", "line 1: expected '{' at the start of a header index, found 'v'"},
-		{"label.json", `{"good.h": "@good", "x.h": "@x//:a b:"}`, `header x.h: label parse error: name has invalid characters: "@x//:a b:"`},
+		{"label.json", `{"good.h": "@good", "x.h": "@x//:a b:"}`, `header x.h: label parse error: name has invalid characters: "@x//:a b:"; write @repository//package:name`},
 		{"relative.json", `{"x.h": ":x"}`, "header x.h: label :x is relative, and an index is in no package; write @repository//package:name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestAnIndexThatCannotBeUsed(t *testing.T) {
 			if from != "lib/BUILD.bazel" && from != "app/BUILD.bazel" {
 				t.Errorf("logged from %q", from)
 			}
-			if want := "# gazelle:ocipkg_index " + c.name + ": " + c.want + ". No header is looked up in this index.\n"; message != want {
+			if want := "# gazelle:ocipkg_index " + c.name + ": the index cannot be used: " + c.want + ". No header is looked up in it until that is mended; `ocipkg index` writes one anew.\n"; message != want {
 				t.Errorf("logged %s\nwant %s", message, want)
 			}
 		})

@@ -94,7 +94,7 @@ func planOf(fsys fs.FS, name string, buildFiles []string) (ccplan.Plan, error) {
 		return ccplan.Plan{}, err
 	}
 	if len(described.Libraries) == 0 && len(described.Includes) == 0 {
-		return ccplan.Plan{}, fmt.Errorf("there is neither a header below include/ nor a library")
+		return ccplan.Plan{}, fmt.Errorf("there is neither a header below include/ nor a library; put them there, or take the directive out")
 	}
 	slices.Sort(files)
 	// The flag for the linkage is for libraries that are fetched, whose labels cannot say what they link.

@@ -69,7 +69,7 @@ func (*prebuiltLang) Configure(c *config.Config, rel string, f *rule.File) {
 		}
 		name := strings.TrimSpace(d.Value)
 		if !artifact.ValidLibraryName(name) {
-			log.Printf("%s: # gazelle:%s %s: the value is the name of the library's target: letters, digits and underscores.", path.Join(rel, path.Base(f.Path)), directive, d.Value)
+			log.Printf("%s: # gazelle:%s %s: this is no name for a target. Write one of letters, digits and underscores.", path.Join(rel, path.Base(f.Path)), directive, d.Value)
 			continue
 		}
 		c.Exts[languageName] = tree{rel, name}

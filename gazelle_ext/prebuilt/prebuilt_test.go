@@ -109,7 +109,7 @@ func TestPrebuilt(t *testing.T) {
 	}
 	put("third_party/none/BUILD.bazel", []byte("# gazelle:ocipkg_prebuilt none\n# gazelle:ocipkg_prebuilt no name\n"))
 	r := gazelletest.Run(t, command, dir, "third_party/none")
-	for _, message := range []string{"there is neither a header below include/ nor a library", "the value is the name of the library's target"} {
+	for _, message := range []string{"there is neither a header below include/ nor a library", "this is no name for a target"} {
 		if !strings.Contains(r.Stderr, message) {
 			t.Errorf("logged %s, without %q", r.Stderr, message)
 		}
