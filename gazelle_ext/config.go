@@ -47,6 +47,7 @@ type settings struct {
 	labels     []label.Label
 	unresolved string
 	tags       cgo.Tags
+	vendored   *vendoredIndex // libraries of the workspace; nil until all folders have been walked
 }
 
 const (

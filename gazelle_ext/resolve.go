@@ -59,7 +59,10 @@ func (l *ocipkgLang) warnOfRival(key string, a answer) {
 		return
 	}
 	because := "it stands there first"
-	if a.winner.file != a.rival.file {
+	switch {
+	case a.winner.file == vendoredFile:
+		because = "its folder comes first"
+	case a.winner.file != a.rival.file:
 		because = "its index is named first"
 	}
 	if headerindex.IsHeader(key) {

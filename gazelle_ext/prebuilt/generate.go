@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -20,13 +19,13 @@ import (
 // rules that are there as they are.
 func (l *prebuiltLang) GenerateRules(args language.GenerateArgs) (result language.GenerateResult) {
 	result.RelsToIndex = l.toIndex(args.Config, args.RegularFiles)
-	name := treeOf(args.Config, args.Rel)
-	if name == "" {
+	tree := treeOf(args.Config, args.Rel)
+	if tree.name == "" {
 		return result
 	}
-	plan, err := planOf(os.DirFS(args.Dir), name, args.Config.ValidBuildFileNames)
+	plan, err := tree.plan()
 	if err != nil {
-		log.Printf("//%s: # gazelle:%s %s: %v", args.Rel, directive, name, err)
+		log.Printf("//%s: # gazelle:%s %s: %v", args.Rel, directive, tree.name, err)
 		return result
 	}
 	public := args.File == nil || !args.File.HasDefaultVisibility()

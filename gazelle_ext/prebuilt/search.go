@@ -21,7 +21,15 @@ var sources = strings.Fields(".c .cc .cpp .cxx .c++ .cu .m .mm .S .h .hh .hpp .h
 // (-index=lazy) and some of these files may include their headers. In which of the folders a header is cannot be told
 // from an #include, so it is all of them.
 func (l *prebuiltLang) toIndex(c *config.Config, files []string) []string {
-	if !c.IndexLazy || !slices.ContainsFunc(files, func(name string) bool { return slices.Contains(sources, path.Ext(name)) }) {
+	if !slices.ContainsFunc(files, func(name string) bool { return slices.Contains(sources, path.Ext(name)) }) {
+		return nil
+	}
+	return l.search(c)
+}
+
+// search gives the folders, or none where Gazelle reads them all.
+func (l *prebuiltLang) search(c *config.Config) []string {
+	if !c.IndexLazy {
 		return nil
 	}
 	l.searched.Do(func() { l.trees = search(cmp.Or(c.ReadBuildFilesDir, c.RepoRoot), c.ValidBuildFileNames) })
