@@ -69,6 +69,10 @@ func TestMain(m *testing.M) {
 // says so.
 func TestGoldens(t *testing.T) {
 	command := built(t)
+	prebuilt, err := withPrebuilt()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cases, err := os.ReadDir("testdata")
 	if err != nil {
 		t.Fatal(err)
@@ -81,10 +85,7 @@ func TestGoldens(t *testing.T) {
 			t.Parallel()
 			command := command
 			if strings.Contains(c.Name(), "prebuilt") {
-				var err error
-				if command, err = withPrebuilt(); err != nil {
-					t.Fatal(err)
-				}
+				command = prebuilt
 			}
 			golden(t, command, filepath.Join("testdata", c.Name()))
 		})
@@ -322,6 +323,39 @@ func TestIndexFromRunfiles(t *testing.T) {
 				t.Errorf("found it: %v; logged %s", found, result.Stderr)
 			}
 		})
+	}
+}
+
+// TestVendoredWithoutAnIndex has two libraries in the workspace with one header, and no index. Nobody is told of what the
+// libraries do not answer: without an index nothing is expected to be answered.
+func TestVendoredWithoutAnIndex(t *testing.T) {
+	built(t) // or skipped
+	command, err := withPrebuilt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"MODULE.bazel":            "",
+		"BUILD.bazel":             "# gazelle:prefix example.com/m\n",
+		"lib/a.go":                "package lib\n\n// #cgo LDFLAGS: -lnone\n// #include <z.h>\nimport \"C\"\n",
+		"third/a/BUILD.bazel":     "# gazelle:ocipkg_prebuilt a\n",
+		"third/a/include/z.h":     "",
+		"third/b/BUILD.bazel":     "# gazelle:ocipkg_prebuilt b\n",
+		"third/b/include/z.h":     "",
+		"third/wrong/BUILD.bazel": "# gazelle:ocipkg_prebuilt wrong\n",
+	} {
+		name = filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	result := gazelletest.Run(t, command, dir, "-lang=go,ocipkg,ocipkg_prebuilt")
+	const want = `gazelle: //third/wrong: # gazelle:ocipkg_prebuilt wrong: there is neither a header below include/ nor a library; put them there, or take the directive out
+gazelle: #include <z.h>: //third/a (# gazelle:ocipkg_prebuilt) has this header, and so has //third/b (# gazelle:ocipkg_prebuilt). The first is used, because its folder comes first; to choose the other, write # gazelle:resolve cc z.h //third/b.
+`
+	if got := files(t, dir)["lib/BUILD.bazel"]; result.Stderr != want || !strings.Contains(got, `cdeps = ["//third/a"]`) {
+		t.Errorf("logged %s\nand made\n%s", result.Stderr, got)
 	}
 }
 
