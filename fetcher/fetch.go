@@ -132,7 +132,7 @@ the library for it is laid out in a folder called like the triple.`,
 	return cmd
 }
 
-// fetchedBlobs is what `ocipkg fetch --blobs` prints, for the repository rule.
+// fetchedBlobs is what `ocipkg fetch --blobs` and `ocipkg index --blobs` print, for the repository rules.
 type fetchedBlobs struct {
 	Blobs []string `json:"blobs"` // digits of digests
 }
@@ -160,6 +160,10 @@ func fetchBlobs(cmd *cobra.Command, t *talk, depot *library.Depot, ref registry.
 	if err != nil {
 		return err
 	}
+	return printBlobs(t, digests)
+}
+
+func printBlobs(t *talk, digests []v1.Hash) error {
 	found := fetchedBlobs{Blobs: []string{}}
 	for _, d := range digests {
 		found.Blobs = append(found.Blobs, d.Hex)

@@ -27,6 +27,9 @@ type pinned struct {
 	Image string `json:"image,omitempty"` // the image that it gets; absent with --check, which asks nobody, unless --update is there
 }
 
+// nameTheFile is what to do where the file of --file cannot be read.
+const nameTheFile = "run it where MODULE.bazel is, or name the file with --file"
+
 func newPin() *cobra.Command {
 	var update, dryRun, check bool
 	var file string
@@ -55,7 +58,7 @@ one's tag has moved on; without --update that asks no registry.`,
 			}
 			data, err := os.ReadFile(file)
 			if err != nil {
-				return &diagnostic.Error{Kind: diagnostic.NotFound, What: "read " + file, Err: err, Do: "run it where MODULE.bazel is, or name the file with --file"}
+				return &diagnostic.Error{Kind: diagnostic.NotFound, What: "read " + file, Err: err, Do: nameTheFile}
 			}
 			module, err := modulefile.Parse(file, data)
 			if err != nil {

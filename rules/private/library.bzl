@@ -103,14 +103,8 @@ def fetch_library(rctx, name, declared, target = "", spokes = {}, or_nothing = F
             print(result.stderr.strip())
         return json.decode(result.stdout)
 
-    cache = rctx.getenv("OCIPKG_BAZEL_CACHE", "")
-    if cache not in ["", "0", "1", "distdir"]:
-        fail_with(diagnostic(
-            "{}: OCIPKG_BAZEL_CACHE is {}, which means nothing.".format(told, repr(cache)),
-            "set it to 1, for the repository cache, to distdir, for that and --distdir, or not at all",
-        ))
-    if cache not in ["", "0"] and "@sha256:" in image:
-        fetch_through_bazel_cache(rctx, cache == "distdir", run)
+    if "@sha256:" in image:
+        fetch_through_bazel_cache(rctx, told, run)
     fetched = run([])
     if not fetched:
         rctx.file("BUILD.bazel", "# The image has nothing for this platform.\n", executable = False)
