@@ -84,14 +84,13 @@ func TestPushUploadsSideBySide(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	var begun atomic.Int64
-	second := make(chan struct{})
+	second, over := make(chan struct{}), make(chan struct{})
 	s.Inject(registrytest.Fault{Method: http.MethodPatch, Path: `/blobs/uploads/`, Act: func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		switch begun.Add(1) {
 		case 1:
 			select {
 			case <-second:
-			case <-r.Context().Done():
-				t.Error("the first upload was given up, and no other had begun")
+			case <-over:
 			}
 		case 2:
 			close(second)
@@ -100,9 +99,11 @@ func TestPushUploadsSideBySide(t *testing.T) {
 	}})
 	src := image(1, 300*kib, 200*kib)
 	ref := parse(t, s.Host+"/acme/zlib:1")
-	soon := func(o *registry.Options) { o.Retry.HeaderTimeout = 3 * time.Second } // ten times that for an upload
-	if err := newClient(t, calm, soon).Push(t.Context(), ref, src, nil); err != nil {
-		t.Fatal(err)
+	once := func(o *registry.Options) { o.Retry.Attempts, o.Retry.HeaderTimeout = 1, 3*time.Second } // ten times that for an upload
+	err := newClient(t, calm, once).Push(t.Context(), ref, src, nil)
+	close(over)
+	if err != nil {
+		t.Fatalf("the first upload was given up, and %d had begun: %v", begun.Load(), err)
 	}
 	wantBlobs(t, ref, src)
 }
