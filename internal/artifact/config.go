@@ -156,7 +156,7 @@ func ParseConfig(data []byte) (Config, error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return Config{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "config", Why: "it is not the JSON of an ocipkg artifact: " + err.Error(), Do: "have its author pack it again with `ocipkg pack`", Err: err}
 	}
-	if c.Package != nil {
+	if c.Package != nil && !plainASCII(data) {
 		// Every string of the document is looked at, and not only the fields of today.
 		for d := json.NewDecoder(bytes.NewReader(data)); ; {
 			token, err := d.Token()
@@ -173,6 +173,17 @@ func ParseConfig(data []byte) (Config, error) {
 			Why: fmt.Sprintf("it is of schema %d and this program reads up to %d", c.Package.Schema, Schema), Do: "use a newer rules_ocipkg"}
 	}
 	return c, nil
+}
+
+// plainASCII reports whether no string of a valid JSON document can hold anything but printable ASCII: a control character
+// would be escaped, or there would be bytes beyond. To find that out takes a hundredth of the time that tokens take.
+func plainASCII(document []byte) bool {
+	for _, b := range document {
+		if b == '\\' || b >= 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // hasControl finds what would end a line or steer a terminal.
