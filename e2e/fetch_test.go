@@ -119,7 +119,7 @@ func TestTool(t *testing.T) {
 	// A tool that says it was run, and then does its work.
 	witness := filepath.Join(t.TempDir(), "witness")
 	tool := filepath.Join(t.TempDir(), "tool")
-	script := fmt.Sprintf("#!/bin/sh\necho run >%q\nexec %q \"$@\"\n", witness, s.ocipkg)
+	script := fmt.Sprintf("#!/bin/sh\necho \"$1\" >>%q\nexec %q \"$@\"\n", witness, s.ocipkg)
 	if err := os.WriteFile(tool, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -127,8 +127,11 @@ func TestTool(t *testing.T) {
 	if r := w.exec(t, []string{"OCIPKG_TOOL=" + tool}, "build", "@single"); r.code != 0 {
 		t.Fatalf("exit status %d\n%s", r.code, r.stderr)
 	}
-	if _, err := os.Stat(witness); err != nil {
-		t.Errorf("OCIPKG_TOOL was not run: %v", err)
+	if ran, err := os.ReadFile(witness); err != nil || !strings.Contains(string(ran), "\nfetch\n") {
+		t.Errorf("OCIPKG_TOOL was not run to fetch: %q, %v", ran, err)
+	}
+	if r := w.exec(t, []string{"OCIPKG_TOOL=/bin/false"}, "build", "@single"); r.code == 0 || !strings.Contains(r.stderr, "OCIPKG_TOOL names /bin/false, which does not run") {
+		t.Errorf("OCIPKG_TOOL that is another program: exit status %d\n%s", r.code, r.stderr)
 	}
 	r := w.exec(t, []string{"OCIPKG_TOOL=/nonexistent/ocipkg"}, "build", "@single")
 	if r.code == 0 || !strings.Contains(r.stderr, "OCIPKG_TOOL names /nonexistent/ocipkg, which is not a file") {

@@ -104,7 +104,7 @@ looks after them.
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &flagError{err} })
 	root.PersistentFlags().BoolP("quiet", "q", false, "print results, warnings and errors alone")
-	root.AddCommand(newPack(), newJoin(), newPush(), newPull(), newFetch(), newInspect(), newList(), newRemove(), newStore(), newPin(), newAdd(), newIndex(), newTag(), newCopy(), newServe(), newLogin(), newLogout())
+	root.AddCommand(newPack(), newJoin(), newPush(), newPull(), newFetch(), newInspect(), newList(), newRemove(), newStore(), newPin(), newAdd(), newIndex(), newTag(), newCopy(), newServe(), newLogin(), newLogout(), newFingerprint())
 	addCompletion(root)
 	return root
 }

@@ -15,7 +15,7 @@ load(
     "select_toolchain",
     "user_cache_dir",
 )
-load(":tool_path.bzl", "tool_file")
+load(":tool_path.bzl", "FINGERPRINT", "tool_file")
 
 # Seconds. Bazel's default of 600 ends a compiler that is about to be done on a slow machine, and a download on a slow
 # network, with nothing to show for the time.
@@ -49,6 +49,14 @@ def _write_build_file(rctx):
     if name != "ocipkg":
         content += _BUILD_FILE_ALIAS.format(file = name)
     rctx.file("BUILD.bazel", content, executable = False)
+
+def _write_fingerprint(rctx):
+    """Returns an empty string, or why the tool cannot say which it is."""
+    result = rctx.execute([rctx.path(tool_file(rctx)), "fingerprint"])
+    if result.return_code != 0:
+        return result.stderr.strip() or "exit status {}".format(result.return_code)
+    rctx.file(FINGERPRINT, result.stdout, executable = False)
+    return ""
 
 def _watch_tree(rctx, path):
     if path.exists:
@@ -139,10 +147,19 @@ def _tool_repository_impl(rctx):
             ))
         rctx.watch(binary)
         rctx.symlink(binary, tool_file(rctx))
+        error = _write_fingerprint(rctx)
+        if error:
+            _fail(diagnostic(
+                "OCIPKG_TOOL names {}, which does not run: {}".format(prebuilt, error),
+                "set it to the ocipkg of this version of rules_ocipkg, or unset it to have the tool compiled",
+            ))
         _write_build_file(rctx)
         return None
 
     _compile(rctx)
+    error = _write_fingerprint(rctx)
+    if error:
+        _fail(diagnostic("it was compiled and does not run: " + error, "see whether programs may run from Bazel's output base, " + _DO_BINARY))
     _write_build_file(rctx)
 
     # Everything that the binary depends on is an attribute or a file that was read or watched, so that it may be kept
