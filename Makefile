@@ -64,7 +64,7 @@ registries: .out/bin/conformance .out/bin/registry .out/prefixes/docker-registry
 .out/prefixes/docker-registry: | .out/tmp
 	@tools/debian-prefix $@ docker-registry || echo "SKIPPED: tests with Debian's docker-registry, which cannot be had"
 
-# What takes long of the store's tests: 64 processes for many rounds, 200 kills, system calls that fail at many places.
+# What takes long of the store's tests: 64 processes for many rounds, 200 kills, and each system call that kills or fails.
 soak: | .out/tmp
 	OCIPKG_SOAK=$(or $(ROUNDS),100) $(IN_ENV) go test -count=1 -timeout=2h -v -run 'TestManyProcesses|TestFailingCalls|TestKilled' ./internal/store
 

@@ -306,63 +306,6 @@ func TestForeignStore(t *testing.T) {
 	t.Run("remove", TestRemoveFromReadOnlyStore)
 }
 
-// Invariant: a writer may die at any system call. TestKilledWriters dies anywhere, this dies everywhere in turn.
-func TestKilledAtEachCall(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts some hundred processes")
-	}
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("SKIPPED, needs strace:", err)
-	}
-	for _, call := range []string{"openat", "mkdirat", "write", "flock", "unlinkat", "renameat", "fsync", "syncfs"} {
-		t.Run(call, func(t *testing.T) {
-			t.Parallel()
-			kills := 0
-			for _, nth := range []string{"1", "2", "3", "5", "8"} {
-				// strace counts for each thread, and some make fewer such calls.
-				if killedAt(t, strace, call, nth) {
-					kills++
-				}
-			}
-			if kills == 0 {
-				t.Skip("SKIPPED, strace has killed nothing")
-			}
-			t.Logf("killed %d times", kills)
-		})
-	}
-}
-
-// killedAt kills a writer at its nth system call of a kind, looks at what it has left and goes on with it. It reports
-// whether the writer came so far.
-func killedAt(t *testing.T, strace, call, nth string) bool {
-	s := newStore(t)
-	cmd := child(t, "fill", s.root, filepath.Join(t.TempDir(), "fills"), "7")
-	// Under this umask modes have to be set right, too.
-	cmd.Args = append([]string{"sh", "-c", `umask 077; exec "$@"`, "sh", strace, "-f", "-qq", "-o", os.DevNull, "-e", "trace=" + call,
-		"-e", "inject=" + call + ":signal=SIGKILL:when=" + nth, cmd.Path}, cmd.Args[1:]...)
-	cmd.Path = "/bin/sh"
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	killed := errors.As(err, &exit) && !exit.Exited() // strace dies of what its child died of
-	if err != nil && !killed {
-		t.Skipf("SKIPPED, strace does not work here: %v\n%s", err, out)
-	}
-	tree, err := s.Tree(seedDigest(7))
-	if errors.Is(err, fs.ErrNotExist) {
-		tree, err = s.AddTree(t.Context(), seedDigest(7), nil, fillSeed(7))
-	}
-	if err == nil {
-		err = whole(tree.Path(), 7)
-	}
-	if err != nil {
-		t.Errorf("killed at %s %s: %v", call, nth, err)
-	}
-	sweepNow(t, s)
-	idle(t, s, 1)
-	return killed
-}
-
 // Invariant: power may fail. Every byte of a tree is on the disk before its final name is, and the name before AddTree
 // returns; the same for files. A power cut cannot be had in a test; the order of the system calls can.
 func TestSyncOrder(t *testing.T) {
