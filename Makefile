@@ -66,7 +66,7 @@ registries: .out/bin/conformance .out/bin/registry .out/prefixes/docker-registry
 
 # What takes long of the store's tests: 64 processes for many rounds, 200 kills, and each system call that kills or fails.
 soak: | .out/tmp
-	OCIPKG_SOAK=$(or $(ROUNDS),100) $(IN_ENV) go test -count=1 -timeout=2h -v -run 'TestManyProcesses|TestFailingCalls|TestKilled' ./internal/store
+	OCIPKG_SOAK=$(or $(ROUNDS),100) $(IN_ENV) go test -count=1 -timeout=2h -v -run 'TestManyProcesses|TestManyPulls|TestFailingCalls|TestKilled' ./internal/store ./fetcher
 
 # The repository as a workspace of its own, and its BUILD files as Gazelle would write them.
 bazel: | .out/tmp
