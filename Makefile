@@ -78,7 +78,7 @@ bazel: | .out/tmp
 e2e: | .out/tmp
 	OCIPKG_E2E=1 go test -count=1 -timeout=30m ./e2e
 
-# Against oras, curl, tar and zstd, in one run: see docs/performance.md. Takes minutes, and wants the machine for itself.
+# Against oras, crane, curl, tar and zstd, in one run: see docs/performance.md. Takes minutes, and wants the machine for itself.
 bench: | .out/tmp
 	go run ./tools/bench
 
