@@ -1,28 +1,5 @@
 package store
 
-// What can go wrong with a store, and where it is tried:
-//
-//	killed at any system call                TestKilledAtEachCall, TestKilledWriters, TestManyProcesses
-//	system calls that fail                   TestFailingCalls, TestFullDisk, TestFullAtEachStage, TestQuota
-//	power lost                               TestSyncOrder, by the order of calls: a real power cut cannot be had
-//	many processes at once                   TestAddTreeOnceAmongProcesses, TestManyProcesses
-//	removed while it is used                 TestRemovalAgainstReaders, TestLeasedTreeStays, and library's
-//	                                         TestCollectAgainstPulls, TestHeldLibraryStays
-//	bits flipped, files cut, added, lost     TestDamagedTree, TestDamagedBlobHeals, and library's TestVerify,
-//	                                         TestDamageHealsWhenUsed
-//	read-only, another user's, odd umasks    TestReadOnlyFileSystem, TestForeignStore, TestUmask
-//	another disk, too many links, no links   TestLinksThatFail, TestMaterialiseTooManyLinks,
-//	                                         TestMaterialiseAcrossFileSystems
-//	no locks (NFS, 9p)                       TestWithoutLocks, by injected errors; of a server that lies about locks
-//	                                         TestSweepOfTheLivingPublishesNothing. A real NFS server needs the kernel's,
-//	                                         which a test cannot count on.
-//	odd paths                                TestAwkwardPaths, TestDefaultRoot
-//	a newer format                           TestOtherFormatIsRefused
-//	leavings of the dead, wrong clocks       TestSweep, TestLastUse, TestLockOfKilledHolder
-//	Ctrl-C, SIGTERM, SIGHUP                  fetcher's TestSignals, library's TestPullInterrupted
-//	the store deleted under a workspace      TestMaterialiseShares, library's TestRepositorySurvivesGC
-//	written to through a workspace           TestMaterialisedFilesAreReadOnly; detected: TestDamagedTree
-
 import (
 	"errors"
 	"io/fs"
