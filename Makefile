@@ -64,9 +64,9 @@ registries: .out/bin/conformance .out/bin/registry .out/prefixes/docker-registry
 .out/prefixes/docker-registry: | .out/tmp
 	@tools/debian-prefix $@ docker-registry || echo "SKIPPED: tests with Debian's docker-registry, which cannot be had"
 
-# What takes long of the store's tests: 64 processes for many rounds, 200 kills, system calls that fail at many places.
+# What takes long of the store's tests: 64 processes for many rounds, 200 kills, and each system call that kills or fails.
 soak: | .out/tmp
-	OCIPKG_SOAK=$(or $(ROUNDS),100) $(IN_ENV) go test -count=1 -timeout=2h -v -run 'TestManyProcesses|TestFailingCalls|TestKilled' ./internal/store
+	OCIPKG_SOAK=$(or $(ROUNDS),100) $(IN_ENV) go test -count=1 -timeout=2h -v -run 'TestManyProcesses|TestManyPulls|TestFailingCalls|TestKilled' ./internal/store ./fetcher
 
 # The repository as a workspace of its own, and its BUILD files as Gazelle would write them.
 bazel: | .out/tmp
@@ -78,7 +78,7 @@ bazel: | .out/tmp
 e2e: | .out/tmp
 	OCIPKG_E2E=1 go test -count=1 -timeout=30m ./e2e
 
-# Against oras, curl, tar and zstd, in one run: see docs/performance.md. Takes minutes, and wants the machine for itself.
+# Against oras, crane, curl, tar and zstd, in one run: see docs/performance.md. Takes minutes, and wants the machine for itself.
 bench: | .out/tmp
 	go run ./tools/bench
 

@@ -51,22 +51,27 @@ func ocipkg(t *testing.T, root string, args ...string) (stdout, stderr string, s
 // published packs and pushes a small library, by the command.
 func published(t *testing.T, server *registrytest.Server, root string) (pinned string) {
 	t.Helper()
-	dir := t.TempDir()
-	for name, data := range map[string][]byte{
+	return publishedAs(t, server, root, "foo", map[string][]byte{
 		"include/foo.h":   []byte("int foo(void);\n"),
 		"lib/libfoo.a":    artifacttest.Archive(artifacttest.Object{Defines: []string{"foo"}}),
 		"lib/libfoo.so.1": artifacttest.Shared{SONAME: "libfoo.so.1"}.Bytes(),
-	} {
+	})
+}
+
+func publishedAs(t *testing.T, server *registrytest.Server, root, name string, files map[string][]byte) (pinned string) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, data := range files {
 		p := filepath.Join(dir, "prefix", name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(p), 0o755), os.WriteFile(p, data, 0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	layout := filepath.Join(dir, "foo.tar")
-	if _, told, status := ocipkg(t, root, "pack", filepath.Join(dir, "prefix"), "--name", "foo", "-o", layout); status != 0 {
+	if _, told, status := ocipkg(t, root, "pack", filepath.Join(dir, "prefix"), "--name", name, "-o", layout); status != 0 {
 		t.Fatal(told)
 	}
-	out, told, status := ocipkg(t, root, "push", layout, server.Host+"/acme/foo:1")
+	out, told, status := ocipkg(t, root, "push", layout, server.Host+"/acme/"+name+":1")
 	if status != 0 {
 		t.Fatal(told)
 	}

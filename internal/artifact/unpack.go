@@ -33,7 +33,8 @@ type Limits struct {
 	Unpacked int64 // bytes of the tar as the config declares them, to be met exactly; 0 where nothing is declared
 }
 
-// DefaultLimits are far above any library seen in the field and far below what fills a disk.
+// DefaultLimits are far above any library seen in the field and far below what fills a disk. No flag changes them: see
+// docs/decisions/0060-limits-are-no-flags.md.
 var DefaultLimits = Limits{Entries: 200_000, File: 8 << 30, Total: 16 << 30, Floor: 512 << 20}
 
 const (

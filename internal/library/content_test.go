@@ -14,8 +14,7 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/registry/registrytest"
 )
 
-// What documents may say that leads a reader astray (C6, C9, C12 and C13 of the list whose others are tested in
-// internal/registry, see faults_test.go there, and in internal/artifact, TestParseManifest and TestSelect).
+// What documents may say that leads a reader astray (C6, C9, C12 and C13 of docs/faults.md).
 func TestDocumentsThatLeadAstray(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()

@@ -221,13 +221,17 @@ func (d *Depot) fillWith(ctx context.Context, l *Library, config artifact.Config
 	for _, i := range missing {
 		group.Go(func() error {
 			layer := l.Manifest.Layers[i]
+			size := unpacked[layer.Digest.String()]
 			fill := func(w tree.Writer) error {
+				if err := d.Store.Room(min(size, artifact.DefaultLimits.Total)); err != nil { // what declares more is refused
+					return err
+				}
 				blob, err := d.blob(ctx, l.Reference, layer)
 				if err != nil {
 					return err
 				}
 				defer blob.Close()
-				err = artifact.Unpack(meter.reader(blob), layer.MediaType, w, l.foreign, artifact.Limits{Unpacked: unpacked[layer.Digest.String()]})
+				err = artifact.Unpack(meter.reader(blob), layer.MediaType, w, l.foreign, artifact.Limits{Unpacked: size})
 				return d.Registry.Blame(blob, err)
 			}
 			tree, err := d.Store.AddTree(ctx, layer.Digest, d.Waiting, fill)

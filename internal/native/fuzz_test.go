@@ -11,7 +11,7 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/native/nativetest"
 )
 
-// bounded fails if f allocates more than the package promises: a small multiple of the input.
+// bounded fails if f allocates more than the package promises of an input of that size.
 func bounded(t *testing.T, size int, f func()) {
 	allocated := func() uint64 {
 		s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
@@ -114,11 +114,17 @@ func FuzzParseDirectives(f *testing.F) {
 func FuzzParsePkgConfig(f *testing.F) {
 	f.Add("prefix=/usr\nlibdir=${prefix}/lib\nName: x\nRequires: a >= 1, b\nLibs: \"-L${libdir}\" -lx \\\n -ly\nCflags: -DX='1 2' # c\n")
 	f.Add("a=$${b}\nb=${a}${a}\nLibs: \\# \\\"\n")
+	f.Add(strings.Repeat("a:b\n", 30000))
+	f.Add(strings.Repeat("libs:a a a a\n", 5000))
+	f.Add("a=x x x x \n" + strings.Repeat("a=${a}${a}\n", 11) + "libs:${a}\n")
+	f.Add("a=x x x x \n" + strings.Repeat("a=${a}${a}\n", 17) + "libs:${a}\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		pc, err := ParsePkgConfig(strings.NewReader(text), map[string]string{"pcfiledir": "/p"})
-		if (pc == nil) == (err == nil) {
-			t.Errorf("got %v and %v", pc, err)
-		}
+		bounded(t, len(text)+maxExpanded, func() {
+			pc, err := ParsePkgConfig(strings.NewReader(text), map[string]string{"pcfiledir": "/p"})
+			if (pc == nil) == (err == nil) {
+				t.Errorf("got %v and %v", pc, err)
+			}
+		})
 	})
 }
 

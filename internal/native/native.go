@@ -3,11 +3,16 @@
 // COFF, the ar archives of their objects, and .pc files.
 //
 // Invariant: a fact is measured from bytes, never taken from a file name or from what somebody declared. The bytes are
-// hostile: no input panics, and none makes a reader allocate more than a small multiple of the input's size or work
-// longer than that size justifies. Every read is checked against the size and charged to a budget (input.go), because
+// hostile: no input panics, and none makes a reader allocate more than a multiple of the input's size or work longer
+// than that size justifies. Every read is checked against the size and charged to a budget (input.go), because
 // tables that overlap would otherwise let a small file be read a million times; that is also why debug/elf serves here
 // for its constants only, and debug/macho and debug/pe not at all (their documentation disclaims hostile input, and
 // debug/elf cannot read a shared library whose section headers were stripped).
+//
+// The multiple is 64, and 1 MiB beside it, of everything that is allocated on the way, not of what there is at one time; the
+// fuzz targets hold the readers to it. The size itself cannot be the bound: a symbol of one byte is a string in a list and in a
+// map, which take many times that. What counts is that no number in the file decides. A .pc file counts with 64 KiB more
+// than it has, to which its variables may expand.
 //
 // Strings that come from a file (SONAME, symbols, member names) may hold any byte but NUL; whoever prints or renders
 // them quotes them.

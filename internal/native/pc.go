@@ -21,9 +21,9 @@ type PkgConfig struct {
 
 const (
 	maxPC = 1 << 20 // bytes of a .pc file; real ones have a few hundred
-	// maxExpanded bounds what all expansions of a file make together, for variables that each name the one before
-	// twice double with every line.
-	maxExpanded = 4 << 20
+	// maxExpanded bounds by how many bytes all expansions of a file together may be more than the file, for variables
+	// that each name the one before twice double with every line.
+	maxExpanded = 64 << 10
 )
 
 // ParsePkgConfig reads a .pc file as pkg-config and pkgconf do: top to bottom, each line expanded with the variables
@@ -43,7 +43,7 @@ func ParsePkgConfig(r io.Reader, overrides map[string]string) (*PkgConfig, error
 	if len(text) > maxPC {
 		return nil, fmt.Errorf("larger than %d bytes, which no .pc file is", maxPC)
 	}
-	p := pcParser{pc: &PkgConfig{Variables: maps.Clone(overrides)}, overrides: overrides}
+	p := pcParser{pc: &PkgConfig{Variables: maps.Clone(overrides)}, overrides: overrides, room: len(text) + maxExpanded}
 	if p.pc.Variables == nil {
 		p.pc.Variables = map[string]string{}
 	}
@@ -93,7 +93,7 @@ func logicalLine(text string) (line, rest string, lines int) {
 type pcParser struct {
 	pc        *PkgConfig
 	overrides map[string]string
-	expanded  int // bytes made so far
+	room      int // bytes that may still be made
 }
 
 func (p *pcParser) line(line string) error {
@@ -180,8 +180,8 @@ func (p *pcParser) expand(s string) (string, error) {
 			if !ok {
 				return "", fmt.Errorf("variable %q is not defined", name)
 			}
-			if b.Len()+len(value) > maxExpanded-p.expanded {
-				return "", fmt.Errorf("its variables expand to more than %d bytes", maxExpanded)
+			if b.Len()+len(value) > p.room {
+				return "", fmt.Errorf("its variables expand to more than its own size and %d bytes", maxExpanded)
 			}
 			b.WriteString(value)
 			s = after
@@ -190,7 +190,7 @@ func (p *pcParser) expand(s string) (string, error) {
 			s = rest
 		}
 	}
-	p.expanded += b.Len()
+	p.room -= b.Len()
 	return b.String(), nil
 }
 

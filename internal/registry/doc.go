@@ -9,6 +9,6 @@
 // It does not know what a blob means. internal/artifact and internal/trust read the documents, internal/store keeps the
 // bytes; both are handed to them by fetcher. internal/registry/credentials knows who the user is. Names, token exchange and
 // the putting of manifests are go-containerregistry's; downloads, uploads, retries, the redirect policy and the reading of
-// challenges are ours, on one round tripper under it (transport.go). faults_test.go lists what can go wrong and the test of
+// challenges are ours, on one round tripper under it (transport.go). docs/faults.md lists what can go wrong and the test of
 // each.
 package registry

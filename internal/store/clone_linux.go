@@ -18,7 +18,9 @@ func clone(e *ends, name string, fi fs.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	err = os.NewSyscallError("FICLONE", unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())))
+	err = os.NewSyscallError("FICLONE", uninterrupted(func() error {
+		return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd()))
+	}))
 	if err == nil {
 		err = dst.Chmod(fileMode(fi)) // whatever the umask
 	}
@@ -26,7 +28,10 @@ func clone(e *ends, name string, fi fs.FileInfo) error {
 		err = closeErr
 	}
 	if err != nil {
-		_ = e.out.Remove(name)
+		// What stays would be in the way of the next method, and be taken for another tree's.
+		if err := e.out.Remove(name); err != nil {
+			return err
+		}
 	}
 	return err
 }

@@ -16,12 +16,7 @@ func syncTree(path string) error {
 		return err
 	}
 	defer f.Close()
-	for {
-		err = unix.Syncfs(int(f.Fd()))
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
+	err = uninterrupted(func() error { return unix.Syncfs(int(f.Fd())) })
 	if errors.Is(err, unix.ENOSYS) {
 		return syncEach(path)
 	}

@@ -4,9 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 )
+
+// uninterrupted repeats what a signal has interrupted, as package os does for most of its calls: Go's run time sends
+// signals to itself all the time, and FUSE and network file systems answer to them.
+func uninterrupted(do func() error) error {
+	for {
+		if err := do(); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
 
 // readOnly reports whether err says that the store may not be written by this process.
 func readOnly(err error) bool { return errors.Is(err, fs.ErrPermission) || isReadOnlyFS(err) }

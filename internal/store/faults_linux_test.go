@@ -1,28 +1,5 @@
 package store
 
-// What can go wrong with a store, and where it is tried:
-//
-//	killed at any system call                TestKilledAtEachCall, TestKilledWriters, TestManyProcesses
-//	system calls that fail                   TestFailingCalls, TestFullDisk, TestFullAtEachStage, TestQuota
-//	power lost                               TestSyncOrder, by the order of calls: a real power cut cannot be had
-//	many processes at once                   TestAddTreeOnceAmongProcesses, TestManyProcesses
-//	removed while it is used                 TestRemovalAgainstReaders, TestLeasedTreeStays, and library's
-//	                                         TestCollectAgainstPulls, TestHeldLibraryStays
-//	bits flipped, files cut, added, lost     TestDamagedTree, TestDamagedBlobHeals, and library's TestVerify,
-//	                                         TestDamageHealsWhenUsed
-//	read-only, another user's, odd umasks    TestReadOnlyFileSystem, TestForeignStore, TestUmask
-//	another disk, too many links, no links   TestLinksThatFail, TestMaterialiseTooManyLinks,
-//	                                         TestMaterialiseAcrossFileSystems
-//	no locks (NFS, 9p)                       TestWithoutLocks, by injected errors; of a server that lies about locks
-//	                                         TestSweepOfTheLivingPublishesNothing. A real NFS server needs the kernel's,
-//	                                         which a test cannot count on.
-//	odd paths                                TestAwkwardPaths, TestDefaultRoot
-//	a newer format                           TestOtherFormatIsRefused
-//	leavings of the dead, wrong clocks       TestSweep, TestLastUse, TestLockOfKilledHolder
-//	Ctrl-C, SIGTERM, SIGHUP                  fetcher's TestSignals, library's TestPullInterrupted
-//	the store deleted under a workspace      TestMaterialiseShares, library's TestRepositorySurvivesGC
-//	written to through a workspace           TestMaterialisedFilesAreReadOnly; detected: TestDamagedTree
-
 import (
 	"errors"
 	"io/fs"
@@ -304,63 +281,6 @@ func TestForeignStore(t *testing.T) {
 	t.Run("fill fails", TestFillFails)
 	t.Run("sweep", TestSweep)
 	t.Run("remove", TestRemoveFromReadOnlyStore)
-}
-
-// Invariant: a writer may die at any system call. TestKilledWriters dies anywhere, this dies everywhere in turn.
-func TestKilledAtEachCall(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts some hundred processes")
-	}
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("SKIPPED, needs strace:", err)
-	}
-	for _, call := range []string{"openat", "mkdirat", "write", "flock", "unlinkat", "renameat", "fsync", "syncfs"} {
-		t.Run(call, func(t *testing.T) {
-			t.Parallel()
-			kills := 0
-			for _, nth := range []string{"1", "2", "3", "5", "8"} {
-				// strace counts for each thread, and some make fewer such calls.
-				if killedAt(t, strace, call, nth) {
-					kills++
-				}
-			}
-			if kills == 0 {
-				t.Skip("SKIPPED, strace has killed nothing")
-			}
-			t.Logf("killed %d times", kills)
-		})
-	}
-}
-
-// killedAt kills a writer at its nth system call of a kind, looks at what it has left and goes on with it. It reports
-// whether the writer came so far.
-func killedAt(t *testing.T, strace, call, nth string) bool {
-	s := newStore(t)
-	cmd := child(t, "fill", s.root, filepath.Join(t.TempDir(), "fills"), "7")
-	// Under this umask modes have to be set right, too.
-	cmd.Args = append([]string{"sh", "-c", `umask 077; exec "$@"`, "sh", strace, "-f", "-qq", "-o", os.DevNull, "-e", "trace=" + call,
-		"-e", "inject=" + call + ":signal=SIGKILL:when=" + nth, cmd.Path}, cmd.Args[1:]...)
-	cmd.Path = "/bin/sh"
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	killed := errors.As(err, &exit) && !exit.Exited() // strace dies of what its child died of
-	if err != nil && !killed {
-		t.Skipf("SKIPPED, strace does not work here: %v\n%s", err, out)
-	}
-	tree, err := s.Tree(seedDigest(7))
-	if errors.Is(err, fs.ErrNotExist) {
-		tree, err = s.AddTree(t.Context(), seedDigest(7), nil, fillSeed(7))
-	}
-	if err == nil {
-		err = whole(tree.Path(), 7)
-	}
-	if err != nil {
-		t.Errorf("killed at %s %s: %v", call, nth, err)
-	}
-	sweepNow(t, s)
-	idle(t, s, 1)
-	return killed
 }
 
 // Invariant: power may fail. Every byte of a tree is on the disk before its final name is, and the name before AddTree

@@ -97,7 +97,8 @@ func (f *filling) Symlink(target, name string) error {
 	if !staysInside(target, strings.Count(name, "/")) {
 		return refused(name, fmt.Sprintf("it is a symbolic link to %q, which may lead out of the tree", target))
 	}
-	if err := f.dir.Symlink(target, name); err != nil {
+	// os.Root repeats all its calls but this one.
+	if err := uninterrupted(func() error { return f.dir.Symlink(target, name) }); err != nil {
 		return err
 	}
 	f.entry(recorded{path: name, kind: fs.ModeSymlink, target: target})

@@ -47,6 +47,9 @@ func materialise(dst string, overwrite bool, n int, next func(i int) (Tree, erro
 	what := "materialise " + dst
 	out, made, err := openEmpty(dst)
 	if err != nil {
+		if made {
+			_ = os.Remove(dst)
+		}
 		return Stats{}, materialiseError(dst, err)
 	}
 	m := &materialising{dst: dst, trees: make([]Tree, n), overwrite: overwrite, busy: make(chan struct{}, min(runtime.GOMAXPROCS(0), 4))}
@@ -89,7 +92,7 @@ func openEmpty(dst string) (root *os.Root, made bool, err error) {
 	}
 	root, err = os.OpenRoot(dst)
 	if err != nil {
-		return nil, false, err
+		return nil, made, err
 	}
 	entries, err := readDir(root)
 	if err == nil && len(entries) > 0 {
@@ -98,7 +101,7 @@ func openEmpty(dst string) (root *os.Root, made bool, err error) {
 	}
 	if err != nil {
 		root.Close()
-		return nil, false, err
+		return nil, made, err
 	}
 	return root, made, nil
 }
@@ -316,7 +319,9 @@ func (m *materialising) symlink(e *ends, at string, depth int) error {
 	if !staysInside(target, depth) {
 		return refused(at, fmt.Sprintf("it is a symbolic link to %q, which may lead out of %s", target, m.dst))
 	}
-	return m.put(e.out, at, func() error { return e.out.Symlink(target, name) })
+	return m.put(e.out, at, func() error {
+		return uninterrupted(func() error { return e.out.Symlink(target, name) })
+	})
 }
 
 func (m *materialising) file(e *ends, at string, entry fs.DirEntry) error {

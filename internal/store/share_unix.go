@@ -45,7 +45,9 @@ func (e *ends) read() ([]fs.DirEntry, error) {
 // link makes the file name of e.out a hard link to e.in's. The directories are handles and name is one component:
 // linkat(2) follows no link in it on either side.
 func link(e *ends, name string, _ fs.FileInfo) error {
-	err := unix.Linkat(int(e.inDir.Fd()), name, int(e.outDir.Fd()), name, 0)
+	err := uninterrupted(func() error {
+		return unix.Linkat(int(e.inDir.Fd()), name, int(e.outDir.Fd()), name, 0)
+	})
 	if err != nil {
 		return &os.LinkError{Op: "linkat", Old: e.inDir.Name() + "/" + name, New: e.outDir.Name() + "/" + name, Err: err}
 	}

@@ -127,6 +127,7 @@ func TestOnlyDigestsAreLookedUp(t *testing.T) {
 	idle(t, s, 0)
 }
 
+// Invariant: a blob is found by the digest of its bytes, in whatever process it was put, and by no other.
 func TestBlob(t *testing.T) {
 	s := newStore(t)
 	d, err := s.PutBlob([]byte("{}"))
@@ -139,7 +140,7 @@ func TestBlob(t *testing.T) {
 	if again, err := s.PutBlob([]byte("{}")); err != nil || again != d {
 		t.Errorf("again: %v, %v", again, err)
 	}
-	if data, err := s.Blob(d); err != nil || string(data) != "{}" {
+	if data, err := open(t, s.root).Blob(d); err != nil || string(data) != "{}" {
 		t.Errorf("%q, %v", data, err)
 	}
 	if _, err := s.Blob(digestOf(nil)); !errors.Is(err, fs.ErrNotExist) {
@@ -300,7 +301,8 @@ func TestSweep(t *testing.T) {
 	idle(t, s, 1)
 }
 
-// TestNames: names are listed as they were set; what is not one of ours is left out.
+// Invariant: readers ignore what they do not know: names are listed as they were set, whatever lies among them, and none
+// where their folder is not.
 func TestNames(t *testing.T) {
 	s, err := Open(t.TempDir())
 	if err != nil {

@@ -35,7 +35,8 @@ type Named struct {
 	written time.Time // as its file says, by which Removal.Name knows it again
 }
 
-// Names returns all names, in the order of their references. Illegible ones are left out.
+// Names returns all names, in the order of their references. Illegible ones are left out, those that cannot be read are an
+// error: a Removal asks them what is still needed.
 func (s *Store) Names() ([]Named, error) {
 	dir := filepath.Join(s.dir, "names")
 	entries, err := os.ReadDir(dir)
@@ -44,13 +45,22 @@ func (s *Store) Names() ([]Named, error) {
 	}
 	var all []Named
 	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue // not ours
+		}
 		fi, err := e.Info()
-		if err != nil {
+		var data []byte
+		if err == nil {
+			data, err = os.ReadFile(filepath.Join(dir, e.Name()))
+		}
+		if errors.Is(err, fs.ErrNotExist) {
 			continue // gone since
 		}
-		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, readError("its names", err)
+		}
 		var rec nameRecord
-		if err != nil || json.Unmarshal(data, &rec) != nil || digestOf([]byte(rec.Ref)).Hex != e.Name() {
+		if json.Unmarshal(data, &rec) != nil || digestOf([]byte(rec.Ref)).Hex != e.Name() {
 			continue
 		}
 		if _, err := s.object("blobs", rec.Digest); err != nil {

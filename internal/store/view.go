@@ -42,8 +42,12 @@ func (s *Store) viewOf(rel string) (View, error) {
 		return View{}, err
 	}
 	v := View{Path: rel, Made: used(fi)}
-	data, err := os.ReadFile(filepath.Join(dir, viewMarker))
+	marker := filepath.Join(dir, viewMarker)
+	data, err := os.ReadFile(marker)
 	if err != nil {
+		if fi, statErr := os.Lstat(marker); statErr == nil && fi.Mode().IsRegular() {
+			return View{}, err // ours, but for a disk or a limit that says no
+		}
 		return v, nil
 	}
 	v.Ours = true

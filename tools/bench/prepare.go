@@ -22,13 +22,15 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
 )
 
-// The peers, each installed once into .out/bench.
+// The peers, each installed once into .out/bench. crane is of the version in go.mod, whose library we use. Of those that a
+// system has or Debian's packages bring, sha256sum and tar are not looked for: a Debian without them cannot open packages.
 var (
 	fromModules = map[string]string{
 		"oras":     "oras.land/oras/cmd/oras@v1.3.6",
 		"registry": "github.com/distribution/distribution/v3/cmd/registry@v3.1.2",
+		"crane":    "github.com/google/go-containerregistry/cmd/crane",
 	}
-	fromDebian = []string{"curl", "sha256sum", "tar", "zstd"}
+	fromDebian = []string{"curl", "zstd"}
 )
 
 // samplePackages are what the sample is made of: static and shared libraries, large and small, and many headers.
@@ -108,9 +110,20 @@ func (b *bench) install() error {
 	if err := command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", b.ocipkg, "./fetcher").with("CGO_ENABLED=0").run(); err != nil {
 		return err
 	}
+	// What the system has itself comes first.
+	if err := os.Setenv("PATH", os.Getenv("PATH")+string(os.PathListSeparator)+b.bin); err != nil {
+		return err
+	}
 	for name, module := range fromModules {
 		if _, err := os.Stat(filepath.Join(b.bin, name)); err == nil {
 			continue
+		}
+		if !strings.Contains(module, "@") {
+			version := command("go", "list", "-m", "-f", "{{.Version}}", strings.TrimSuffix(module, "/cmd/crane"))
+			if err := version.run(); err != nil {
+				return err
+			}
+			module += "@" + strings.TrimSpace(version.stdout.String())
 		}
 		fmt.Fprintln(os.Stderr, "bench: installing", module)
 		if err := command("go", "install", module).with("GOBIN=" + b.bin).run(); err != nil {
@@ -118,14 +131,34 @@ func (b *bench) install() error {
 		}
 	}
 	for _, name := range fromDebian {
-		if _, err := exec.LookPath(name); err != nil {
-			return fmt.Errorf("the peer %s is missing: apt-get install curl coreutils tar zstd", name)
+		if err := b.fromPackage(name); err != nil {
+			return err
 		}
 	}
 	if _, err := os.Stat(b.prefix); err == nil {
 		return nil
 	}
 	return command("tools/debian-prefix", append([]string{b.prefix}, samplePackages...)...).run()
+}
+
+// fromPackage sees to it that there is a program, which a Debian package of its name has.
+func (b *bench) fromPackage(name string) error {
+	if _, err := exec.LookPath(name); err == nil {
+		return nil
+	}
+	prefix := filepath.Join(b.out, name)
+	if _, err := os.Stat(prefix); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: getting Debian's", name)
+		if err := command("tools/debian-prefix", "--closure", prefix, name).run(); err != nil {
+			return err
+		}
+	}
+	libraries, err := filepath.Glob(filepath.Join(prefix, "lib", "*-linux-*"))
+	if err != nil {
+		return err
+	}
+	script := fmt.Sprintf("#!/bin/sh\nLD_LIBRARY_PATH='%s' exec '%s' \"$@\"\n", strings.Join(libraries, ":"), filepath.Join(prefix, "bin", name))
+	return os.WriteFile(filepath.Join(b.bin, name), []byte(script), 0o755)
 }
 
 // serve starts the registry: another project's, so that nobody plays at home.
