@@ -207,7 +207,8 @@ var answered = regexp.MustCompile(`-l(brotli|seccomp|sqlite3|zstd|z\b)`)
 
 var includes = regexp.MustCompile(`include\("//:(.*)"\)`)
 
-// notBuilt reads notBuilt.txt of a golden: lines with a pattern of targets and the reason why these cannot be built.
+// notBuilt reads notBuilt.txt of a golden: lines with a folder, as //folder/..., and the reason why what is in it cannot be
+// built.
 func notBuilt(t *testing.T, dir string) (patterns []string) {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, "notBuilt.txt"))
@@ -216,8 +217,8 @@ func notBuilt(t *testing.T, dir string) (patterns []string) {
 	}
 	for line := range strings.Lines(string(data)) {
 		pattern, reason, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if !strings.HasPrefix(pattern, "//") || reason == "" {
-			t.Errorf("%s/notBuilt.txt: a line is a pattern and a reason, not %q", dir, line)
+		if !strings.HasPrefix(pattern, "//") || !strings.HasSuffix(pattern, "...") || reason == "" {
+			t.Errorf("%s/notBuilt.txt: a line is a folder, as //folder/..., and a reason, not %q", dir, line)
 		}
 		patterns = append(patterns, pattern)
 	}
@@ -264,21 +265,22 @@ local_repository(
 	declare := func(module, repo, dir string) {
 		declared += fmt.Sprintf("bazel_dep(name = %q, repo_name = %q)\nlocal_path_override(\n    module_name = %q,\n    path = %q,\n)\n", module, repo, module, "../goldens/"+dir)
 	}
-	var built, without, refused []string
+	var built, refused []string
 	for _, c := range cases {
 		name := c.Name()
 		if name == "default" || name == "fuzz" {
 			continue
 		}
-		dir, buildFiles := filepath.Join(root, name), 0
+		dir := filepath.Join(root, name)
 		repo := "golden_" + name
+		var packages, modules []string // folders
 		skipped := notBuilt(t, dir)
 		for _, file := range files(t, dir) {
 			switch filepath.Base(file) {
 			case "BUILD.in":
 				err = os.Remove(file)
 			case "BUILD.out":
-				buildFiles++
+				packages = append(packages, filepath.Dir(file))
 				err = os.Rename(file, filepath.Join(filepath.Dir(file), "BUILD.bazel"))
 			default:
 				var data []byte
@@ -301,10 +303,8 @@ local_repository(
 				})
 				err = os.WriteFile(file, []byte(strings.ReplaceAll(text, "localhost:5000/", address+"/")), 0o644)
 				below, _ := filepath.Rel(dir, filepath.Dir(file))
-				if below != "." && !slices.Contains(skipped, "//"+below+"/...") { // a module of its own, called as the folder
-					declare(below, repo+"_"+below, name+"/"+below)
-					built = append(built, "@"+repo+"_"+below+"//...")
-					without = append(without, "-@"+repo+"//"+below+"/...")
+				if below != "." && !slices.Contains(skipped, "//"+below+"/...") { // called as the folder
+					modules = append(modules, below)
 				}
 			}
 			if err != nil {
@@ -319,22 +319,32 @@ local_repository(
 			}
 			declared += fmt.Sprintf("local_repository(\n    name = %q,\n    path = %q,\n)\n", repo, "../goldens/"+name)
 		}
-		if buildFiles == 0 {
-			continue
+		for _, module := range modules {
+			declare(module, repo+"_"+module, name+"/"+module)
+			built = append(built, "@"+repo+"_"+module+"//...")
+			skipped = append(skipped, "//"+module+"/...")
 		}
-		built = append(built, "@"+repo+"//...")
-		for _, pattern := range skipped {
-			without = append(without, "-@"+repo+pattern)
-			refused = append(refused, "@"+repo+pattern)
+		// Not with patterns to leave out, for Bazel reads what these name.
+		for _, dir := range packages {
+			pkg, _ := filepath.Rel(filepath.Join(root, name), dir)
+			pkg = strings.TrimPrefix(filepath.ToSlash(pkg), ".")
+			if !slices.ContainsFunc(skipped, func(s string) bool { return strings.HasPrefix("//"+pkg+"/", strings.TrimSuffix(s, "...")) }) {
+				built = append(built, "@"+repo+"//"+pkg+":all")
+			}
+		}
+		if len(packages) > 0 {
+			for _, pattern := range skipped[:len(skipped)-len(modules)] {
+				refused = append(refused, "@"+repo+pattern)
+			}
 		}
 	}
 	declare("prebuilt", "golden_prebuilt", w.layOutPrebuilt(t, root))
 	built = append(built, "@golden_prebuilt//...")
 	w.write(t, "MODULE.bazel", declared)
-	if len(built) < 20 {
-		t.Errorf("of %d goldens only %v are built", len(cases), built)
+	if len(built) < 90 {
+		t.Errorf("of %d goldens only %d packages are built: %v", len(cases), len(built), built)
 	}
-	w.bazel(t, "test", slices.Concat([]string{"--keep_going", "--"}, built, without)...)
+	w.bazel(t, "test", append([]string{"--keep_going"}, built...)...)
 	for _, pattern := range refused {
 		if r := w.exec(t, nil, "build", "--nobuild", pattern); r.code == 0 {
 			t.Errorf("%s can be built: take it out of notBuilt.txt", pattern)
@@ -369,8 +379,11 @@ cc_test(
 )
 `)
 	m.write(t, "lib/README", "")
-	lib := filepath.Join(w.repository, ".out", "prefixes", "openssl", "lib")
-	m.must(t, lib, "cp", "-L", "libcrypto.so.3", "libssl.so.3", filepath.Join(m.dir, "lib"))
+	for _, file := range files(t, filepath.Join(w.repository, ".out", "prefixes", "openssl", "lib")) {
+		if name := filepath.Base(file); name == "libcrypto.so.3" || name == "libssl.so.3" {
+			m.must(t, m.dir, "cp", "-L", file, filepath.Join("lib", name))
+		}
+	}
 	return "prebuilt"
 }
 
