@@ -525,4 +525,5 @@ int main(void) {
 			t.Errorf("a linkage that does not exist: exit status %d, and %q is not in:\n%s", r.code, words, r.stderr)
 		}
 	}
+	w.analyseNext(t, "--@rules_ocipkg//rules:linkage=shared")
 }
