@@ -105,6 +105,21 @@ ocipkg_package(
     version = "1",
 )
 
+[
+    (
+        cc_library(
+            name = "uses_" + library,
+            hdrs = ["greet.h"],
+            deps = ["@" + library],
+        ),
+        ocipkg_package(
+            name = "without_" + library,
+            deps = [":uses_" + library],
+        ),
+    )
+    for library in ["zlib", "hub"]
+]
+
 ocipkg_package(
     name = "nowhere",
     hdrs = ["greet.h"],
@@ -161,9 +176,12 @@ func TestPackagesThatDepend(t *testing.T) {
 		t.Errorf("with a hub it is %s, and without %s", hub, want)
 	}
 	for target, words := range map[string][]string{
-		"described":   {"dependency zlib", "no registry may be asked", "`dependencies` of the ocipkg_package"},
-		"nowhere":     {"is a package", "name the ocipkg_push that pushes it"},
-		"no_artifact": {"//:squeeze is no artifact", "MODULE.bazel declares"},
+		"described": {"dependency zlib", "no registry may be asked", "`dependencies` of the ocipkg_package"},
+		"nowhere":   {"is a package", "name the ocipkg_push that pushes it"},
+		// Labels that can be written, of a hub as well.
+		"without_zlib": {"\n//:without_zlib: its libraries need @zlib//:"},
+		"without_hub":  {"\n//:without_hub: its libraries need @hub//:"},
+		"no_artifact":  {"//:squeeze is no artifact", "MODULE.bazel declares"},
 	} {
 		r := w.exec(t, nil, "build", "//:"+target)
 		for _, word := range words {

@@ -88,6 +88,27 @@ func TestPinning(t *testing.T) {
 	third.bazel(t, "build", "@offline")
 }
 
+// TestWrongDigest: a digest that was copied from another library's line is a warning of Bazel's, once for each declaration, also
+// where that is a hub of which the build fetches a spoke.
+func TestWrongDigest(t *testing.T) {
+	s := theSuite
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	wrong := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "pair", "--version", "wrong"), server.Host+"/acme/bread:1"))
+	w := s.declare(t, "wrong_digest", map[string]string{"bread": wrong}, `ocipkg = use_extension("@rules_ocipkg//rules:extensions.bzl", "ocipkg")`,
+		fmt.Sprintf("ocipkg.library(name = \"crumbs\", image = %q)\nuse_repo(ocipkg, \"crumbs\")", wrong))
+	r := w.exec(t, nil, "build", "@bread//:shared", "@crumbs//:shared")
+	if r.code != 0 {
+		t.Fatal(r.stderr)
+	}
+	for _, name := range []string{"bread", "crumbs"} {
+		want := fmt.Sprintf("warning: %s: the digest is of pair wrong, and the image is called %s/acme/bread:1. ", name, server.Host)
+		if n := strings.Count(r.stderr, want); n != 1 {
+			t.Errorf("%d times %q in\n%s", n, want, r.stderr)
+		}
+	}
+}
+
 // TestTool: OCIPKG_TOOL takes the place of the compiled tool.
 func TestTool(t *testing.T) {
 	s := theSuite

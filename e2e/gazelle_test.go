@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,6 +66,16 @@ func TestGazelle(t *testing.T) {
 	w.env = []string{"OCIPKG_STORE=" + filepath.Join(t.TempDir(), "store")} // other tests have fetched the same bytes
 	sums := w.vendor(t, "github.com/DataDog/zstd", "v1.5.7", "third_party/zstd")
 	sums += w.vendor(t, "github.com/mattn/go-sqlite3", "v1.14.32", "third_party/go-sqlite3")
+	w.vendor(t, "github.com/google/brotli/go/cbrotli", "v1.1.0", "third_party/cbrotli")
+	w.vendor(t, "github.com/seccomp/libseccomp-golang", "v0.11.1", "third_party/libseccomp-golang")
+	for name, of := range map[string]struct{ debian, license string }{"brotli": {"libbrotli-dev", "MIT"}, "seccomp": {"libseccomp-dev", "LGPL-2.1-only"}} {
+		prefix := filepath.Join(s.repository, ".out", "prefixes", name)
+		if _, err := os.Stat(prefix); err != nil {
+			s.must(t, s.repository, "tools/debian-prefix", prefix, of.debian)
+		}
+		s.must(t, s.out, s.ocipkg, "pack", "--quiet", prefix, "--name", name, "--license", of.license, "-o", prefix+".tar")
+		s.must(t, s.out, s.ocipkg, "push", "--quiet", prefix+".tar", address+"/"+name+":debian")
+	}
 	zlib := filepath.Join(w.dir, "third_party", "zlib")
 	w.must(t, w.dir, "cp", "-R", filepath.Join(w.repository, ".out", "prefixes", "zlib"), zlib)
 	if err := os.WriteFile(filepath.Join(zlib, "BUILD.bazel"), []byte("# gazelle:ocipkg_prebuilt zlib\n"), 0o644); err != nil {
@@ -77,7 +88,7 @@ func TestGazelle(t *testing.T) {
 		t.Error("no image was asked for, so that it tells nothing that no layer was")
 	}
 	layers := map[string][]string{}
-	for _, name := range []string{"openssl", "sqlite3", "zlib", "zstd"} {
+	for _, name := range []string{"brotli", "openssl", "seccomp", "sqlite3", "zlib", "zstd"} {
 		layers[name] = s.layersOf(t, address+"/"+name+":debian", host)
 		for _, layer := range layers[name] {
 			if asked := server.Requests("/blobs/" + layer); len(asked) > 0 {
@@ -86,14 +97,17 @@ func TestGazelle(t *testing.T) {
 		}
 	}
 	for dir, want := range map[string]string{
-		"third_party/go-sqlite3": `"@sqlite3"`,
-		"third_party/zstd":       `cdeps = ["@zstd"]`,
+		"third_party/cbrotli":           "\"@brotli//:brotlicommon\",\n        \"@brotli//:brotlidec\",\n        \"@brotli//:brotlienc\",",
+		"third_party/go-sqlite3":        `"@sqlite3"`,
+		"third_party/libseccomp-golang": `cdeps = ["@seccomp"]`, // by #cgo pkg-config
+		"third_party/zstd":              `cdeps = ["@zstd"]`,
+		"vendored/cgo":                  `cdeps = ["//third_party/zlib"]`,
 	} {
 		data, err := os.ReadFile(filepath.Join(w.dir, dir, "BUILD.bazel"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if text := string(data); !strings.Contains(text, want) || strings.Contains(text, "-lsqlite3") || strings.Contains(text, "-lzstd") {
+		if text := string(data); !strings.Contains(text, want) || answered.MatchString(text) {
 			t.Errorf("%s:\n%s", dir, text)
 		}
 	}
@@ -120,7 +134,7 @@ func TestGazelle(t *testing.T) {
 	unchanged("//:gazelle_from_repositories", "the indexes of the repositories")
 
 	w.bazel(t, "test", "//...")
-	for _, name := range []string{"sqlite3", "zstd"} {
+	for _, name := range []string{"brotli", "seccomp", "sqlite3", "zstd"} {
 		for _, layer := range layers[name] {
 			if len(server.Requests("/blobs/"+layer)) == 0 {
 				t.Errorf("%s is linked, and nobody asked for its layer %s: then it tells nothing that Gazelle did not", name, layer)
@@ -128,12 +142,14 @@ func TestGazelle(t *testing.T) {
 		}
 	}
 	app := filepath.Join(w.dir, "bazel-bin", "app", "app_", "app")
-	if r := s.inEnv(t, w.dir, app); r.code != 0 || strings.TrimSpace(r.stdout) != "zstd works; sqlite "+s.version(t, address+"/sqlite3:debian") {
+	if r := s.inEnv(t, w.dir, app); r.code != 0 || strings.TrimSpace(r.stdout) != "sqlite "+s.version(t, address+"/sqlite3:debian")+"; seccomp "+s.version(t, address+"/seccomp:debian") {
 		t.Errorf("exit status %d: %s%s", r.code, r.stdout, r.stderr)
 	}
 	version := s.version(t, address+"/zlib:debian")
-	if r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", "vendored", "app")); r.code != 0 || !strings.HasPrefix(version, strings.TrimSpace(r.stdout)) {
-		t.Errorf("the vendored zlib %s: exit status %d: %s%s", version, r.code, r.stdout, r.stderr)
+	for _, program := range []string{"vendored/app", "vendored/cgo/cgo_/cgo"} {
+		if r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", filepath.FromSlash(program))); r.code != 0 || !strings.HasPrefix(version, strings.TrimSpace(r.stdout)) {
+			t.Errorf("%s with the vendored zlib %s: exit status %d: %s%s", program, version, r.code, r.stdout, r.stderr)
+		}
 	}
 
 	w.goldens(t, address)
@@ -171,7 +187,7 @@ cc_library(
     visibility = ["//visibility:public"],
 )
 `, m.dir))
-	for _, name := range []string{"gone", "unknown"} {
+	for _, name := range []string{"gone", "unknown", "vend"} {
 		m.write(t, "include/"+name+".h", "#define MACHINE 1\n")
 	}
 	m.write(t, "machine.c", "int machine;\n")
@@ -186,10 +202,31 @@ cc_library(
 	}
 }
 
+// answered are flags that cdeps stand for.
+var answered = regexp.MustCompile(`-l(brotli|seccomp|sqlite3|zstd|z\b)`)
+
 var includes = regexp.MustCompile(`include\("//:(.*)"\)`)
 
+// notBuilt reads notBuilt.txt of a golden: lines with a pattern of targets and the reason why these cannot be built.
+func notBuilt(t *testing.T, dir string) (patterns []string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "notBuilt.txt"))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		pattern, reason, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if !strings.HasPrefix(pattern, "//") || reason == "" {
+			t.Errorf("%s/notBuilt.txt: a line is a pattern and a reason, not %q", dir, line)
+		}
+		patterns = append(patterns, pattern)
+	}
+	return patterns
+}
+
 // goldens builds what Gazelle makes of the workspaces in gazelle_ext/testdata, in one Bazel: each is a repository of this
-// workspace, whose libraries it names, or, with a MODULE.bazel of its own, a module. What says that it cannot be built is not.
+// workspace, whose libraries it names, or, with a MODULE.bazel of its own, a module. So is what is made of a library of the
+// workspace (gazelle_ext/prebuilt).
 func (w *workspace) goldens(t *testing.T, address string) {
 	t.Helper()
 	w.layOutMachine(t)
@@ -212,6 +249,10 @@ func (w *workspace) goldens(t *testing.T, address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	archive, err := os.ReadFile(filepath.Join(filepath.Dir(w.dir), "machine", "lib", "libz.a"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	declared := string(module) + `
 local_repository = use_repo_rule("@bazel_tools//tools/build_defs/repo:local.bzl", "local_repository")
 
@@ -220,13 +261,18 @@ local_repository(
     path = "../machine",
 )
 `
-	var built, refused []string
+	declare := func(module, repo, dir string) {
+		declared += fmt.Sprintf("bazel_dep(name = %q, repo_name = %q)\nlocal_path_override(\n    module_name = %q,\n    path = %q,\n)\n", module, repo, module, "../goldens/"+dir)
+	}
+	var built, without, refused []string
 	for _, c := range cases {
 		name := c.Name()
 		if name == "default" || name == "fuzz" {
 			continue
 		}
 		dir, buildFiles := filepath.Join(root, name), 0
+		repo := "golden_" + name
+		skipped := notBuilt(t, dir)
 		for _, file := range files(t, dir) {
 			switch filepath.Base(file) {
 			case "BUILD.in":
@@ -236,51 +282,96 @@ local_repository(
 				err = os.Rename(file, filepath.Join(filepath.Dir(file), "BUILD.bazel"))
 			default:
 				var data []byte
-				if data, err = os.ReadFile(file); err == nil && strings.HasSuffix(file, "MODULE.bazel") {
-					// Bazel takes an include() of the root module alone.
-					text := includes.ReplaceAllStringFunc(string(data), func(call string) string {
-						part, err := os.ReadFile(filepath.Join(dir, includes.FindStringSubmatch(call)[1]))
-						if err != nil {
-							t.Fatal(err)
-						}
-						return string(part)
-					})
-					err = os.WriteFile(file, []byte(strings.ReplaceAll(text, "localhost:5000/", address+"/")), 0o644)
+				if data, err = os.ReadFile(file); err != nil {
+					break
+				}
+				if filepath.Ext(file) == ".a" && len(data) == 0 {
+					err = os.WriteFile(file, archive, 0o644)
+				}
+				if filepath.Base(file) != "MODULE.bazel" {
+					break
+				}
+				// Bazel takes an include() of the root module alone.
+				text := includes.ReplaceAllStringFunc(string(data), func(call string) string {
+					part, err := os.ReadFile(filepath.Join(dir, includes.FindStringSubmatch(call)[1]))
+					if err != nil {
+						t.Fatal(err)
+					}
+					return string(part)
+				})
+				err = os.WriteFile(file, []byte(strings.ReplaceAll(text, "localhost:5000/", address+"/")), 0o644)
+				below, _ := filepath.Rel(dir, filepath.Dir(file))
+				if below != "." && !slices.Contains(skipped, "//"+below+"/...") { // a module of its own, called as the folder
+					declare(below, repo+"_"+below, name+"/"+below)
+					built = append(built, "@"+repo+"_"+below+"//...")
+					without = append(without, "-@"+repo+"//"+below+"/...")
 				}
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		pattern := "@golden_" + name + "//..."
 		if _, err := os.Stat(filepath.Join(dir, "MODULE.bazel")); err == nil {
-			declared += fmt.Sprintf("bazel_dep(name = %q, repo_name = %q)\nlocal_path_override(\n    module_name = %q,\n    path = %q,\n)\n", name, "golden_"+name, name, "../goldens/"+name)
+			declare(name, repo, name)
 		} else {
 			if err := os.WriteFile(filepath.Join(dir, "MODULE.bazel"), common, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			declared += fmt.Sprintf("local_repository(\n    name = %q,\n    path = %q,\n)\n", "golden_"+name, "../goldens/"+name)
+			declared += fmt.Sprintf("local_repository(\n    name = %q,\n    path = %q,\n)\n", repo, "../goldens/"+name)
 		}
-		reason, err := os.ReadFile(filepath.Join(dir, "notBuilt.txt"))
-		switch {
-		case err != nil:
-			built = append(built, pattern)
-		case strings.TrimSpace(string(reason)) == "":
-			t.Errorf("%s: notBuilt.txt does not say why", name)
-		case buildFiles > 0:
-			refused = append(refused, pattern)
+		if buildFiles == 0 {
+			continue
+		}
+		built = append(built, "@"+repo+"//...")
+		for _, pattern := range skipped {
+			without = append(without, "-@"+repo+pattern)
+			refused = append(refused, "@"+repo+pattern)
 		}
 	}
+	declare("prebuilt", "golden_prebuilt", w.layOutPrebuilt(t, root))
+	built = append(built, "@golden_prebuilt//...")
 	w.write(t, "MODULE.bazel", declared)
 	if len(built) < 20 {
 		t.Errorf("of %d goldens only %v are built", len(cases), built)
 	}
-	w.bazel(t, "test", append([]string{"--keep_going"}, built...)...)
+	w.bazel(t, "test", slices.Concat([]string{"--keep_going", "--"}, built, without)...)
 	for _, pattern := range refused {
 		if r := w.exec(t, nil, "build", "--nobuild", pattern); r.code == 0 {
-			t.Errorf("%s can be built: remove its notBuilt.txt", pattern)
+			t.Errorf("%s can be built: take it out of notBuilt.txt", pattern)
 		}
 	}
+}
+
+// layOutPrebuilt makes a module in root, by the name that it returns, of the golden of gazelle_ext/prebuilt: with OpenSSL in
+// place of the libraries that were assembled for it, and a test that links them.
+func (w *workspace) layOutPrebuilt(t *testing.T, root string) string {
+	t.Helper()
+	m := &workspace{suite: w.suite, dir: filepath.Join(root, "prebuilt")}
+	golden, err := os.ReadFile(filepath.Join(w.repository, "gazelle_ext", "prebuilt", "testdata", "BUILD.out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.write(t, "BUILD.bazel", string(golden))
+	m.write(t, "MODULE.bazel", `module(name = "prebuilt")
+
+bazel_dep(name = "platforms", version = "1.0.0", repo_name = "my_platforms")
+bazel_dep(name = "rules_cc", version = "0.1.5")
+bazel_dep(name = "rules_ocipkg", version = "0.1.0", repo_name = "my_ocipkg")
+`)
+	m.write(t, "include/tls/tls.h", "const char *OpenSSL_version(int);\nint OPENSSL_init_ssl(unsigned long long, const void *);\n")
+	m.write(t, "app/app.c", "#include <tls/tls.h>\nint main(void) { return !(OpenSSL_version(0) && OPENSSL_init_ssl(0, 0)); }\n")
+	m.write(t, "app/BUILD.bazel", `load("@rules_cc//cc:defs.bzl", "cc_test")
+
+cc_test(
+    name = "app_test",
+    srcs = ["app.c"],
+    deps = ["//:tls"],
+)
+`)
+	m.write(t, "lib/README", "")
+	lib := filepath.Join(w.repository, ".out", "prefixes", "openssl", "lib")
+	m.must(t, lib, "cp", "-L", "libcrypto.so.3", "libssl.so.3", filepath.Join(m.dir, "lib"))
+	return "prebuilt"
 }
 
 // goDeps builds the same modules out of go_deps, where no extension of Gazelle runs: with the file that
@@ -315,4 +406,7 @@ func (w *workspace) goDeps(t *testing.T, sums, prints string) {
 	}
 	w.bazel(t, "run", append([]string{"--config=next", command[0], "--", "--check"}, command[2:]...)...)
 	w.bazel(t, "build", "--config=next", "//external_app")
+	if err := os.Remove(filepath.Join(w.dir, ".bazelrc")); err != nil {
+		t.Fatal(err)
+	}
 }

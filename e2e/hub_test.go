@@ -393,7 +393,7 @@ func TestTwoModulesTwoDigests(t *testing.T) {
 }
 
 // TestModulesShareMirrors: modules that mean one digest need not agree on mirrors; all of them are asked, the root module's
-// first, and none that goes with another digest.
+// first, and none that goes with another digest; also for the index that Gazelle has.
 func TestModulesShareMirrors(t *testing.T) {
 	s := theSuite
 	var servers []*registrytest.Server
@@ -411,17 +411,17 @@ func TestModulesShareMirrors(t *testing.T) {
 
 	const tag = "image = %q, mirrors = [%q]"
 	w := s.modules(t, "mirrors", fmt.Sprintf(tag, pinned, empty.Host), fmt.Sprintf(tag, pinned, full.Host))
-	build := func(name string) {
+	build := func(targets ...string) {
 		t.Helper()
-		w.write(t, ".bazelrc", "common --repo_env=OCIPKG_STORE="+filepath.Join(t.TempDir(), name)+"\n")
+		w.write(t, ".bazelrc", "common --repo_env=OCIPKG_STORE="+filepath.Join(t.TempDir(), "store")+"\n")
 		for _, server := range servers {
 			server.Clear()
 		}
-		w.bazel(t, "build", "@one//:library", "@two//:library")
+		w.bazel(t, "build", targets...)
 	}
 	asked := func(server *registrytest.Server) int { return len(server.Requests("/single/")) }
 
-	build("two")
+	build("@one//:library", "@two//:library")
 	if asked(empty) == 0 || asked(full) == 0 || asked(roots) > 0 {
 		t.Errorf("asked one's mirror %d times, two's %d times, and one of nobody's %d times", asked(empty), asked(full), asked(roots))
 	}
@@ -431,14 +431,16 @@ func TestModulesShareMirrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.write(t, "MODULE.bazel", string(module)+extension+fmt.Sprintf("ocipkg.library(name = \"single\", "+tag+")\nuse_repo(ocipkg, \"single\")\n", pinned, roots.Host))
+	w.write(t, "MODULE.bazel", string(module)+extension+fmt.Sprintf("ocipkg.library(name = \"single\", "+tag+")\nuse_repo(ocipkg, \"rules_ocipkg_header_index\", \"single\")\n", pinned, roots.Host))
 	w.edit(t, "one/MODULE.bazel", func(text string) string { return strings.Replace(text, empty.Host, full.Host, 1) })
 	w.edit(t, "two/MODULE.bazel", func(text string) string {
 		return strings.NewReplacer(pinned, other, full.Host, others.Host).Replace(text)
 	})
-	build("root")
-	if asked(roots) == 0 || asked(full) == 0 || asked(others) > 0 {
-		t.Errorf("asked the root module's mirror %d times, one's %d times, and that of another digest %d times", asked(roots), asked(full), asked(others))
+	for _, target := range []string{"@one//:library", "@rules_ocipkg_header_index//:header_index.json"} {
+		build(target)
+		if asked(roots) == 0 || asked(full) == 0 || asked(others) > 0 {
+			t.Errorf("%s: asked the root module's mirror %d times, one's %d times, and that of another digest %d times", target, asked(roots), asked(full), asked(others))
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ are, which is right as long as they have the SONAMEs that are needed: the build 
 			t := newTalk(cmd)
 			data, err := os.ReadFile(file)
 			if err != nil {
-				return &diagnostic.Error{Kind: diagnostic.NotFound, What: "read " + file, Err: err, Do: "run it where MODULE.bazel is, or name the file with --file"}
+				return &diagnostic.Error{Kind: diagnostic.NotFound, What: "read " + file, Err: err, Do: nameTheFile}
 			}
 			module, err := modulefile.Parse(file, data)
 			if err != nil {

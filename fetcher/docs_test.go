@@ -202,7 +202,8 @@ func TestGrammar(t *testing.T) {
 	}
 }
 
-// TestJSONKeysAreDocumented: docs/cli/json.md explains every key that the golden files have.
+// TestJSONKeysAreDocumented: docs/cli/json.md explains every key that the golden files have, and every command with --json has
+// such a file.
 func TestJSONKeysAreDocumented(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(docsDir, "json.md"))
 	if err != nil {
@@ -212,22 +213,52 @@ func TestJSONKeysAreDocumented(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no golden files: %v", err)
 	}
+	// A section may refer to others.
+	elsewhere := regexp.MustCompile("(?:keys of|as in) `([a-z ]+)`")
+	var sectionOn func(command string) (string, bool)
+	sectionOn = func(command string) (string, bool) {
+		_, section, ok := strings.Cut(string(text), "\n## ocipkg "+command+"\n")
+		section, _, _ = strings.Cut(section, "\n## ocipkg ")
+		for _, other := range elsewhere.FindAllStringSubmatch(section, -1) {
+			more, there := sectionOn(other[1])
+			section, ok = section+more, ok && there
+		}
+		return section, ok
+	}
+	written := map[string]bool{}
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		command, _, _ := strings.Cut(strings.TrimSuffix(filepath.Base(file), ".json"), "-")
-		_, section, ok := strings.Cut(string(text), "\n## ocipkg "+command+"\n")
+		// A file is called as its command is, and may have a word more.
+		command := strings.ReplaceAll(strings.TrimSuffix(filepath.Base(file), ".json"), "-", " ")
+		section, ok := sectionOn(command)
+		if words := strings.Fields(command); !ok && len(words) > 1 {
+			command = strings.Join(words[:len(words)-1], " ")
+			section, ok = sectionOn(command)
+		}
 		if !ok {
 			t.Errorf("json.md has no section on %s", command)
 		}
-		section, _, _ = strings.Cut(section, "\n## ocipkg ")
+		written["ocipkg "+command] = true
 		for _, key := range keys(t, data) {
 			if !strings.Contains(section, "`"+key+"`") {
 				t.Errorf("json.md does not explain %s of %s", key, command)
 			}
 		}
+	}
+	var check func(cmd *cobra.Command)
+	check = func(cmd *cobra.Command) {
+		if cmd.Flags().Lookup("json") != nil && !written[cmd.CommandPath()] {
+			t.Errorf("%s --json has no golden file", cmd.CommandPath())
+		}
+		for _, sub := range documented(cmd) {
+			check(sub)
+		}
+	}
+	for _, cmd := range documented(newRoot()) {
+		check(cmd)
 	}
 }
 

@@ -27,7 +27,7 @@ func newFetch() *cobra.Command {
 	var dir, linkage string
 	var repositories, mirrors, platforms []string
 	var blobs string
-	var lacking bool
+	var lacking, ofHub bool
 	cmd := &cobra.Command{
 		Use:   "fetch IMAGE --name NAME --output DIR",
 		Short: "Make an external repository of a library (what the Bazel rule runs)",
@@ -89,6 +89,7 @@ the library for it is laid out in a folder called like the triple.`,
 			if dir == "" {
 				return &diagnostic.Error{Kind: diagnostic.Usage, What: "fetch " + ref.String(), Why: "no output is named", Do: "add --output DIR"}
 			}
+			depot.Doubt = !ofHub
 			found := ref
 			if len(spokes) > 0 {
 				if found, err = depot.Hub(cmd.Context(), ref, dir, decl.Name, spokes, &decl, labels); err != nil {
@@ -124,13 +125,14 @@ the library for it is laid out in a folder called like the triple.`,
 	f.StringArrayVar(&repositories, "repository", nil, "NAME=PREFIX: how labels of the repository NAME begin in the BUILD file; may be repeated")
 	f.StringVar(&blobs, "blobs", "", "make no repository, but use the blobs in a folder, put there those that are fetched, and print their digests")
 	f.BoolVar(&lacking, "lacking", false, "with --blobs, fetch nothing, and print what is there neither nor in the store, as far as is known")
+	f.BoolVar(&ofHub, "of-hub", false, "make the repository of one of a hub's platforms: what is odd about the image was said for the hub")
 	f.StringVar(&linkage, "linkage", "", "auto, static or shared: what the targets link whatever the flag //rules:linkage says")
 	f.StringArrayVar(&platforms, "spoke", nil, "TRIPLE or TRIPLE=REPOSITORY: a platform to serve; may be repeated")
 	cobra.CheckErr(cmd.MarkFlagRequired("name"))
 	return cmd
 }
 
-// fetchedBlobs is what `ocipkg fetch --blobs` prints, for the repository rule.
+// fetchedBlobs is what `ocipkg fetch --blobs` and `ocipkg index --blobs` print, for the repository rules.
 type fetchedBlobs struct {
 	Blobs []string `json:"blobs"` // digits of digests
 }
@@ -158,6 +160,10 @@ func fetchBlobs(cmd *cobra.Command, t *talk, depot *library.Depot, ref registry.
 	if err != nil {
 		return err
 	}
+	return printBlobs(t, digests)
+}
+
+func printBlobs(t *talk, digests []v1.Hash) error {
 	found := fetchedBlobs{Blobs: []string{}}
 	for _, d := range digests {
 		found.Blobs = append(found.Blobs, d.Hex)

@@ -81,3 +81,57 @@ func TestIndex(t *testing.T) {
 		t.Errorf("a name that is none: %+v", o)
 	}
 }
+
+// TestIndexByBlobs: what describes pinned libraries goes into a folder, and an index is made out of that where nobody
+// answers; mirrors are those of the declarations and those that are given by the digest.
+func TestIndexByBlobs(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	u := newUser(t)
+	pinned := u.publish(t, server.Host+"/acme/ssl:3.0", "3.0", 1000)
+	_, digest, _ := strings.Cut(pinned, "@")
+	t.Chdir(u.dir)
+	u.write(t, "MODULE.bazel", []byte(moduleHead+"ocipkg_library(name = \"ssl\", image = \"registry.invalid/acme/ssl@"+digest+"\")\n"))
+	blobs := filepath.Join(t.TempDir(), "blobs")
+	run := func(args ...string) []string {
+		t.Helper()
+		t.Setenv("OCIPKG_STORE", t.TempDir())
+		o := u.run(t, append([]string{"index", "--blobs", blobs}, args...)...)
+		var found fetchedBlobs
+		if err := json.Unmarshal([]byte(o.stdout), &found); err != nil || o.code != 0 {
+			t.Fatalf("%v: %+v", args, o)
+		}
+		return found.Blobs
+	}
+	if got := run("--lacking"); !slices.Equal(got, []string{strings.TrimPrefix(digest, "sha256:")}) {
+		t.Errorf("lacking at first: %v", got)
+	}
+	kept := run("--mirror", digest+"="+server.Host)
+	entries, err := os.ReadDir(blobs)
+	if err != nil || len(kept) != 2 || len(entries) != len(kept) {
+		t.Errorf("kept %v, and there are %d: %v; the manifest and the config are two", kept, len(entries), err)
+	}
+	if err := os.Remove(filepath.Join(blobs, kept[1])); err != nil {
+		t.Fatal(err)
+	}
+	if got := run("--lacking"); !slices.Contains(kept, got[0]) || len(got) != 1 {
+		t.Errorf("lacking of %v: %v", kept, got)
+	}
+	run("--mirror", digest+"="+server.Host)
+	server.Close()
+	if got := run("--lacking"); len(got) != 0 {
+		t.Errorf("lacking in the end: %v", got)
+	}
+	if got := run(); !slices.Equal(got, kept) {
+		t.Errorf("with nobody to ask: %v, want %v", got, kept)
+	}
+	if _, err := os.Stat("ocipkg_index.json"); err == nil {
+		t.Error("an index was written")
+	}
+	if o := u.run(t, "index"); o.code != 0 { // out of the store that the last run filled
+		t.Errorf("%+v", o)
+	}
+	if o := u.run(t, "index", "--mirror", server.Host); o.code != 2 || !strings.Contains(o.stderr, "DIGEST=PLACE") {
+		t.Errorf("a mirror of nothing: %+v", o)
+	}
+}

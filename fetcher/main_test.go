@@ -424,13 +424,14 @@ func TestVersionOf(t *testing.T) {
 }
 
 var (
-	digestPattern = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
-	packedPattern = regexp.MustCompile(`"(compressed|size|sent)": [0-9]+`)
-	hostPattern   = regexp.MustCompile(`127\.0\.0\.1:[0-9]+`)
+	digestPattern = regexp.MustCompile(`(sha256[:/])[0-9a-f]{64}`)
+	packedPattern = regexp.MustCompile(`"(compressed|size|sent|bytes)": [0-9]+`)
+	hostPattern   = regexp.MustCompile(`127\.0\.0\.1(:|__)[0-9]+`)
+	timePattern   = regexp.MustCompile(`"used": "[^"]+"`)
 )
 
 // TestJSON compares what each command prints with --json to a golden file. Digests and compressed sizes, which another
-// release of a compressor would change, and ports are written as words.
+// release of a compressor would change, ports, times and the user's folder are written as words.
 func TestJSON(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
@@ -439,6 +440,16 @@ func TestJSON(t *testing.T) {
 	pinned := u.publish(t, image, "3.0", 0)
 	u.write(t, "prefix-3.0/README", []byte("left out\n"))
 	u.write(t, "MODULE.bazel", []byte(moduleHead+"ocipkg_library(name = \"ssl\", image = \""+image+"\")\n"))
+	// What was pulled is damaged, and no repository is linked to it.
+	damage := func() {
+		lib, err := filepath.Glob(filepath.Join("store", ".store", "v1", "trees", "sha256", "*", "lib", "libcrypto.a"))
+		if err != nil || len(lib) != 1 {
+			t.Fatal(lib, err)
+		}
+		if err := errors.Join(os.RemoveAll("out"), os.RemoveAll("repository"), os.Chmod(lib[0], 0o644), os.Truncate(lib[0], 8), os.Chmod(lib[0], 0o444)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, c := range []struct{ name, args string }{
 		{"pack", "pack --json prefix-3.0 --name ssl --version 3.0 --license Apache-2.0 --allow-missing libz.so.1 -o again.tar"},
 		{"push", "push --json again.tar " + image},
@@ -453,16 +464,29 @@ func TestJSON(t *testing.T) {
 		{"pin", "pin --json --dry-run"},
 		{"pin-check", "pin --json --check"},
 		{"add", "add --json --dry-run " + image},
+		{"index", "index --json"},
+		{"list", "list --json"},
+		{"store-path", "store path --json " + image},
+		{"store-verify", "store verify --json --no-repair"},
+		{"store-gc", "store gc --json --dry-run --older-than 0"},
+		{"rm", "rm --json " + image},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.name == "store-verify" {
+				damage()
+			}
 			o := u.run(t, strings.Fields(c.args)...)
-			if want := map[string]int{"pin-check": 1}[c.name]; o.code != want { // 1: something is to be pinned
+			if want := map[string]int{"pin-check": 1, "store-verify": 6}[c.name]; o.code != want { // 1: something is to be pinned; 6: damaged
 				t.Fatalf("exit status %d\n%s", o.code, o.stderr)
 			}
 			if !json.Valid([]byte(o.stdout)) {
 				t.Fatalf("not JSON:\n%s", o.stdout)
 			}
-			got := hostPattern.ReplaceAllString(digestPattern.ReplaceAllString(packedPattern.ReplaceAllString(o.stdout, `"$1": 1`), "sha256:…"), "HOST")
+			got := packedPattern.ReplaceAllString(o.stdout, `"$1": 1`)
+			got = digestPattern.ReplaceAllString(got, "${1}…")
+			got = hostPattern.ReplaceAllString(got, "HOST")
+			got = timePattern.ReplaceAllString(got, `"used": "TIME"`)
+			got = strings.ReplaceAll(got, u.dir, "HOME")
 			golden(t, filepath.Join(packageDir, "testdata", "json", c.name+".json"), got)
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/library"
 	"github.com/ocipkg/rules_ocipkg/internal/modulefile"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 )
@@ -26,6 +27,9 @@ type pinned struct {
 	Image string `json:"image,omitempty"` // the image that it gets; absent with --check, which asks nobody, unless --update is there
 }
 
+// nameTheFile is what to do where the file of --file cannot be read.
+const nameTheFile = "run it where MODULE.bazel is, or name the file with --file"
+
 func newPin() *cobra.Command {
 	var update, dryRun, check bool
 	var file string
@@ -37,7 +41,8 @@ func newPin() *cobra.Command {
 digests behind the tags. Only the image strings change; comments and formatting stay. NAMEs
 restrict it to those libraries. The images that change are printed.
 
-Images that have a digest are left alone; with --update their tags are looked up anew.
+Images that have a digest are left alone; with --update their tags are looked up anew. Of a digest
+that seems to be another library's, as far as the store knows it, there is a warning.
 
 With --dry-run nothing is written, and the change is printed as a diff. With --check nothing is
 written either, and the exit status is 1 where an image has no digest, or, with --update, where
@@ -53,7 +58,7 @@ one's tag has moved on; without --update that asks no registry.`,
 			}
 			data, err := os.ReadFile(file)
 			if err != nil {
-				return &diagnostic.Error{Kind: diagnostic.NotFound, What: "read " + file, Err: err, Do: "run it where MODULE.bazel is, or name the file with --file"}
+				return &diagnostic.Error{Kind: diagnostic.NotFound, What: "read " + file, Err: err, Do: nameTheFile}
 			}
 			module, err := modulefile.Parse(file, data)
 			if err != nil {
@@ -74,6 +79,7 @@ one's tag has moved on; without --update that asks no registry.`,
 			if err != nil {
 				return err
 			}
+			warnOfDoubts(t, module, args, update)
 			changes := []pinned{} // an empty array, not null
 			var text strings.Builder
 			for _, i := range slices.Sorted(maps.Keys(images)) {
@@ -112,6 +118,27 @@ one's tag has moved on; without --update that asks no registry.`,
 	f.BoolVar(&check, "check", false, "write nothing, and exit with 1 where something would have to be written")
 	out.add(cmd)
 	return cmd
+}
+
+// warnOfDoubts warns of digests that are left as they are and seem to be of something else, as far as the store knows. Who
+// pins does not wait for registries that need not be asked, and a fetch says the same.
+func warnOfDoubts(t *talk, module *modulefile.File, names []string, update bool) {
+	s, err := existingStore()
+	if err != nil || s == nil {
+		return // what is needed of the store, others tell
+	}
+	for _, l := range module.Libraries {
+		if len(names) > 0 && !slices.Contains(names, l.Name) {
+			continue
+		}
+		ref, err := registry.ParseReference(l.Image)
+		if err != nil || !ref.Pinned() || update && ref.Tag != "" {
+			continue
+		}
+		if doubt := library.DoubtStored(s, ref, l.Name); doubt != "" {
+			t.warnf("%s", doubt)
+		}
+	}
 }
 
 // replaceFile replaces a file's content at one instant and keeps its mode.

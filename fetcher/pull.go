@@ -97,6 +97,6 @@ func pull(cmd *cobra.Command, t *talk, image string, target targetFlag) (*librar
 		return nil, err
 	}
 	defer t.done()
-	depot.Show = true
+	depot.Show, depot.Doubt = true, true
 	return depot.Pull(cmd.Context(), ref, want)
 }

@@ -47,6 +47,7 @@ type settings struct {
 	labels     []label.Label
 	unresolved string
 	tags       cgo.Tags
+	vendored   *vendoredIndex // libraries of the workspace; nil until all folders have been walked
 }
 
 const (
@@ -108,7 +109,7 @@ func (l *ocipkgLang) RegisterFlags(fs *flag.FlagSet, cmd string, _ *config.Confi
 func (l *ocipkgLang) CheckFlags(fs *flag.FlagSet, c *config.Config) error {
 	if f := fs.Lookup(tagsDirective); l.registered && f != nil {
 		if _, heard := f.Value.(tagsFlag); !heard {
-			return errors.New("in languages of gazelle_binary @rules_ocipkg//gazelle_ext stands before the language for Go, whose rules it completes: list it behind")
+			return errors.New("in languages of gazelle_binary @rules_ocipkg//gazelle_ext stands before the language for Go, whose rules it completes; list it behind")
 		}
 	}
 	var names []string
@@ -210,14 +211,14 @@ func (l *ocipkgLang) Configure(c *config.Config, rel string, f *rule.File) {
 				for _, word := range words {
 					at, err := label.Parse(word)
 					if err != nil {
-						complain(d, "%v. The value is auto, off, or labels.", err)
+						complain(d, "this is no label (%v). The value is auto, off, or labels.", err)
 						continue
 					}
 					labels = append(labels, at.Abs("", rel))
 				}
 				if len(labels) == 0 {
 					if len(words) == 0 {
-						complain(d, "the value is auto, off, or labels.")
+						complain(d, "it has no value. The value is auto, off, or labels.")
 					}
 					continue
 				}
@@ -226,7 +227,7 @@ func (l *ocipkgLang) Configure(c *config.Config, rel string, f *rule.File) {
 		case unresolvedDirective:
 			value := strings.Join(words, " ")
 			if !slices.Contains([]string{ignore, warn, fail}, value) {
-				complain(d, "the value is ignore, warn or error.")
+				complain(d, "there is no such value. It is ignore, warn or error.")
 				continue
 			}
 			s.unresolved = value

@@ -86,7 +86,7 @@ func TestADefaultIndexThatCannotBeUsed(t *testing.T) {
 				root := configure(t, lang, ws, "", []string{"ocipkg_unresolved error"})
 				ask(root, lang, "zlib.h", "cc")
 			})
-			want += ": line 1: expected '{' at the start of a header index, found '<'. No header is looked up in this index.\n"
+			want += ": the index cannot be used: line 1: expected '{' at the start of a header index, found '<'. No header is looked up in it until that is mended; `ocipkg index` writes one anew.\n"
 			if got != want {
 				t.Errorf("logged %s\nwant %s", got, want)
 			}

@@ -20,6 +20,8 @@ import (
 
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/cgo"
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/system"
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/vendored"
 )
 
 // goKinds are the kinds of rules that can have cgo, with how the language for Go recognises a rule that is there
@@ -33,31 +35,47 @@ var goKinds = map[string]rule.KindInfo{
 // GenerateRules generates none. It completes those that the language for Go has just generated: a rule that is new gets
 // cdeps as an attribute; of one that is there already the file is edited, because Gazelle merges no attribute that the
 // rule's own language does not declare as mergeable.
-func (l *ocipkgLang) GenerateRules(args language.GenerateArgs) language.GenerateResult {
-	s := settingsOf(args.Config)
-	if s == nil || s.off || s.indexes == nil && s.labels == nil {
-		return language.GenerateResult{}
+//
+// Where libraries may lie in the workspace it waits with that until all folders have been walked.
+func (l *ocipkgLang) GenerateRules(args language.GenerateArgs) (result language.GenerateResult) {
+	s, libraries := settingsOf(args.Config), vendored.Of(args.Config)
+	if s == nil && libraries != nil {
+		s = &settings{}
+	}
+	if s == nil || s.off || s.indexes == nil && s.labels == nil && libraries == nil {
+		return result
 	}
 	for _, r := range args.OtherGen {
 		if _, ok := goKinds[r.Kind()]; !ok {
 			continue
 		}
-		switch cgo := isTrue(r.Attr("cgo")); {
-		case cgo:
-			l.cgoRule(args, s, r, existing(args, r))
-		case hasCdeps(args.File):
-			if there := existing(args, r); there != nil && there.Attr("cdeps") != nil {
-				l.withoutCgo(args, s, r, there)
-			}
+		var there *rule.Rule
+		if isTrue(r.Attr("cgo")) || mayLink(args.File) {
+			there = existing(args, r)
 		}
+		var do func(*settings)
+		switch {
+		case isTrue(r.Attr("cgo")) || there != nil && isTrue(there.Attr("cgo")) && kept(there, "cgo"):
+			do = func(s *settings) { l.cgoRule(args, s, r, there) }
+		case there != nil && there.Attr("cdeps") != nil:
+			do = func(s *settings) { l.withoutCgo(args, s, there) }
+		default:
+			continue
+		}
+		if libraries == nil {
+			do(s)
+			continue
+		}
+		l.whenWalked(libraries, s, r, there, do)
+		result.RelsToIndex = libraries.ToIndex(args.Config)
 	}
-	return language.GenerateResult{}
+	return result
 }
 
-// hasCdeps reports whether any rule of a file has cdeps. Most rules have no cgo and never had, and finding out which rule
-// of a file one becomes takes a while.
-func hasCdeps(f *rule.File) bool {
-	return f != nil && slices.ContainsFunc(f.Rules, func(r *rule.Rule) bool { return r.Attr("cdeps") != nil })
+// mayLink reports whether any rule of a file has cdeps or cgo. Most rules have no cgo and never had, and finding out which
+// rule of a file one becomes takes a while.
+func mayLink(f *rule.File) bool {
+	return f != nil && slices.ContainsFunc(f.Rules, func(r *rule.Rule) bool { return r.Attr("cdeps") != nil || r.Attr("cgo") != nil })
 }
 
 // existing finds the rule of the file that Gazelle will merge r into, nil where there is none.
@@ -94,13 +112,13 @@ func isTrue(e build.Expr) bool {
 }
 
 // withoutCgo takes what is ours from a rule that has no cgo any more: rules_go refuses cdeps without it.
-func (l *ocipkgLang) withoutCgo(args language.GenerateArgs, s *settings, r, there *rule.Rule) {
+func (l *ocipkgLang) withoutCgo(args language.GenerateArgs, s *settings, there *rule.Rule) {
 	if kept(there, "cdeps") {
 		return
 	}
 	l.edit(args, s, there, cdeps{owned: s.owned()})
-	if there.Attr("cdeps") != nil && !(isTrue(there.Attr("cgo")) && kept(there, "cgo")) {
-		log.Printf("%s: %s %s imports \"C\" no more, and has cdeps that were written by hand: rules_go refuses cdeps without cgo. Remove them.",
+	if there.Attr("cdeps") != nil {
+		log.Printf("%s: %s %s imports \"C\" no more, and rules_go refuses the cdeps that are left, which are not known to be the work of this extension. Remove them; or, if a source that Gazelle does not see imports \"C\", mark cgo = True with # keep.",
 			path.Join(args.Rel, filepath.Base(args.File.Path)), there.Kind(), there.Name())
 	}
 }
@@ -126,11 +144,14 @@ func (s *settings) owned() map[label.Label]bool {
 	if s.indexes != nil {
 		owned = s.indexes.owned()
 	}
-	if s.labels == nil {
+	if s.labels == nil && s.vendored == nil {
 		return owned
 	}
 	all := map[label.Label]bool{}
 	maps.Copy(all, owned)
+	if s.vendored != nil {
+		maps.Copy(all, s.vendored.owned)
+	}
 	for _, at := range s.labels {
 		all[at] = true
 	}
@@ -180,7 +201,8 @@ func (l *ocipkgLang) edit(args language.GenerateArgs, s *settings, r *rule.Rule,
 	})
 }
 
-// cgoRule completes a rule with cgo = True.
+// cgoRule completes a rule with cgo = True. Where that is there because of a # keep alone, the source that imports "C" is
+// out of sight, and what it needs with it: nothing is taken away.
 func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *rule.Rule) {
 	q := query{l: l, s: s, args: args, r: r, answers: map[cgo.Need]label.Label{}, local: map[string]bool{}, there: map[string]bool{}}
 	for _, name := range args.RegularFiles {
@@ -205,6 +227,9 @@ func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *
 	q.conditional = q.pkg.Conditional()
 
 	wanted := cdeps{owned: s.owned(), pkg: args.Rel}
+	if s.labels == nil && !isTrue(r.Attr("cgo")) {
+		wanted.owned = nil
+	}
 	if s.labels != nil {
 		for _, at := range s.labels {
 			wanted.add(at, nil)
@@ -213,6 +238,7 @@ func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *
 		var byHand map[string]bool
 		if there != nil {
 			byHand = l.repositoriesByHand(args.Config, there.Attr("cdeps"), wanted.owned)
+			q.vendoredByHand(there.Attr("cdeps"), byHand)
 		}
 		q.cdeps(&wanted, byHand)
 		wanted.owned = q.withoutUncertain(wanted)
@@ -357,17 +383,17 @@ func (q *query) cdeps(wanted *cdeps, byHand map[string]bool) {
 	for _, platform := range q.platforms() {
 		on := cgo.Platform(platform)
 		labels := map[label.Label]bool{}
-		named := map[string]bool{} // repositories of which a name or a -l asks for a target
+		named := map[string]bool{} // places of libraries of which a name or a -l asks for a target
 		needs := q.pkg.Needs(on, q.s.tags)
 		folders := q.folders(q.pkg.Lines(on, q.s.tags))
 		for _, need := range needs {
 			at := q.answer(need)
-			if at == label.NoLabel || byHand[at.Repo] && at.Repo != "" {
+			if at == label.NoLabel || byHand[q.s.vendored.place(at)] {
 				continue
 			}
 			switch need.Kind {
 			case cgo.Pkg, cgo.Library:
-				named[at.Repo] = true
+				named[q.s.vendored.place(at)] = true
 				labels[at] = true
 			}
 		}
@@ -378,14 +404,15 @@ func (q *query) cdeps(wanted *cdeps, byHand map[string]bool) {
 				continue
 			}
 			at := q.answer(need)
-			if at == label.NoLabel || at.Repo != "" && (named[at.Repo] || byHand[at.Repo]) || q.inFolders(need, folders) {
+			place := q.s.vendored.place(at)
+			if at == label.NoLabel || place != "" && (named[place] || byHand[place]) || q.inFolders(need, folders) {
 				continue
 			}
 			labels[at] = true
 		}
 		for at := range labels {
-			// The main target is all of its repository.
-			if main := q.l.main(q.args.Config, at.Repo); at.Repo != "" && at != main && labels[main] {
+			// The main target is all of its library.
+			if main := q.main(at); q.s.vendored.place(at) != "" && at != main && labels[main] {
 				continue
 			}
 			if q.conditional {
@@ -397,14 +424,14 @@ func (q *query) cdeps(wanted *cdeps, byHand map[string]bool) {
 	}
 }
 
-// answer finds the label for a need: by # gazelle:resolve, then in the indexes.
+// answer finds the label for a need: by # gazelle:resolve, then among the libraries of the workspace, then in the indexes.
 func (q *query) answer(need cgo.Need) label.Label {
 	if at, asked := q.answers[need]; asked {
 		return at
 	}
 	at := q.find(need)
 	q.answers[need] = at
-	if at == label.NoLabel && (need.Kind == cgo.Pkg || need.Kind == cgo.Library && !systemLibrary(need.Name)) {
+	if at == label.NoLabel && (need.Kind == cgo.Pkg || need.Kind == cgo.Library && !system.Library(need.Name)) {
 		q.unanswered = append(q.unanswered, need)
 	}
 	return at
@@ -422,8 +449,11 @@ func (q *query) find(need cgo.Need) label.Label {
 	if at, ok := resolve.FindRuleWithOverride(q.args.Config, resolve.ImportSpec{Lang: lang, Imp: key}, lang); ok {
 		return at
 	}
-	if q.s.indexes == nil || need.Kind == cgo.Library && systemLibrary(need.Name) {
+	if need.Kind == cgo.Library && system.Library(need.Name) {
 		return label.NoLabel
+	}
+	if at, ok := q.l.lookUpVendored(q.s.vendored, key); ok || q.s.indexes == nil {
+		return at
 	}
 	at, _ := q.l.lookUp(q.s.indexes, key)
 	return at
@@ -464,10 +494,14 @@ func (q *query) folders(lines []cgo.Line) map[string]bool {
 }
 
 // inFolders reports whether a header is found in one of the folders: that is the one that the compiler takes. Only a
-// # gazelle:resolve goes before it.
+// # gazelle:resolve goes before it. A folder of the library that answers is that library.
 func (q *query) inFolders(need cgo.Need, folders map[string]bool) bool {
+	library := q.folder(q.answer(need))
 	for dir, quoted := range folders {
 		if quoted && need.Kind != cgo.Quoted {
+			continue
+		}
+		if rel, err := filepath.Rel(library, dir); library != "" && err == nil && filepath.IsLocal(rel) {
 			continue
 		}
 		name := filepath.Join(dir, filepath.FromSlash(need.Name))
@@ -498,7 +532,7 @@ func keyOf(need cgo.Need) string {
 
 // report says what nobody answers.
 func (l *ocipkgLang) report(q *query) {
-	if q.s.unresolved == ignore || q.s.labels != nil {
+	if q.s.unresolved == ignore || q.s.labels != nil || q.s.indexes == nil {
 		return
 	}
 	for _, need := range q.unanswered {
@@ -516,13 +550,19 @@ func (l *ocipkgLang) report(q *query) {
 
 func (*ocipkgLang) Before(context.Context) {}
 
-func (*ocipkgLang) DoneGeneratingRules() {}
+// DoneGeneratingRules completes rules that had to wait for it.
+func (l *ocipkgLang) DoneGeneratingRules() {
+	for _, do := range l.later {
+		do()
+	}
+	l.later = nil
+}
 
 // AfterResolvingDeps ends the run, before any file is written, where something is unresolved that must not be. The
 // interface has no errors, so there is no other way.
 func (l *ocipkgLang) AfterResolvingDeps(context.Context) {
 	if l.failed.Load() {
-		log.Fatalf("nothing was written, because # gazelle:%s is error", unresolvedDirective)
+		log.Fatalf("nothing was written, because # gazelle:%s is error. Do what the messages above say, or set it to warn.", unresolvedDirective)
 	}
 }
 
@@ -616,15 +656,14 @@ func group(args []string, rel string) string {
 var escape = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`, ` `, `\ `, "\t", "\\\t", "\n", "\\\n", "\r", "\\\r", "$(", "$(", "$", "$$")
 
 // linked reports whether the cdeps that the rule ends up with link the library of a label: by that label, by the main
-// target of its repository, or by one of the repository that somebody chose: in a directive, or one that no index gives,
+// target of its repository or folder, or by one of these that somebody chose: in a directive, or one that no index gives,
 // such as @openssl//:static.
 func (q *query) linked(at label.Label) bool {
 	d := cdeps{pkg: q.args.Rel}
-	if q.s.indexes != nil {
-		d.owned = q.s.indexes.owned()
-	}
+	owned := q.s.owned()
+	place := q.s.vendored.place(at)
 	return d.some(q.cdepsNow, func(l label.Label) bool {
-		return l == at || at.Repo != "" && l.Repo == at.Repo && (l == q.l.main(q.args.Config, at.Repo) || !d.owned[l] || slices.Contains(q.s.labels, l))
+		return l == at || place != "" && q.s.vendored.place(l) == place && (l == q.main(at) || !owned[l] || slices.Contains(q.s.labels, l))
 	})
 }
 
@@ -658,7 +697,7 @@ func (q *query) withoutAnswered(value build.Expr) build.Expr {
 					i += step
 					continue
 				}
-				if !systemLibrary(name) {
+				if !system.Library(name) {
 					libraries, left = libraries+1, true
 				}
 			}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/gazelletest"
+	"github.com/ocipkg/rules_ocipkg/internal/artifact/artifacttest"
 )
 
 var update = flag.Bool("update", false, "write what Gazelle makes of testdata into it")
@@ -26,6 +27,15 @@ var gazelle = sync.OnceValues(func() (string, error) {
 	}
 	gazelleDir = dir
 	return gazelletest.Build(dir, gazelletest.Go, ours+"/cctest", ours)
+})
+
+// withPrebuilt is the same with the language for libraries of the workspace besides.
+var withPrebuilt = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(gazelleDir, "prebuilt")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
+	}
+	return gazelletest.Build(dir, gazelletest.Go, ours+"/cctest", ours, ours+"/prebuilt")
 })
 
 var gazelleDir string
@@ -54,9 +64,15 @@ func TestMain(m *testing.M) {
 // TestGoldens runs Gazelle in each folder of testdata, which is a workspace: BUILD.in is what it finds, BUILD.out what it
 // leaves: nothing, where there is a BUILD.in alone and the exit status is 0. A workspace without a MODULE.bazel or an ocipkg_index.json has those of testdata/default. arguments.txt holds a
 // command line, expectedStderr.txt what is logged, expectedExitCode.txt the exit status, where it is not 0. What is left is built
-// with Bazel by an end-to-end test (TestGazelle), but where notBuilt.txt says why it cannot be.
+// with Bazel by an end-to-end test (TestGazelle), but for what notBuilt.txt says why it cannot be: see notBuilt there.
+// An empty .a stands for an archive, and the language for libraries of the workspace is there where the name of the golden
+// says so.
 func TestGoldens(t *testing.T) {
 	command := built(t)
+	prebuilt, err := withPrebuilt()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cases, err := os.ReadDir("testdata")
 	if err != nil {
 		t.Fatal(err)
@@ -67,6 +83,10 @@ func TestGoldens(t *testing.T) {
 		}
 		t.Run(c.Name(), func(t *testing.T) {
 			t.Parallel()
+			command := command
+			if strings.Contains(c.Name(), "prebuilt") {
+				command = prebuilt
+			}
 			golden(t, command, filepath.Join("testdata", c.Name()))
 		})
 	}
@@ -87,6 +107,9 @@ func golden(t *testing.T, command, source string) {
 			return err
 		}
 		to := p
+		if filepath.Ext(p) == ".a" && len(data) == 0 {
+			data = artifacttest.Archive(artifacttest.Object{Defines: []string{"defined"}})
+		}
 		switch base := filepath.Base(p); base {
 		case "arguments.txt", "expectedStderr.txt", "expectedExitCode.txt", "notBuilt.txt":
 			return nil
@@ -164,9 +187,14 @@ func golden(t *testing.T, command, source string) {
 		t.Errorf("-mode=diff after it exits with %d: %s", again.ExitStatus, again.Stdout)
 	}
 	// Nor does it where Gazelle indexes the rules of a folder only when it comes there.
-	lazy := gazelletest.Run(t, command, dir, append(args, "-index=lazy", "-mode=diff")...)
-	if lazy.ExitStatus != 0 {
+	args = append(args, "-index=lazy", "-mode=diff")
+	if lazy := gazelletest.Run(t, command, dir, args...); lazy.ExitStatus != 0 {
 		t.Errorf("with -index=lazy it makes a difference: %s", lazy.Stdout)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "both")); err == nil { // a package by itself, with a library of the workspace
+		if lazy := gazelletest.Run(t, command, dir, append(args, "-r=false", "both")...); lazy.ExitStatus != 0 {
+			t.Errorf("with -index=lazy, of both/ alone, it makes a difference: %s", lazy.Stdout)
+		}
 	}
 }
 
@@ -295,6 +323,39 @@ func TestIndexFromRunfiles(t *testing.T) {
 				t.Errorf("found it: %v; logged %s", found, result.Stderr)
 			}
 		})
+	}
+}
+
+// TestVendoredWithoutAnIndex has two libraries in the workspace with one header, and no index. Nobody is told of what the
+// libraries do not answer: without an index nothing is expected to be answered.
+func TestVendoredWithoutAnIndex(t *testing.T) {
+	built(t) // or skipped
+	command, err := withPrebuilt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"MODULE.bazel":            "",
+		"BUILD.bazel":             "# gazelle:prefix example.com/m\n",
+		"lib/a.go":                "package lib\n\n// #cgo LDFLAGS: -lnone\n// #include <z.h>\nimport \"C\"\n",
+		"third/a/BUILD.bazel":     "# gazelle:ocipkg_prebuilt a\n",
+		"third/a/include/z.h":     "",
+		"third/b/BUILD.bazel":     "# gazelle:ocipkg_prebuilt b\n",
+		"third/b/include/z.h":     "",
+		"third/wrong/BUILD.bazel": "# gazelle:ocipkg_prebuilt wrong\n",
+	} {
+		name = filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	result := gazelletest.Run(t, command, dir, "-lang=go,ocipkg,ocipkg_prebuilt")
+	const want = `gazelle: //third/wrong: # gazelle:ocipkg_prebuilt wrong: there is neither a header below include/ nor a library; put them there, or take the directive out
+gazelle: #include <z.h>: //third/a (# gazelle:ocipkg_prebuilt) has this header, and so has //third/b (# gazelle:ocipkg_prebuilt). The first is used, because its folder comes first; to choose the other, write # gazelle:resolve cc z.h //third/b.
+`
+	if got := files(t, dir)["lib/BUILD.bazel"]; result.Stderr != want || !strings.Contains(got, `cdeps = ["//third/a"]`) {
+		t.Errorf("logged %s\nand made\n%s", result.Stderr, got)
 	}
 }
 

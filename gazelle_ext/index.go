@@ -196,7 +196,7 @@ func (x *indexes) newIndexFile(name, repoRoot, buildFile string) *indexFile {
 		file.ahead()
 		c, err := read()
 		if err != nil {
-			log.Printf("%s: %v. No header is looked up in this index.", file.cited(buildFile), err)
+			log.Printf("%s: the index cannot be used: %v. No header is looked up in it until that is mended; `ocipkg index` writes one anew.", file.cited(buildFile), err)
 			return content{}
 		}
 		adopt(c.libraries, name, x.declared(repoRoot))
@@ -258,7 +258,7 @@ func (file *indexFile) read(path string) (content, error) {
 		}
 		l, err := label.Parse(p.Label)
 		if err != nil {
-			return content{}, fmt.Errorf("header %s: %w", p.Header, err)
+			return content{}, fmt.Errorf("header %s: %w; write @repository//package:name", p.Header, err)
 		}
 		if l.Relative {
 			return content{}, fmt.Errorf("header %s: label %s is relative, and an index is in no package; write @repository//package:name", p.Header, p.Label)

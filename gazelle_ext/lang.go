@@ -45,6 +45,9 @@ type ocipkgLang struct {
 	repositoryMode        *flag.Flag // of the language for Go: whether it is a module's repository
 	flagIndexes, flagTags []string   // what the flags were set to
 	failed                atomic.Bool
+
+	later    []func()       // what waits for the end of the walk
+	vendored *vendoredIndex // read then
 }
 
 var (

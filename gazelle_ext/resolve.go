@@ -1,7 +1,6 @@
 package ocipkg
 
 import (
-	"fmt"
 	"log"
 
 	"github.com/bazelbuild/bazel-gazelle/config"
@@ -9,6 +8,7 @@ import (
 	"github.com/bazelbuild/bazel-gazelle/resolve"
 
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/system"
 )
 
 // prebuiltLanguage is the language of gazelle_ext/prebuilt. It measures libraries, and to import it would be to compile
@@ -43,7 +43,7 @@ func (l *ocipkgLang) CrossResolve(c *config.Config, ix *resolve.RuleIndex, imp r
 // that brings a copy of one must not be linked by everyone who includes it.
 func (l *ocipkgLang) lookUp(list *indexList, key string) (label.Label, bool) {
 	a, ok := list.find(key)
-	if !ok || systemHeader(key) {
+	if !ok || system.Header(key) {
 		return label.NoLabel, false
 	}
 	if a.rival != nil {
@@ -58,15 +58,18 @@ func (l *ocipkgLang) warnOfRival(key string, a answer) {
 	if _, warned := l.warned.LoadOrStore(key, true); warned {
 		return
 	}
-	what, lang := fmt.Sprintf("#include <%s>", key), "cc"
-	verb := "has this header, and so has"
-	if !headerindex.IsHeader(key) {
-		what, lang, verb = key, languageName, "answers to this, and so does"
-	}
 	because := "it stands there first"
-	if a.winner.file != a.rival.file {
+	switch {
+	case a.winner.file == vendoredFile:
+		because = "its folder comes first"
+	case a.winner.file != a.rival.file:
 		because = "its index is named first"
 	}
-	log.Printf("%s: %s (%s) %s %s (%s). The first is used, because %s; to choose the other, write # gazelle:resolve %s %s %s.",
-		what, a.winner.written, a.winner.file.name, verb, a.rival.written, a.rival.file.name, because, lang, key, a.rival.written)
+	if headerindex.IsHeader(key) {
+		log.Printf("#include <%s>: %s (%s) has this header, and so has %s (%s). The first is used, because %s; to choose the other, write # gazelle:resolve cc %s %s.",
+			key, a.winner.written, a.winner.file.name, a.rival.written, a.rival.file.name, because, key, a.rival.written)
+		return
+	}
+	log.Printf("%s: %s (%s) answers to this, and so does %s (%s). The first is used, because %s; to choose the other, write # gazelle:resolve %s %s %s.",
+		key, a.winner.written, a.winner.file.name, a.rival.written, a.rival.file.name, because, languageName, key, a.rival.written)
 }

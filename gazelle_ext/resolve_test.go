@@ -33,7 +33,7 @@ func TestCrossResolve(t *testing.T) {
 	lang := NewLanguage()
 	root := configure(t, lang, workspace(t,
 		"zlib.json", `{"zlib.h": ["@zlib//:zlib"], "zconf.h": "@zlib", "sub/z.h": ["@@zlib~1.3//sub/pkg:z"]}`,
-		"ssl.json", `{"openssl/ssl.h": ["@openssl//:ssl"], "here.h": "//third_party:here", "none.h": []}`,
+		"ssl.json", `{"openssl/ssl.h": ["@openssl//:ssl"], "here.h": "//third_party:here", "none.h": [], "crypt.h": "@openssl", "net/if.h": "@openssl", "string": "@openssl"}`,
 	), "", []string{"ocipkg_index zlib.json ssl.json"})
 	sub := configure(t, lang, root, "sub", []string{"ocipkg_index", "ocipkg_index ssl.json"})
 
@@ -45,6 +45,9 @@ func TestCrossResolve(t *testing.T) {
 		{"here.h", "cc", "@//third_party:here", "@//third_party:here"},
 		{"none.h", "cc", "", ""},
 		{"ssl.h", "cc", "", ""},
+		{"crypt.h", "cc", "@openssl//:openssl", "@openssl//:openssl"},
+		{"net/if.h", "cc", "", ""},
+		{"string", "cc", "", ""},
 		{"stdio.h", "cc", "", ""},
 		{"", "cc", "", ""},
 		{"zlib.h", "go", "", ""},
@@ -99,7 +102,7 @@ func TestAnIndexThatCannotBeUsed(t *testing.T) {
 	for _, c := range []struct{ name, content, want string }{
 		{"missing.json", "", "there is no such file; the path is relative to the repository root"},
 		{"pointer.json", "version https://git-lfs.github.com/spec/v1\n", "line 1: expected '{' at the start of a header index, found 'v'"},
-		{"label.json", `{"good.h": "@good", "x.h": "@x//:a b:"}`, `header x.h: label parse error: name has invalid characters: "@x//:a b:"`},
+		{"label.json", `{"good.h": "@good", "x.h": "@x//:a b:"}`, `header x.h: label parse error: name has invalid characters: "@x//:a b:"; write @repository//package:name`},
 		{"relative.json", `{"x.h": ":x"}`, "header x.h: label :x is relative, and an index is in no package; write @repository//package:name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -130,7 +133,7 @@ func TestAnIndexThatCannotBeUsed(t *testing.T) {
 			if from != "lib/BUILD.bazel" && from != "app/BUILD.bazel" {
 				t.Errorf("logged from %q", from)
 			}
-			if want := "# gazelle:ocipkg_index " + c.name + ": " + c.want + ". No header is looked up in this index.\n"; message != want {
+			if want := "# gazelle:ocipkg_index " + c.name + ": the index cannot be used: " + c.want + ". No header is looked up in it until that is mended; `ocipkg index` writes one anew.\n"; message != want {
 				t.Errorf("logged %s\nwant %s", message, want)
 			}
 		})

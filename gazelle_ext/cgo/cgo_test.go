@@ -213,8 +213,6 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// FuzzParse holds the parser against go/build: what that takes this takes, with the same flags and names on each of
-// some platforms.
 func TestParseC(t *testing.T) {
 	const both = "#include <a.h>\n#ifdef A\n#include \"b.h\"\n#endif\n"
 	for _, c := range []struct{ name, source, needs, includes string }{
@@ -239,6 +237,8 @@ func TestParseC(t *testing.T) {
 	}
 }
 
+// FuzzParse holds the parser against go/build: what that takes this takes, with the same flags and names on each of
+// some platforms.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		file("#cgo pkg-config: zlib libpng\n#cgo LDFLAGS: -lz\n#include <zlib.h>"),

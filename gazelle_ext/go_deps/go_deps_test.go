@@ -147,3 +147,10 @@ func TestOutputLabel(t *testing.T) {
 		}
 	}
 }
+
+func TestAWorkspaceWithoutMODULE(t *testing.T) {
+	_, err := readWorkspace(t.TempDir())
+	if diagnostic.KindOf(err) != diagnostic.NotFound || strings.Contains(err.Error(), "--file") {
+		t.Errorf("%v: there is no such flag here", err)
+	}
+}

@@ -124,7 +124,7 @@ var carried = []string{"ocipkg_unresolved", "resolve", "resolve_regexp"}
 
 func readWorkspace(root string) (workspace, error) {
 	ws := workspace{modules: map[string][]byte{}}
-	files, err := modulefile.Read(filepath.Join(root, "MODULE.bazel"))
+	files, err := modulefile.Read(filepath.Join(root, "MODULE.bazel"), "run it in a workspace that has a MODULE.bazel")
 	if err != nil {
 		return ws, err
 	}

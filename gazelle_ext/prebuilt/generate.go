@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -18,14 +17,15 @@ import (
 
 // GenerateRules makes the targets of a folder with the directive. What cannot be understood is reported, and leaves the
 // rules that are there as they are.
-func (*prebuiltLang) GenerateRules(args language.GenerateArgs) (result language.GenerateResult) {
-	name := treeOf(args.Config, args.Rel)
-	if name == "" {
+func (l *prebuiltLang) GenerateRules(args language.GenerateArgs) (result language.GenerateResult) {
+	result.RelsToIndex = l.toIndex(args.Config, args.RegularFiles)
+	tree := treeOf(args.Config, args.Rel)
+	if tree.name == "" {
 		return result
 	}
-	plan, err := planOf(os.DirFS(args.Dir), name, args.Config.ValidBuildFileNames)
+	plan, err := tree.plan()
 	if err != nil {
-		log.Printf("//%s: # gazelle:%s %s: %v", args.Rel, directive, name, err)
+		log.Printf("//%s: # gazelle:%s %s: %v", args.Rel, directive, tree.name, err)
 		return result
 	}
 	public := args.File == nil || !args.File.HasDefaultVisibility()
@@ -93,7 +93,7 @@ func planOf(fsys fs.FS, name string, buildFiles []string) (ccplan.Plan, error) {
 		return ccplan.Plan{}, err
 	}
 	if len(described.Libraries) == 0 && len(described.Includes) == 0 {
-		return ccplan.Plan{}, fmt.Errorf("there is neither a header below include/ nor a library")
+		return ccplan.Plan{}, fmt.Errorf("there is neither a header below include/ nor a library; put them there, or take the directive out")
 	}
 	slices.Sort(files)
 	// The flag for the linkage is for libraries that are fetched, whose labels cannot say what they link.

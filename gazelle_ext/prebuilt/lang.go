@@ -11,16 +11,23 @@
 package prebuilt
 
 import (
+	"flag"
 	"log"
+	"os"
 	"path"
+	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/bazelbuild/bazel-gazelle/config"
 	"github.com/bazelbuild/bazel-gazelle/language"
 	"github.com/bazelbuild/bazel-gazelle/resolve"
 	"github.com/bazelbuild/bazel-gazelle/rule"
 
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/system"
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/vendored"
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+	"github.com/ocipkg/rules_ocipkg/internal/ccplan"
 )
 
 const (
@@ -28,7 +35,12 @@ const (
 	directive    = "ocipkg_prebuilt"
 )
 
-type prebuiltLang struct{ language.BaseLang }
+type prebuiltLang struct {
+	language.BaseLang
+	searched  sync.Once
+	trees     []string // once searched: see toIndex
+	libraries vendored.Libraries
+}
 
 var (
 	_ language.Language            = (*prebuiltLang)(nil)
@@ -44,17 +56,27 @@ func (*prebuiltLang) Name() string { return languageName }
 func (*prebuiltLang) KnownDirectives() []string { return []string{directive} }
 
 // tree is a folder with the directive, in c.Exts.
-type tree struct{ rel, name string }
-
-// treeOf returns the name of the library in a folder, "" where there is none: the directive does not reach below.
-func treeOf(c *config.Config, rel string) string {
-	if t, ok := c.Exts[languageName].(tree); ok && t.rel == rel {
-		return t.name
-	}
-	return ""
+type tree struct {
+	rel, name string
+	plan      func() (ccplan.Plan, error) // measures the library, once
 }
 
-func (*prebuiltLang) Configure(c *config.Config, rel string, f *rule.File) {
+// treeOf returns the library in a folder, one without a name where there is none: the directive does not reach below.
+func treeOf(c *config.Config, rel string) tree {
+	if t, ok := c.Exts[languageName].(tree); ok && t.rel == rel {
+		return t
+	}
+	return tree{}
+}
+
+// CheckFlags tells the language "ocipkg" where the libraries will be.
+func (l *prebuiltLang) CheckFlags(_ *flag.FlagSet, c *config.Config) error {
+	l.libraries.ToIndex = l.search
+	l.libraries.Put(c)
+	return nil
+}
+
+func (l *prebuiltLang) Configure(c *config.Config, rel string, f *rule.File) {
 	if f == nil {
 		return
 	}
@@ -64,10 +86,16 @@ func (*prebuiltLang) Configure(c *config.Config, rel string, f *rule.File) {
 		}
 		name := strings.TrimSpace(d.Value)
 		if !artifact.ValidLibraryName(name) {
-			log.Printf("%s: # gazelle:%s %s: the value is the name of the library's target: letters, digits and underscores.", path.Join(rel, path.Base(f.Path)), directive, d.Value)
+			log.Printf("%s: # gazelle:%s %s: this is no name for a target. Write one of letters, digits and underscores.", path.Join(rel, path.Base(f.Path)), directive, d.Value)
 			continue
 		}
-		c.Exts[languageName] = tree{rel, name}
+		dir := os.DirFS(filepath.Join(c.RepoRoot, filepath.FromSlash(rel)))
+		plan := sync.OnceValues(func() (ccplan.Plan, error) { return planOf(dir, name, c.ValidBuildFileNames) })
+		c.Exts[languageName] = tree{rel, name, plan}
+		l.libraries.Add(vendored.Library{Pkg: rel, Name: name, Index: func() map[string]string {
+			p, _ := plan() // who writes the targets says what is wrong
+			return p.Index
+		}})
 	}
 }
 
@@ -80,9 +108,9 @@ func (*prebuiltLang) CrossResolve(_ *config.Config, ix *resolve.RuleIndex, imp r
 	return ix.FindRulesByImport(resolve.ImportSpec{Lang: languageName, Imp: imp.Imp}, languageName)
 }
 
-// Imports are the include paths of a library's headers, which its main target answers.
+// Imports are the include paths of a library's headers, which its main target answers. Those of the system are nobody's.
 func (*prebuiltLang) Imports(c *config.Config, r *rule.Rule, f *rule.File) []resolve.ImportSpec {
-	if r.Name() != treeOf(c, f.Pkg) {
+	if r.Name() != treeOf(c, f.Pkg).name {
 		return nil
 	}
 	var specs []resolve.ImportSpec
@@ -98,7 +126,7 @@ func (*prebuiltLang) Imports(c *config.Config, r *rule.Rule, f *rule.File) []res
 				if dir == "." {
 					rel, below = header, true
 				}
-				if below && !seen[rel] {
+				if below && !seen[rel] && !system.Header(rel) {
 					seen[rel] = true
 					specs = append(specs, resolve.ImportSpec{Lang: languageName, Imp: rel})
 				}

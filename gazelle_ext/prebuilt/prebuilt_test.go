@@ -87,8 +87,10 @@ func TestPrebuilt(t *testing.T) {
 		t.Errorf("a second run would change something: %s", r.Stdout)
 	}
 
-	if r := gazelletest.Run(t, command, dir, "-index=lazy", "-mode=diff"); r.ExitStatus != 0 {
-		t.Errorf("with -index=lazy it makes a difference: %s", r.Stdout)
+	for _, args := range [][]string{{}, {"app"}, {"-r=false", "app"}, {"other"}} {
+		if r := gazelletest.Run(t, command, dir, append([]string{"-index=lazy", "-mode=diff"}, args...)...); r.ExitStatus != 0 || r.Stderr != "" {
+			t.Errorf("with -index=lazy %v it makes a difference: %s%s", args, r.Stdout, r.Stderr)
+		}
 	}
 
 	// A library of two goes, and with it its targets.
@@ -107,7 +109,7 @@ func TestPrebuilt(t *testing.T) {
 	}
 	put("third_party/none/BUILD.bazel", []byte("# gazelle:ocipkg_prebuilt none\n# gazelle:ocipkg_prebuilt no name\n"))
 	r := gazelletest.Run(t, command, dir, "third_party/none")
-	for _, message := range []string{"there is neither a header below include/ nor a library", "the value is the name of the library's target"} {
+	for _, message := range []string{"there is neither a header below include/ nor a library", "this is no name for a target"} {
 		if !strings.Contains(r.Stderr, message) {
 			t.Errorf("logged %s, without %q", r.Stderr, message)
 		}
@@ -135,5 +137,28 @@ func TestImports(t *testing.T) {
 	specs := lang.Imports(c, f.Rules[0], f)
 	if len(specs) != 3*headers || specs[0].Imp != "many/h0.h" || specs[1].Imp != "h0.h" || specs[2].Imp != "include/many/h0.h" {
 		t.Errorf("%d include paths, the first %v", len(specs), specs[:min(3, len(specs))])
+	}
+}
+
+func TestSearch(t *testing.T) {
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"BUILD.bazel":     "# gazelle:ocipkg_prebuilt top\n",
+		"a/b/BUILD":       "# gazelle:ocipkg_prebuilt b\n",
+		"a/b/BUILD.bazel": "# gazelle:ocipkg_prebuilt b\n",
+		"a/BUILD.bazel":   "# gazelle:exclude include\n",
+		"a/b/c/BUILD.out": "# gazelle:ocipkg_prebuilt c\n",
+		"deep/d/BUILD":    "# gazelle:ocipkg_prebuilt d\n",
+		"ignored/d/BUILD": "# gazelle:ocipkg_prebuilt d\n",
+		".bazelignore":    "# deep\nignored/\n",
+		".git/hook/BUILD": "# gazelle:ocipkg_prebuilt hook\n",
+	} {
+		name = filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := strings.Join(search(root, []string{"BUILD.bazel", "BUILD"}), " "), " a/b deep/d"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -155,7 +156,7 @@ func ParseConfig(data []byte) (Config, error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return Config{}, &diagnostic.Error{Kind: diagnostic.Unsupported, What: "config", Why: "it is not the JSON of an ocipkg artifact: " + err.Error(), Do: "have its author pack it again with `ocipkg pack`", Err: err}
 	}
-	if c.Package != nil {
+	if c.Package != nil && !plainASCII(data) {
 		// Every string of the document is looked at, and not only the fields of today.
 		for d := json.NewDecoder(bytes.NewReader(data)); ; {
 			token, err := d.Token()
@@ -172,6 +173,17 @@ func ParseConfig(data []byte) (Config, error) {
 			Why: fmt.Sprintf("it is of schema %d and this program reads up to %d", c.Package.Schema, Schema), Do: "use a newer rules_ocipkg"}
 	}
 	return c, nil
+}
+
+// plainASCII reports whether no string of a valid JSON document can hold anything but printable ASCII: a control character
+// would be escaped, or there would be bytes beyond. To find that out takes a hundredth of the time that tokens take.
+func plainASCII(document []byte) bool {
+	for _, b := range document {
+		if b == '\\' || b >= 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // hasControl finds what would end a line or steer a terminal.
@@ -217,6 +229,37 @@ type Descriptor struct {
 	Size        int64             `json:"size"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Platform    *v1.Platform      `json:"platform,omitempty"`
+}
+
+// Check is an error where a descriptor says something wrong about the document that has its digest: of kind Corrupt where
+// that is the size, of kind Refused where it is the media type, since two readers of one name must not take one document for
+// two things. A document need not name its own type, as those of the ocipkg project do not.
+func (d Descriptor) Check(document []byte) error {
+	what := fmt.Sprintf("manifest %s", d.Digest)
+	if int64(len(document)) != d.Size {
+		return &diagnostic.Error{Kind: diagnostic.Corrupt, What: what, Why: fmt.Sprintf("it has %d bytes, and the index says %d", len(document), d.Size), Do: "have its author push the index again"}
+	}
+	var own struct {
+		MediaType string          `json:"mediaType"`
+		Manifests json.RawMessage `json:"manifests"`
+	}
+	// What is no JSON is refused by who reads it.
+	if err := json.Unmarshal(document, &own); err != nil || d.MediaType == "" {
+		return nil
+	}
+	is := cmp.Or(own.MediaType, "a manifest")
+	wrong := own.MediaType != d.MediaType
+	if own.MediaType == "" {
+		index := own.Manifests != nil
+		if index {
+			is = "an index"
+		}
+		wrong = index != IsIndex(d.MediaType) || !index && d.MediaType != TypeManifest && d.MediaType != typeDockerManifest
+	}
+	if wrong {
+		return &diagnostic.Error{Kind: diagnostic.Refused, What: what, Why: fmt.Sprintf("it is %s, and the index calls it %s", shorten(is), shorten(d.MediaType)), Do: "have its author push the index again"}
+	}
+	return nil
 }
 
 // Index is an image index (image-spec, image-index.md).

@@ -43,6 +43,9 @@ func (l *Layout) Artifacts() ([]Artifact, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := desc.Check(data); err != nil {
+		return nil, diagnostic.Wrap(err, "layout %s", l.path)
+	}
 	index, err := ParseIndex(data)
 	if err != nil {
 		return nil, diagnostic.Wrap(err, "layout %s", l.path)
@@ -68,10 +71,13 @@ func (l *Layout) Artifact(d Descriptor) (Artifact, error) {
 	if a.Bytes, err = l.ReadBlob(d.Digest, documentLimit); err != nil {
 		return a, err
 	}
+	if err := d.Check(a.Bytes); err != nil {
+		return a, diagnostic.Wrap(err, "layout %s", l.path)
+	}
 	if a.Manifest, err = ParseManifest(a.Bytes); err != nil {
 		return a, diagnostic.Wrap(err, "layout %s", l.path)
 	}
-	config, err := l.ReadBlob(a.Manifest.Config.Digest, documentLimit)
+	config, err := l.Read(a.Manifest.Config, documentLimit)
 	if err != nil {
 		return a, err
 	}
@@ -236,7 +242,7 @@ func (t *Transcoder) Transcode(a Artifact) (Descriptor, error) {
 
 // layer compresses a layer's tar anew, and lists its files: a config may say of them what it likes.
 func (t *Transcoder) layer(l *Layout, layer Descriptor, unpacked int64) (transcoded, error) {
-	blob, err := l.OpenBlob(layer.Digest)
+	blob, err := l.Open(layer)
 	if err != nil {
 		return transcoded{}, err
 	}

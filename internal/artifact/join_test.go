@@ -296,7 +296,7 @@ func TestTranscodeRefuses(t *testing.T) {
 		{"more bytes than declared", func(a *Artifact) { a.Config.Package.Components[0].Unpacked -= 512 }, diagnostic.Refused, "declares"},
 		{"fewer bytes than declared", func(a *Artifact) { a.Config.Package.Components[0].Unpacked += 512 }, diagnostic.Refused, "declares"},
 		{"not zstd", func(a *Artifact) {
-			a.Manifest.Layers[0].Digest = a.Manifest.Config.Digest
+			a.Manifest.Layers[0].Digest, a.Manifest.Layers[0].Size = a.Manifest.Config.Digest, a.Manifest.Config.Size
 			a.Config.Package.Components[0].Layer = a.Manifest.Config.Digest.String()
 		}, diagnostic.Refused, "magic"},
 		{"zstd layer with bytes added", func(a *Artifact) {
@@ -306,6 +306,7 @@ func TestTranscodeRefuses(t *testing.T) {
 			*a = artifactsOf(t, zlibPrefix(), Claims{}, Gzip)[0]
 			alter(a, []byte("abc"))
 		}, diagnostic.Corrupt, "its bytes have the digest"},
+		{"layer said to be longer", func(a *Artifact) { a.Manifest.Layers[0].Size++ }, diagnostic.Corrupt, "its manifest says"},
 		{"layer that is not there", func(a *Artifact) {
 			a.Manifest.Layers[0].Digest = digestOf("x")
 			a.Config.Package.Components[0].Layer = digestOf("x").String()

@@ -134,15 +134,30 @@ func (l *Layout) Manifest() (Descriptor, string, error) {
 
 // OpenBlob streams a blob; the Read that reaches its end reports kind Corrupt where the bytes are not the digest's.
 func (l *Layout) OpenBlob(h v1.Hash) (io.ReadCloser, error) {
+	r, _, err := l.openBlob(h)
+	return r, err
+}
+
+// Open is OpenBlob for a blob that a manifest describes; one of another size is an error of kind Corrupt at once.
+func (l *Layout) Open(d Descriptor) (io.ReadCloser, error) {
+	r, size, err := l.openBlob(d.Digest)
+	if err == nil && size != d.Size {
+		r.Close()
+		return nil, &diagnostic.Error{Kind: diagnostic.Corrupt, What: fmt.Sprintf("blob %s of layout %s", d.Digest, l.path), Why: fmt.Sprintf("it has %d bytes, and its manifest says %d", size, d.Size), Do: "make or fetch the artifact anew"}
+	}
+	return r, err
+}
+
+func (l *Layout) openBlob(h v1.Hash) (io.ReadCloser, int64, error) {
 	what := fmt.Sprintf("blob %s of layout %s", h, l.path)
 	if h.Algorithm != "sha256" || len(h.Hex) != 64 {
-		return nil, &diagnostic.Error{Kind: diagnostic.Unsupported, What: what, Why: "its digest is not a sha256", Do: "pack it again with `ocipkg pack`"}
+		return nil, 0, &diagnostic.Error{Kind: diagnostic.Unsupported, What: what, Why: "its digest is not a sha256", Do: "pack it again with `ocipkg pack`"}
 	}
-	r, _, err := l.open("blobs/sha256/" + h.Hex)
+	r, size, err := l.open("blobs/sha256/" + h.Hex)
 	if err != nil {
-		return nil, &diagnostic.Error{Kind: diagnostic.NotFound, What: what, Why: "the layout does not hold it", Do: "pack it again", Err: err}
+		return nil, 0, &diagnostic.Error{Kind: diagnostic.NotFound, What: what, Why: "the layout does not hold it", Do: "pack it again", Err: err}
 	}
-	return newVerifiedReader(r, h, what), nil
+	return newVerifiedReader(r, h, what), size, nil
 }
 
 // ReadBlob reads a small blob whole, at most limit bytes.
@@ -151,6 +166,19 @@ func (l *Layout) ReadBlob(h v1.Hash, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return readSmall(r, h, limit)
+}
+
+// Read is ReadBlob for a blob that a manifest describes; see Open.
+func (l *Layout) Read(d Descriptor, limit int64) ([]byte, error) {
+	r, err := l.Open(d)
+	if err != nil {
+		return nil, err
+	}
+	return readSmall(r, d.Digest, limit)
+}
+
+func readSmall(r io.ReadCloser, h v1.Hash, limit int64) ([]byte, error) {
 	defer r.Close()
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {

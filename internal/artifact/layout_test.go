@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -242,10 +244,23 @@ func digestOf(s string) v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
 }
 
-// Packers of the ocipkg project before 0.3 wrote wrong diff_ids for any layer of more than a few kilobytes.
+// Packers of the ocipkg project before 0.3 wrote wrong diff_ids for any layer of more than a few kilobytes: what a write took
+// only a part of was hashed twice. The config is one that 0.2.9 wrote, of a file of 3 MB; the layer here is as incompressible
+// and large enough, and its real digest is as little what the config says.
 func TestWrongDiffIDsAreNotVerified(t *testing.T) {
-	layer := string(gzipped(t, tarOf(t, tar.Header{Name: "libf.a", Typeflag: tar.TypeReg, Mode: 0o644})))
-	config := `{"created":"2022-07-25T00:00:00Z","architecture":"amd64","os":"linux","config":{"Labels":{}},"rootfs":{"type":"layers","diff_ids":["sha256:` + strings.Repeat("5a", 32) + `"]},"history":[]}`
+	const config = `{"created":"2026-11-23T20:45:45.680944230+00:00","architecture":"amd64","os":"linux","config":{"Labels":{}},"rootfs":{"type":"layers","diff_ids":["sha256:f16f51cae064831d94c71a0c02a5474e5b6a836c3078a41cfc99ed82316367a8"]},"history":[]}`
+	content := make([]byte, 200_000)
+	rand.NewChaCha8([32]byte{}).Read(content)
+	var plain bytes.Buffer
+	archive := tar.NewWriter(&plain)
+	err := archive.WriteHeader(&tar.Header{Name: "big.bin", Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(content)), Format: tar.FormatGNU})
+	if err == nil {
+		_, err = archive.Write(content)
+	}
+	if err := errors.Join(err, archive.Close()); err != nil {
+		t.Fatal(err)
+	}
+	layer := string(gzipped(t, plain.Bytes()))
 	manifest := fmt.Sprintf(`{"schemaVersion":2,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
 		TypeV0Config, digestOf(config), len(config), TypeV0Gzip, digestOf(layer), len(layer))
 	index := fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":%d,"annotations":{}}]}`, TypeManifest, digestOf(manifest), len(manifest))
@@ -267,8 +282,9 @@ func TestWrongDiffIDsAreNotVerified(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := listing(t, unpackedFrom(t, l, m, true)); len(got) != 1 {
-		t.Errorf("files %q", got)
+	want := fmt.Sprintf("big.bin -r--r--r-- %d %x", len(content), sha256.Sum256(content))
+	if got := listing(t, unpackedFrom(t, l, m, true)); len(got) != 1 || got[0] != want {
+		t.Errorf("files %q, want %q", got, want)
 	}
 }
 

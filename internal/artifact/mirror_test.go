@@ -104,6 +104,15 @@ func TestMirrorLayout(t *testing.T) {
 					t.Errorf("%s: %v", name, err)
 				}
 			}
+			// The right bytes under a descriptor of another size.
+			c.blobs[b.Digest] = "b"
+			for _, size := range []int64{0, 2} {
+				lying := b
+				lying.Size = size
+				if _, err := mirror(entries[:1], []Descriptor{a, lying}); diagnostic.KindOf(err) != diagnostic.Corrupt || !strings.Contains(err.Error(), "bytes that its manifest says") {
+					t.Errorf("said to have %d bytes: %v", size, err)
+				}
+			}
 			holds("a", "c")
 			left, err := filepath.Glob(filepath.Join(filepath.Dir(dest), ".*"))
 			if err != nil || len(left) > 0 {

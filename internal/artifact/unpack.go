@@ -44,6 +44,15 @@ const (
 
 	// A ratio that no library reaches; small inputs may expand further, up to Limits.Floor.
 	maxRatio = 20
+
+	// The zeros behind a tar's end fill its last record. Of ours there are none, and GNU tar's records are of 10 KiB, should
+	// it have written such an archive; others may have asked it for larger ones (--blocking-factor).
+	maxPadding        = 10 << 10
+	maxForeignPadding = 1 << 20
+
+	// maxNames is the sum in bytes of names and of what links point to, which are kept in memory: of as many entries as are
+	// possible, 80 bytes each.
+	maxNames = 16 << 20
 )
 
 // Unpack writes a layer's tree to dst, which is empty, and reads r to its very end, so that a reader which verifies its
@@ -96,12 +105,19 @@ func Unpack(r io.Reader, mediaType string, dst tree.Writer, foreign bool, limits
 	}
 	// Behind the tar's end there may be zeros that fill its last block, and nothing else.
 	buf := make([]byte, 4096)
+	padding, most := 0, maxPadding
+	if foreign {
+		most = maxForeignPadding
+	}
 	for {
 		n, err := plain.Read(buf)
 		for _, b := range buf[:n] {
 			if b != 0 {
 				return badArchive("", "bytes follow the end of its tar", nil)
 			}
+		}
+		if padding += n; padding > most {
+			return badArchive("", fmt.Sprintf("more than %d zeros follow the end of its tar", most), nil)
 		}
 		if err == io.EOF {
 			break
@@ -209,6 +225,7 @@ type unpacker struct {
 	foreign bool
 	limits  Limits
 	entries int
+	names   int               // bytes of names and targets
 	total   int64             // bytes of files as their headers say
 	written int64             // bytes of files so far; more than came out of the stream where files are sparse
 	seen    map[string]string // name folded as a case-blind file system folds it -> name
@@ -235,6 +252,9 @@ func (u *unpacker) all() error {
 		}
 		if u.entries++; u.entries > u.limits.Entries {
 			return badArchive(h.Name, fmt.Sprintf("it is the entry after the first %d, more than a library has", u.limits.Entries), nil)
+		}
+		if u.names += len(h.Name) + len(h.Linkname); u.names > maxNames {
+			return badArchive(h.Name, fmt.Sprintf("with it the names have more than %d bytes", maxNames), nil)
 		}
 		if err := u.entry(t, h); err != nil {
 			return err

@@ -3,6 +3,8 @@ package artifact
 import (
 	"archive/tar"
 	"bytes"
+	"compress/bzip2"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,6 +15,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"testing"
@@ -189,6 +193,12 @@ func TestUnpackRefuses(t *testing.T) {
 		{"below a file", []tar.Header{file("a"), file("a/f")}, "a/f", "no folder", true},
 		{"long part", []tar.Header{file(long)}, long[:200], "256 bytes", true},
 		{"long name", []tar.Header{file(strings.Repeat("abcdefg/", 129) + "f")}, "abcdefg/", "1033 bytes", true},
+		{"name of 10,000 bytes, PAX", []tar.Header{{Typeflag: tar.TypeReg, Name: strings.Repeat("abcdefg/", 1249) + "abcdefgh", Format: tar.FormatPAX}}, "abcdefg/", "10000 bytes", true},
+		{"name of 10,000 bytes, GNU", []tar.Header{{Typeflag: tar.TypeReg, Name: strings.Repeat("abcdefg/", 1249) + "abcdefgh", Format: tar.FormatGNU}}, "abcdefg/", "10000 bytes", true},
+		{"part of 10,000 bytes, PAX", []tar.Header{{Typeflag: tar.TypeReg, Name: strings.Repeat("n", 10_000), Format: tar.FormatPAX}}, "nnn", "10000 bytes", true},
+		{"part of 10,000 bytes, GNU", []tar.Header{{Typeflag: tar.TypeReg, Name: strings.Repeat("n", 10_000), Format: tar.FormatGNU}}, "nnn", "10000 bytes", true},
+		{"target of 10,000 bytes, PAX", []tar.Header{{Typeflag: tar.TypeSymlink, Name: "l", Linkname: strings.Repeat("./", 5000), Format: tar.FormatPAX}}, `"l"`, "not a path", true},
+		{"target of 10,000 bytes, GNU", []tar.Header{{Typeflag: tar.TypeSymlink, Name: "l", Linkname: strings.Repeat("./", 5000), Format: tar.FormatGNU}}, `"l"`, "not a path", true},
 		{"deep name", append(slices.Clone(farDown), file(deep)), deep, "deeper", true},
 		{"device of Windows", []tar.Header{file("NUL.h")}, "NUL.h", "Windows", true},
 		{"device of Windows, spaced", []tar.Header{file("aux .txt")}, "aux .txt", "Windows", true},
@@ -266,7 +276,10 @@ func TestUnpackRefusesBytes(t *testing.T) {
 	}{
 		{"plain gzip", TypeLayerGzip, gzipped(t, plain), false, Limits{}, ""},
 		{"plain zstd", TypeLayerZstd, zstandard(t, plain), false, Limits{}, ""},
-		{"padding to 10 KiB", TypeLayerGzip, gzipped(t, append(bytes.Clone(plain), make([]byte, 7*1024)...)), false, Limits{}, ""},
+		{"padding to 10 KiB", TypeLayerGzip, gzipped(t, append(bytes.Clone(plain), make([]byte, 10*1024-len(plain))...)), false, Limits{}, ""},
+		{"more zeros than that", TypeLayerGzip, gzipped(t, append(bytes.Clone(plain), make([]byte, 10<<10+1)...)), false, Limits{}, "more than 10240 zeros"},
+		{"a record of 1 MiB", TypeLayerGzip, gzipped(t, append(bytes.Clone(plain), make([]byte, 1<<20-len(plain))...)), true, Limits{}, ""},
+		{"zeros without end", TypeLayerGzip, gzipped(t, append(bytes.Clone(plain), make([]byte, 5<<20)...)), true, Limits{}, "more than 1048576 zeros"},
 		{"uncompressed V0", TypeV0Layer, plain, true, Limits{}, ""},
 
 		{"not gzip", TypeLayerGzip, []byte("<html>not found</html>"), false, Limits{}, "not gzip"},
@@ -360,10 +373,62 @@ func TestUnpackRefusesBytes(t *testing.T) {
 	}
 }
 
+// memoryLimit is what a hostile layer may cost: as the whole program, whatever it unpacks.
+const memoryLimit = 128 << 20
+
+// peak runs something and tells how much the heap has grown meanwhile, in bytes, garbage that is not collected included.
+func peak(do func()) uint64 {
+	defer debug.SetGCPercent(debug.SetGCPercent(20)) // little of it is garbage
+	runtime.GC()
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	size := func() uint64 {
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
+	before := size()
+	most := before
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			most = max(most, size())
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}()
+	do()
+	close(stop)
+	<-done
+	return most - before
+}
+
+// nowhere is a tree.Writer that keeps nothing, and counts.
+type nowhere struct {
+	files int
+	bytes int64
+}
+
+func (n *nowhere) Mkdir(string) error           { return nil }
+func (n *nowhere) Symlink(string, string) error { return nil }
+func (n *nowhere) Remove(string) error          { return nil }
+func (n *nowhere) Close() error                 { return nil }
+func (n *nowhere) Create(string, bool) (io.WriteCloser, error) {
+	n.files++
+	return n, nil
+}
+
+func (n *nowhere) Write(p []byte) (int, error) {
+	n.bytes += int64(len(p))
+	return len(p), nil
+}
+
 // A layer that becomes far more than it is is stopped at the floor, whatever the file limit allows: by 100 times and by
-// 10,000 times its size.
+// 10,000 times its size. What it became until then was not held.
 func TestUnpackStopsABomb(t *testing.T) {
-	const floor = 8 << 20
+	const floor = 2 * memoryLimit
 	noise := make([]byte, 1<<20/100)
 	rand.NewChaCha8([32]byte{}).Read(noise)
 	for what, block := range map[string][]byte{
@@ -381,13 +446,17 @@ func TestUnpackStopsABomb(t *testing.T) {
 				}
 				pw.CloseWithError(errors.Join(z.Close(), err))
 			}()
-			inside, _, err := unpackInto(t, pr, TypeLayerZstd, false, Limits{Floor: floor})
+			var to nowhere
+			var err error
+			if n := peak(func() { err = Unpack(pr, TypeLayerZstd, &to, false, Limits{Floor: floor}) }); n > memoryLimit {
+				t.Errorf("it took %d MiB", n>>20)
+			}
 			pr.Close()
 			if diagnostic.KindOf(err) != diagnostic.Refused || !strings.Contains(err.Error(), "20 times its size") {
 				t.Errorf("got %v", err)
 			}
-			if len(inside) != 1 {
-				t.Errorf("files %q", inside)
+			if to.files != 1 || to.bytes > floor || to.bytes < floor/2 {
+				t.Errorf("%d files of %d bytes", to.files, to.bytes)
 			}
 		})
 	}
@@ -409,7 +478,11 @@ func TestUnpackStopsManyEntries(t *testing.T) {
 		}
 		pw.CloseWithError(errors.Join(z.Close(), err))
 	}()
-	inside, _, err := unpackInto(t, pr, TypeLayerZstd, false, Limits{})
+	var inside []string
+	var err error
+	if n := peak(func() { inside, _, err = unpackInto(t, pr, TypeLayerZstd, false, Limits{}) }); n > memoryLimit {
+		t.Errorf("it took %d MiB", n>>20)
+	}
 	pr.Close()
 	<-done
 	if diagnostic.KindOf(err) != diagnostic.Refused || !strings.Contains(err.Error(), `"l200000"`) || !strings.Contains(err.Error(), "first 200000") {
@@ -420,24 +493,67 @@ func TestUnpackStopsManyEntries(t *testing.T) {
 	}
 }
 
+// Fewer entries than are possible, with names so long that they would take as much memory as a bomb.
+func TestUnpackStopsLongNames(t *testing.T) {
+	pr, pw := io.Pipe()
+	go func() {
+		z, _ := zstd.NewWriter(pw, zstd.WithEncoderConcurrency(1))
+		w := tar.NewWriter(z)
+		part := strings.Repeat("n", 240) + "/"
+		var err error
+		for i := 0; err == nil && i < 150_000; i++ {
+			name := fmt.Sprintf("%d", i)
+			err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: strings.Repeat(part, 4) + name, Format: tar.FormatGNU})
+		}
+		pw.CloseWithError(errors.Join(err, w.Close(), z.Close()))
+	}()
+	var to nowhere
+	var err error
+	if n := peak(func() { err = Unpack(pr, TypeLayerZstd, &to, true, Limits{}) }); n > memoryLimit {
+		t.Errorf("it took %d MiB", n>>20)
+	}
+	pr.Close()
+	if diagnostic.KindOf(err) != diagnostic.Refused || !strings.Contains(err.Error(), "the names have more than") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // The archives by which Go's own reader is tested: each is unpacked into a tree, or refused, and harms nothing.
 func TestUnpackGoTestdata(t *testing.T) {
 	root, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		t.Skip("SKIPPED, there is no go command to say where its sources are:", err)
 	}
-	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(root)), "src", "archive", "tar", "testdata", "*.tar"))
+	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(root)), "src", "archive", "tar", "testdata", "*.tar*"))
 	if err != nil || len(files) < 20 {
 		t.Skipf("SKIPPED, %d archives come with this Go (%v)", len(files), err)
 	}
 	refused := 0
 	for _, name := range files {
-		data, err := os.ReadFile(name)
+		f, err := os.Open(name)
 		if err != nil {
 			t.Fatal(err)
 		}
+		var archive io.Reader = f
+		switch filepath.Ext(name) {
+		case ".base64": // what virus scanners take for one
+			archive = base64.NewDecoder(base64.StdEncoding, f)
+		case ".bz2":
+			archive = bzip2.NewReader(f)
+		}
+		data, err := io.ReadAll(archive)
+		f.Close()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
 		for _, foreign := range []bool{false, true} {
-			_, outside, err := unpackInto(t, bytes.NewReader(gzipped(t, data)), TypeLayerGzip, foreign, Limits{Total: 64 << 20})
+			var outside []string
+			var err error
+			if n := peak(func() {
+				_, outside, err = unpackInto(t, bytes.NewReader(data), TypeV0Layer, foreign, Limits{Total: 64 << 20})
+			}); n > memoryLimit {
+				t.Errorf("%s: it took %d MiB", filepath.Base(name), n>>20)
+			}
 			if !slices.Equal(outside, []string{"bystander"}) {
 				t.Errorf("%s: outside %q", filepath.Base(name), outside)
 			}
@@ -542,6 +658,8 @@ func TestUnpackForeign(t *testing.T) {
 		{"folders left out", []tar.Header{file("a/b/f"), file("a/c/f")}, []string{"a/b/f -r--r--r-- 3", "a/c/f -r--r--r-- 3"}},
 		{"folder named after its file", []tar.Header{file("a/f"), dir("a"), dir("a")}, []string{"a/f -r--r--r-- 3"}},
 		{"dot before names", []tar.Header{dir("."), dir("./a"), file("./a/f")}, []string{"a/f -r--r--r-- 3"}},
+		{"setuid, setgid and sticky", []tar.Header{{Typeflag: tar.TypeReg, Name: "tool", Mode: 0o6755, Size: 3}, {Typeflag: tar.TypeDir, Name: "d/", Mode: 0o3777}, {Typeflag: tar.TypeReg, Name: "d/f", Mode: 0o7666, Size: 3}},
+			[]string{"d/f -r--r--r-- 3", "tool -r-xr-xr-x 3"}},
 		{"link to another layer's file", []tar.Header{link("libz.so", "libz.so.1")}, []string{"libz.so -> libz.so.1"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -561,6 +679,14 @@ func TestUnpackForeign(t *testing.T) {
 			}
 			if !slices.Equal(got, c.want) {
 				t.Errorf("got %q, want %q", got, c.want)
+			}
+			if err := filepath.WalkDir(parent, func(p string, d fs.DirEntry, err error) error {
+				if info, err := os.Lstat(p); err != nil || info.Mode()&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky) != 0 || info.IsDir() && p != parent && info.Mode().Perm()&0o022 != 0 {
+					t.Errorf("%s has the mode %v (%v)", p, info.Mode(), err)
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
 			}
 		})
 	}

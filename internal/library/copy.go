@@ -217,6 +217,9 @@ func (s *layoutSource) open() (artifactRoot, error) {
 		if err != nil {
 			return artifactRoot{}, err
 		}
+		if err := e.Check(doc.Bytes); err != nil {
+			return artifactRoot{}, err
+		}
 		o, err := outlineOf(doc)
 		if err != nil {
 			return artifactRoot{}, err
@@ -291,7 +294,7 @@ func (s *layoutSource) referrers(ctx context.Context, digest v1.Hash) ([]v1.Hash
 }
 
 func (s *layoutSource) blob(_ context.Context, desc v1.Descriptor) (io.ReadCloser, error) {
-	return s.layout.OpenBlob(desc.Digest)
+	return s.layout.Open(artifact.Descriptor{Digest: desc.Digest, Size: desc.Size})
 }
 
 // outline is of a document what copying has to know. The artifact may be anyone's: only its links count.
@@ -345,6 +348,7 @@ type collector struct {
 	bytes   int
 
 	accompanying int
+	strangers    int // documents that a list of referrers names and that are about something else
 }
 
 func tooMany(why string) error {
@@ -414,8 +418,8 @@ func (c *collector) take(ctx context.Context, doc registry.Document, depth int) 
 		if err != nil {
 			return err
 		}
-		if int64(len(child.Bytes)) != d.Size {
-			return &diagnostic.Error{Kind: diagnostic.Corrupt, What: fmt.Sprintf("manifest %s", d.Digest), Why: fmt.Sprintf("it has %d bytes, and the index says %d", len(child.Bytes), d.Size), Do: "have its author push the index again"}
+		if err := (artifact.Descriptor{MediaType: string(d.MediaType), Digest: d.Digest, Size: d.Size}).Check(child.Bytes); err != nil {
+			return err
 		}
 		if err := c.take(ctx, child, depth+1); err != nil {
 			return err
@@ -494,7 +498,11 @@ func (c *collector) takeBeside(ctx context.Context, digest v1.Hash) error {
 			return err
 		}
 		if o.Subject == nil || o.Subject.Digest != digest {
-			continue // the list is a claim; the manifest says what it is about
+			// The list is a claim; the manifest says what it is about.
+			if c.strangers++; c.strangers > maxDocuments {
+				return tooMany(fmt.Sprintf("lists of what belongs to it name more than %d manifests that do not", maxDocuments))
+			}
+			continue
 		}
 		if err := c.take(ctx, doc, 0); err != nil {
 			return err
@@ -545,7 +553,7 @@ func (c *collector) readBlob(ctx context.Context, desc v1.Descriptor) ([]byte, e
 			return nil, err
 		}
 		defer r.Close()
-		return io.ReadAll(r)
+		return readAll(r, desc.Size)
 	}
 	data, err := read()
 	for mirrorLied(err) {

@@ -610,6 +610,96 @@ func TestCopyBounds(t *testing.T) {
 	}
 }
 
+// shelf is a source of documents alone, which says of any what belongs to it.
+type shelf struct {
+	documents map[v1.Hash]registry.Document
+	about     map[v1.Hash][]v1.Hash
+}
+
+func (s *shelf) put(doc registry.Document) registry.Document {
+	s.documents[doc.Digest] = doc
+	return doc
+}
+
+func (s *shelf) document(_ context.Context, digest v1.Hash) (registry.Document, error) {
+	doc, ok := s.documents[digest]
+	if !ok {
+		return doc, &diagnostic.Error{Kind: diagnostic.NotFound}
+	}
+	return doc, nil
+}
+
+func (s *shelf) tagged(context.Context, string) (registry.Document, error) {
+	return registry.Document{}, &diagnostic.Error{Kind: diagnostic.NotFound}
+}
+func (s *shelf) referrers(_ context.Context, digest v1.Hash) ([]v1.Hash, error) {
+	return s.about[digest], nil
+}
+func (s *shelf) blob(context.Context, v1.Descriptor) (io.ReadCloser, error) {
+	return nil, &diagnostic.Error{Kind: diagnostic.NotFound}
+}
+func (s *shelf) close() {}
+
+// TestCopyIsBounded: how many documents belong to an artifact, how large they are together, and how many are looked at in vain.
+func TestCopyIsBounded(t *testing.T) {
+	s := &shelf{documents: map[v1.Hash]registry.Document{}, about: map[v1.Hash][]v1.Hash{}}
+	var docs []registry.Document
+	var leaves []any
+	for i := range maxDocuments {
+		doc := s.put(document(t, artifact.TypeManifest, map[string]any{"annotations": map[string]any{"n": fmt.Sprint(i)}}))
+		docs, leaves = append(docs, doc), append(leaves, describe(doc))
+	}
+	index := func(manifests ...any) registry.Document {
+		return s.put(document(t, artifact.TypeIndex, map[string]any{"manifests": manifests}))
+	}
+	root := s.put(document(t, artifact.TypeManifest, map[string]any{}))
+	signed := func(n int, about registry.Document) registry.Document {
+		signed := s.put(document(t, artifact.TypeManifest, map[string]any{"annotations": map[string]any{"signed": fmt.Sprint(n)}}))
+		for i := range n {
+			s.about[signed.Digest] = append(s.about[signed.Digest], s.put(document(t, artifact.TypeManifest, map[string]any{"subject": describe(about), "annotations": map[string]any{"n": fmt.Sprintf("%d of %d", i, n)}})).Digest)
+		}
+		return signed
+	}
+	three := index(leaves[:2]...)
+	size := len(three.Bytes) + len(docs[0].Bytes) + len(docs[1].Bytes)
+	for name, c := range map[string]struct {
+		root registry.Document
+		held int    // bytes of documents that were collected before
+		says string // "" where it is within the bounds
+	}{
+		"as many as are possible":           {index(leaves[:maxDocuments-1]...), 0, ""},
+		"one more":                          {index(leaves...), 0, "more than 2048 manifests"},
+		"as large as is possible":           {three, maxDocumentBytes - size, ""},
+		"a byte more":                       {three, maxDocumentBytes - size + 1, "64.0 MiB of them"},
+		"as many strangers as are possible": {signed(maxDocuments, root), 0, ""},
+		"one stranger more":                 {signed(maxDocuments+1, root), 0, "2048 manifests that do not"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := &collector{source: s, found: map[v1.Hash]*parcel{}, read: map[v1.Hash][]byte{}, bytes: c.held}
+			err := all.collect(t.Context(), artifactRoot{doc: c.root})
+			if (err == nil) != (c.says == "") || err != nil && (diagnostic.KindOf(err) != diagnostic.Refused || !strings.Contains(err.Error(), c.says)) {
+				t.Errorf("%v, want %q", err, c.says)
+			}
+		})
+	}
+
+	// The same of a layout, before any of them is read.
+	layout := t.TempDir()
+	entries := []any{describe(root)}
+	for range maxDocuments {
+		d := describe(root)
+		d["annotations"] = map[string]any{"vnd.ocipkg.accompanies": root.Digest.String()}
+		entries = append(entries, d)
+	}
+	if err := os.WriteFile(filepath.Join(layout, "index.json"), document(t, artifact.TypeIndex, map[string]any{"manifests": entries}).Bytes, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Copy(t.Context(), testClient(), Place{Layout: layout}, Place{Layout: filepath.Join(t.TempDir(), "copy.tar")}, nil)
+	if diagnostic.KindOf(err) != diagnostic.Refused || !strings.Contains(err.Error(), "names 2049 manifests") {
+		t.Errorf("a layout: %v", err)
+	}
+}
+
 func TestCopyDestinations(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()

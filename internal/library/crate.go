@@ -101,6 +101,9 @@ func SkippedView(err error) bool {
 	return errors.Is(err, errNoCrateName) || errors.Is(err, store.ErrForeign) || errors.Is(err, store.ErrBreaksList)
 }
 
+// unknownSize is the size of a blob of which the digest alone is known.
+const unknownSize = -1
+
 // crateBlob opens a blob that the crate has fetched of some tag of ref's repository, once it has read it through and
 // found it to be what it should; reading it reports kind Corrupt should it change since. An fs.ErrNotExist says that
 // there is none that is whole.
@@ -120,7 +123,7 @@ func (d *Depot) crateBlob(ref registry.Reference, want artifact.Descriptor) (io.
 		}
 		name := filepath.Join(dir, e.Name(), ".oci-dir", "blobs", "sha256", want.Digest.Hex)
 		fi, err := os.Lstat(name)
-		if err != nil || !fi.Mode().IsRegular() || want.Size > 0 && fi.Size() != want.Size {
+		if err != nil || !fi.Mode().IsRegular() || want.Size != unknownSize && fi.Size() != want.Size {
 			continue
 		}
 		// Twice, because what has been unpacked from bytes that turn out to be wrong cannot be taken back; the crate
@@ -169,7 +172,7 @@ func (v *verifiedFile) Close() error { return v.f.Close() }
 
 // blob opens a blob of ref's repository: one that is nearby, else the registry's.
 func (d *Depot) blob(ctx context.Context, ref registry.Reference, want artifact.Descriptor) (io.ReadCloser, error) {
-	if blob, err := d.keptBlob(want.Digest); err == nil {
+	if blob, err := d.keptBlob(want); err == nil {
 		return blob, nil
 	}
 	blob, err := d.nearby(ref, want)
@@ -187,7 +190,7 @@ func (d *Depot) blob(ctx context.Context, ref registry.Reference, want artifact.
 func (d *Depot) nearby(ref registry.Reference, want artifact.Descriptor) (io.ReadCloser, error) {
 	blob, err := d.crateBlob(ref, want)
 	if errors.Is(err, fs.ErrNotExist) {
-		blob, err = d.keptBlob(want.Digest)
+		blob, err = d.keptBlob(want)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		blob, err = d.layoutBlob(ref, want)

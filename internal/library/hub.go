@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
@@ -116,6 +117,7 @@ func (d *Depot) platforms(ctx context.Context, ref registry.Reference, spokes []
 	found := ref.WithDigest(digest)
 	libraries = make([]*Library, len(spokes))
 	configs := make([]artifact.Config, len(spokes))
+	var doubt sync.Once // all platforms are of one library
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelDocuments)
 	if !artifact.IsIndex(mediaType) {
@@ -127,10 +129,13 @@ func (d *Depot) platforms(ctx context.Context, ref registry.Reference, spokes []
 			if s.Repository != "" && diagnostic.KindOf(err) == diagnostic.Mismatch {
 				return nil // and no library
 			}
-			if err == nil {
-				err = libraries[i].declare(decl)
+			if err != nil {
+				return err
 			}
-			return err
+			if p := libraries[i].Package; p != nil {
+				doubt.Do(func() { d.doubt(ref, decl, p) })
+			}
+			return libraries[i].declare(decl)
 		})
 	}
 	if err := group.Wait(); err != nil {

@@ -76,11 +76,17 @@ func (d *Depot) targets(ctx context.Context, hold *store.Hold, ref registry.Refe
 	if err != nil {
 		return ref, nil, err
 	}
+	targets, err := targetsOf(data, mediaType, want)
+	return ref.WithDigest(digest), targets, err
+}
+
+// targetsOf is targets for a document that is there.
+func targetsOf(data []byte, mediaType string, want artifact.Triple) ([]artifact.Triple, error) {
 	var targets []artifact.Triple
 	if artifact.IsIndex(mediaType) {
 		index, err := artifact.ParseIndex(data)
 		if err != nil {
-			return ref, nil, err
+			return nil, err
 		}
 		for _, m := range index.Manifests {
 			if t, err := artifact.ParseTriple(m.Annotations[artifact.AnnotationTarget]); err == nil && !slices.Contains(targets, t) {
@@ -91,5 +97,5 @@ func (d *Depot) targets(ctx context.Context, hold *store.Hold, ref registry.Refe
 	if len(targets) == 0 {
 		targets = []artifact.Triple{want}
 	}
-	return ref.WithDigest(digest), targets, nil
+	return targets, nil
 }

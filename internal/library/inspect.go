@@ -161,10 +161,13 @@ func inspectLayout(ctx context.Context, s *store.Store, path string, want artifa
 	if err != nil {
 		return nil, err
 	}
+	if err := desc.Check(data); err != nil {
+		return nil, err
+	}
 	i := inspector{
 		document: func(_ context.Context, h v1.Hash) ([]byte, error) { return layout.ReadBlob(h, manifestLimit) },
 		config: func(_ context.Context, desc artifact.Descriptor) ([]byte, error) {
-			return layout.ReadBlob(desc.Digest, manifestLimit)
+			return layout.Read(desc, manifestLimit)
 		},
 		measure: func(_ context.Context, _ v1.Hash, m artifact.Manifest) (*artifact.Package, error) {
 			return measure(layout, m, ref)
@@ -283,6 +286,9 @@ func (i inspector) child(ctx context.Context, desc artifact.Descriptor, measured
 	if err != nil {
 		return nil, err
 	}
+	if err := desc.Check(data); err != nil {
+		return nil, err
+	}
 	return i.platform(ctx, desc.Digest, data, measured)
 }
 
@@ -369,7 +375,7 @@ func unpackBlob(layout *artifact.Layout, layer artifact.Descriptor, dir string) 
 		return err
 	}
 	defer root.Close()
-	blob, err := layout.OpenBlob(layer.Digest)
+	blob, err := layout.Open(layer)
 	if err != nil {
 		return err
 	}

@@ -17,22 +17,23 @@ import (
 )
 
 // keptBlob opens a blob that lies in the folder Kept under the digits of its digest; an fs.ErrNotExist says that none
-// does that is whole. Whoever put it there may have been interrupted.
-func (d *Depot) keptBlob(h v1.Hash) (io.ReadCloser, error) {
+// does that is whole. Whoever put it there may have been interrupted. Where it is whole and the size is wrong all the same,
+// the registry has the same bytes, and says so.
+func (d *Depot) keptBlob(want artifact.Descriptor) (io.ReadCloser, error) {
 	if d.Kept == "" {
 		return nil, fs.ErrNotExist
 	}
-	name := filepath.Join(d.Kept, h.Hex)
-	first, err := openVerified(name, h)
+	name := filepath.Join(d.Kept, want.Digest.Hex)
+	first, err := openVerified(name, want.Digest)
 	if err != nil {
 		return nil, fs.ErrNotExist
 	}
-	_, err = io.Copy(io.Discard, first)
+	n, err := io.Copy(io.Discard, first)
 	first.Close()
-	if err != nil {
+	if err != nil || n != want.Size && want.Size != unknownSize {
 		return nil, fs.ErrNotExist
 	}
-	return openVerified(name, h)
+	return openVerified(name, want.Digest)
 }
 
 // keep puts a blob into Kept while it is read. The file has its name when the last byte was read and found right.
@@ -105,7 +106,7 @@ func (d *Depot) keepBytes(data []byte, h v1.Hash) error {
 	}
 	os.Remove(f.Name())
 	// Windows lets nobody put a file in the place of one that another has open: who came first has put the same there.
-	there, missing := d.keptBlob(h)
+	there, missing := d.keptBlob(artifact.Descriptor{Digest: h, Size: int64(len(data))})
 	if missing != nil {
 		return err
 	}
@@ -152,22 +153,41 @@ func (d *Depot) LackingHub(ref registry.Reference, spokes []Spoke, decl *Declara
 	return slices.Compact(all), nil
 }
 
+// LackingIndex is Lacking for what Index reads.
+func (d *Depot) LackingIndex(ref registry.Reference, want artifact.Triple) ([]v1.Hash, error) {
+	data, ok := d.local(ref.Digest)
+	if !ok {
+		return []v1.Hash{ref.Digest}, nil
+	}
+	targets, err := targetsOf(data, mediaTypeOf(data), want)
+	if err != nil {
+		return nil, err
+	}
+	var elsewhere []Spoke
+	for _, target := range targets {
+		elsewhere = append(elsewhere, Spoke{Target: target, Repository: "any"})
+	}
+	return d.LackingHub(ref, elsewhere, nil)
+}
+
+// local reads a blob out of the store or Kept.
+func (d *Depot) local(h v1.Hash) ([]byte, bool) {
+	if data, err := d.Store.Blob(h); err == nil {
+		return data, true
+	}
+	blob, err := d.keptBlob(artifact.Descriptor{Digest: h, Size: unknownSize})
+	if err != nil {
+		return nil, false
+	}
+	defer blob.Close()
+	data, err := io.ReadAll(io.LimitReader(blob, manifestLimit))
+	return data, err == nil
+}
+
 // lacking is Lacking; without layers, those of an artifact that describes itself are not wanted.
 func (d *Depot) lacking(ref registry.Reference, want artifact.Triple, decl *Declaration, layers bool) ([]v1.Hash, error) {
-	local := func(h v1.Hash) ([]byte, bool) {
-		if data, err := d.Store.Blob(h); err == nil {
-			return data, true
-		}
-		blob, err := d.keptBlob(h)
-		if err != nil {
-			return nil, false
-		}
-		defer blob.Close()
-		data, err := io.ReadAll(io.LimitReader(blob, manifestLimit))
-		return data, err == nil
-	}
 	l := &Library{Reference: ref, Digest: ref.Digest}
-	data, ok := local(ref.Digest)
+	data, ok := d.local(ref.Digest)
 	if ok && artifact.IsIndex(mediaTypeOf(data)) {
 		index, err := artifact.ParseIndex(data)
 		if err != nil {
@@ -178,7 +198,7 @@ func (d *Depot) lacking(ref registry.Reference, want artifact.Triple, decl *Decl
 			return nil, err
 		}
 		l.Digest = chosen.Digest
-		data, ok = local(chosen.Digest)
+		data, ok = d.local(chosen.Digest)
 	}
 	if !ok {
 		return []v1.Hash{l.Digest}, nil
@@ -187,7 +207,7 @@ func (d *Depot) lacking(ref registry.Reference, want artifact.Triple, decl *Decl
 	if l.Manifest, err = artifact.ParseManifest(data); err != nil {
 		return nil, err
 	}
-	if data, ok = local(l.Manifest.Config.Digest); !ok {
+	if data, ok = d.local(l.Manifest.Config.Digest); !ok {
 		return []v1.Hash{l.Manifest.Config.Digest}, nil
 	}
 	if l.Manifest.V1() {
@@ -196,12 +216,12 @@ func (d *Depot) lacking(ref registry.Reference, want artifact.Triple, decl *Decl
 			return nil, err
 		}
 		l.Package = config.Package
+		if l.Package != nil && !layers {
+			return nil, nil
+		}
 		if err := l.declare(decl); err != nil {
 			return nil, err
 		}
-	}
-	if l.Package != nil && !layers {
-		return nil, nil
 	}
 	var lacking []v1.Hash
 	for _, layer := range l.Manifest.Layers {

@@ -85,8 +85,16 @@ func openLayouts(path string) ([]*artifact.Layout, error) {
 func (d *Depot) layoutBlob(ref registry.Reference, want artifact.Descriptor) (io.ReadCloser, error) {
 	for _, path := range d.Registry.Layouts(ref.Repository) {
 		for _, l := range d.layoutsAt(path) {
-			if blob, err := l.OpenBlob(want.Digest); err == nil {
+			open := func() (io.ReadCloser, error) { return l.Open(want) }
+			if want.Size == unknownSize {
+				open = func() (io.ReadCloser, error) { return l.OpenBlob(want.Digest) }
+			}
+			blob, err := open()
+			if err == nil {
 				return &layoutReader{ReadCloser: blob, depot: d, layout: l}, nil
+			}
+			if diagnostic.KindOf(err) == diagnostic.Corrupt {
+				d.passOver(l, err)
 			}
 		}
 	}
@@ -102,16 +110,21 @@ type layoutReader struct {
 func (r *layoutReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
-		r.depot.layouts.mu.Lock()
-		told := r.depot.layouts.bad[r.layout] // several of its layers are read at a time
-		r.depot.layouts.bad[r.layout] = true
-		r.depot.layouts.mu.Unlock()
-		if !told {
-			r.depot.warn("a mirror is passed over: %s", strings.SplitN(err.Error(), "\n", 2)[0])
-		}
+		r.depot.passOver(r.layout, err)
 		err = fmt.Errorf("%w: %w", registry.ErrMirrorLied, err)
 	}
 	return n, err
+}
+
+// passOver has a layout asked no more.
+func (d *Depot) passOver(l *artifact.Layout, err error) {
+	d.layouts.mu.Lock()
+	told := d.layouts.bad[l] // several of its layers are read at a time
+	d.layouts.bad[l] = true
+	d.layouts.mu.Unlock()
+	if !told {
+		d.warn("a mirror is passed over: %s", strings.SplitN(err.Error(), "\n", 2)[0])
+	}
 }
 
 func (d *Depot) warn(format string, args ...any) {

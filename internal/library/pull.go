@@ -37,9 +37,11 @@ type Depot struct {
 
 	// Show has Pull make the view for the ocipkg crate while the layers come; see View.
 	Show bool
+	// Doubt has what pulls a library, or reads one for a hub, warn of what the function Doubt tells.
+	Doubt bool
 	// Waiting, where not nil, is told that another process (0: unknown) is fetching what is wanted.
 	Waiting func(pid int)
-	// Warn, where not nil, is told of what went wrong and was mended.
+	// Warn, where not nil, is told of what went wrong and was mended, and of what is odd.
 	Warn func(message string)
 	// Progress, where not nil, is told of bytes of layers as they arrive: done of total.
 	Progress func(done, total int64)
@@ -93,6 +95,7 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 	if err != nil {
 		return nil, err
 	}
+	d.doubt(ref, decl, l.Package)
 	if err := fits(l.Package, want); err != nil {
 		return nil, err
 	}
@@ -271,6 +274,9 @@ func (d *Depot) describe(ctx context.Context, hold *store.Hold, ref registry.Ref
 		if data, mediaType, _, err = d.document(ctx, hold, ref.WithDigest(chosen.Digest)); err != nil {
 			return fail(err)
 		}
+		if err := chosen.Check(data); err != nil {
+			return fail(err)
+		}
 		if artifact.IsIndex(mediaType) {
 			return fail(&diagnostic.Error{Kind: diagnostic.Unsupported, What: "index", Why: "it names another index, not a manifest", Do: "name one of the indexes in it by its digest, or have its author push one index of manifests"})
 		}
@@ -323,7 +329,7 @@ func (d *Depot) document(ctx context.Context, hold *store.Hold, ref registry.Ref
 // points to now, the registry alone knows.
 func (d *Depot) fetchDocument(ctx context.Context, ref registry.Reference) (registry.Document, error) {
 	for ref.Pinned() && ctx.Err() == nil {
-		blob, err := d.nearby(ref, artifact.Descriptor{Digest: ref.Digest})
+		blob, err := d.nearby(ref, artifact.Descriptor{Digest: ref.Digest, Size: unknownSize})
 		if err != nil {
 			break
 		}
@@ -354,6 +360,9 @@ func mediaTypeOf(data []byte) string {
 func (d *Depot) config(ctx context.Context, hold *store.Hold, l *Library) ([]byte, error) {
 	desc := l.Manifest.Config
 	data, err := hold.Blob(desc.Digest)
+	if err == nil && int64(len(data)) != desc.Size {
+		return nil, otherSize(int64(len(data)), desc.Size)
+	}
 	if err == nil {
 		return data, d.keepBytes(data, desc.Digest)
 	}
@@ -380,7 +389,20 @@ func (d *Depot) read(ctx context.Context, ref registry.Reference, desc artifact.
 		return nil, err
 	}
 	defer blob.Close()
-	return io.ReadAll(blob)
+	return readAll(blob, desc.Size)
+}
+
+// readAll reads what has to be of a size, to its end: the verdict on a digest comes with that.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, size+1))
+	if err == nil && int64(len(data)) != size {
+		return nil, otherSize(int64(len(data)), size)
+	}
+	return data, err
+}
+
+func otherSize(have, want int64) error {
+	return &diagnostic.Error{Kind: diagnostic.Corrupt, Why: fmt.Sprintf("it has %d bytes, and the manifest says %d", have, want), Do: "have its author push it again"}
 }
 
 // suggest adds to a policy's refusal of an unpinned reference the line that satisfies it, where that can be found out.

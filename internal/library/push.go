@@ -158,7 +158,7 @@ func nameOf(layouts []*artifact.Layout, artifacts []artifact.Artifact) (registry
 	if !artifact.IsIndex(desc.MediaType) {
 		return documentOf(artifacts[0]), nil
 	}
-	data, err := layouts[0].ReadBlob(desc.Digest, manifestLimit)
+	data, err := layouts[0].Read(desc, manifestLimit)
 	return registry.Document{MediaType: desc.MediaType, Digest: desc.Digest, Bytes: data}, err
 }
 

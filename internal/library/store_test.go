@@ -776,12 +776,17 @@ func TestCratePaths(t *testing.T) {
 		"quay.io/jitesoft/alpine@sha256:" + hex:   "quay.io/jitesoft/alpine/__sha256__" + hex,
 		"quay.io/jitesoft/alpine:1@sha256:" + hex: "quay.io/jitesoft/alpine/__sha256__" + hex,
 		"ghcr.io/acme/zlib:a__b":                  "ghcr.io/acme/zlib/__a__b",
+		// Docker Hub: the crate finds what is called so in full, or by its API's host; its own short form is nowhere.
+		"zlib:1":                           "docker.io/library/zlib/__1",
+		"docker.io/library/zlib:1":         "docker.io/library/zlib/__1",
+		"docker.io/acme/zlib:1":            "docker.io/acme/zlib/__1",
+		"registry-1.docker.io/acme/zlib:1": "registry-1.docker.io/acme/zlib/__1",
 	} {
 		got, ok := cratePath(reference(t, text))
 		if !ok || got != want {
 			t.Errorf("%s: %q, %v, want %q", text, got, ok, want)
 		}
-		if back := crateReference(got); back != text && !strings.Contains(text, ":1@") && text != "localhost:5000/test_repo" {
+		if back := crateReference(got); back != text && !strings.Contains(text, ":1@") && text != "localhost:5000/test_repo" && text != "zlib:1" {
 			t.Errorf("%s: %q, and back %q", text, got, back)
 		}
 	}

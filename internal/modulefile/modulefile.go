@@ -57,10 +57,11 @@ func (f *File) Path() string { return f.path }
 
 // Read reads the MODULE.bazel file at path and the files that it includes, each once: it comes first, and an included
 // file behind the one that includes it. Of kind NotFound is a file that cannot be read; other errors are those of Parse.
-func Read(path string) ([]*File, error) {
+// do is what to do where the one at path cannot: how it is named is the caller's to know.
+func Read(path, do string) ([]*File, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, &diagnostic.Error{Kind: diagnostic.NotFound, What: "read " + path, Err: err, Do: "run it where MODULE.bazel is, or name the file with --file"}
+		return nil, &diagnostic.Error{Kind: diagnostic.NotFound, What: "read " + path, Err: err, Do: do}
 	}
 	f, err := Parse(path, data)
 	if err != nil {

@@ -98,7 +98,7 @@ func TestRead(t *testing.T) {
 	write("MODULE.bazel", head+"include(\"//deps:c.MODULE.bazel\")\ninclude(\"//:other.MODULE.bazel\")\nr(name = \"a\", image = \"x/a:1\")\n")
 	write("deps/c.MODULE.bazel", head+"r(name = \"b\", image = \"x/b:1\")\ninclude(\"//:other.MODULE.bazel\")\ninclude(\"//:MODULE.bazel\")\n")
 	write("other.MODULE.bazel", head+"r(name = \"c\", image = \"x/c:1\")\ninclude(\":relative.MODULE.bazel\")\ninclude(\"@x//:y.MODULE.bazel\")\ninclude(\"//:../../up.MODULE.bazel\")\n")
-	all, err := Read(filepath.Join(dir, "MODULE.bazel"))
+	all, err := Read(filepath.Join(dir, "MODULE.bazel"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestRead(t *testing.T) {
 		"wrong.MODULE.bazel": "includes it",
 	} {
 		write("wrong.MODULE.bazel", "include(\"//:nothing.MODULE.bazel\")\n")
-		if _, err := Read(filepath.Join(dir, name)); diagnostic.KindOf(err) != diagnostic.NotFound || !strings.Contains(err.Error(), want) {
+		if _, err := Read(filepath.Join(dir, name), "look elsewhere"); diagnostic.KindOf(err) != diagnostic.NotFound || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -22,6 +22,32 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
+// The values of the network policy, to which tests elsewhere give others: a change of one is meant, not a slip.
+func TestPolicyDefaults(t *testing.T) {
+	want := RetryPolicy{
+		Attempts:       6,
+		Base:           200 * time.Millisecond,
+		Max:            30 * time.Second,
+		MaxRetryAfter:  2 * time.Minute,
+		StallWindow:    30 * time.Second,
+		StallBytes:     30 << 10,
+		ConnectTimeout: 10 * time.Second,
+		HeaderTimeout:  30 * time.Second,
+	}
+	for _, p := range []*RetryPolicy{nil, {}, {Attempts: 6}, {Attempts: -1, Base: -1}} {
+		if got := p.withDefaults(); got != want {
+			t.Errorf("%+v becomes %+v, want %+v", p, got, want)
+		}
+	}
+	if got := NewClient(Options{}).policy; got != want {
+		t.Errorf("a client has %+v, want %+v", got, want)
+	}
+	own := RetryPolicy{Attempts: 2, Base: 1, Max: 2, MaxRetryAfter: 3, StallWindow: 4, StallBytes: 5, ConnectTimeout: 6, HeaderTimeout: 7}
+	if got := own.withDefaults(); got != own {
+		t.Errorf("%+v becomes %+v", own, got)
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	date := "Tue, 03 Mar 2026 10:00:00 GMT"
 	for _, c := range []struct {

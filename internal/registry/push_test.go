@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -76,6 +77,35 @@ func TestPush(t *testing.T) {
 			t.Errorf("the second push did %s %s", r.Method, r.Path)
 		}
 	}
+}
+
+// Blobs of one push are sent side by side: the first is not taken before the second has come.
+func TestPushUploadsSideBySide(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	var begun atomic.Int64
+	second, over := make(chan struct{}), make(chan struct{})
+	s.Inject(registrytest.Fault{Method: http.MethodPatch, Path: `/blobs/uploads/`, Act: func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		switch begun.Add(1) {
+		case 1:
+			select {
+			case <-second:
+			case <-over:
+			}
+		case 2:
+			close(second)
+		}
+		next.ServeHTTP(w, r)
+	}})
+	src := image(1, 300*kib, 200*kib)
+	ref := parse(t, s.Host+"/acme/zlib:1")
+	once := func(o *registry.Options) { o.Retry.Attempts, o.Retry.HeaderTimeout = 1, 3*time.Second } // ten times that for an upload
+	err := newClient(t, calm, once).Push(t.Context(), ref, src, nil)
+	close(over)
+	if err != nil {
+		t.Fatalf("the first upload was given up, and %d had begun: %v", begun.Load(), err)
+	}
+	wantBlobs(t, ref, src)
 }
 
 func TestPushByDigestAndIndex(t *testing.T) {

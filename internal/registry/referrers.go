@@ -19,6 +19,8 @@ import (
 )
 
 // What bounds a list of referrers that never ends: pages, and entries, each of which is one more request to whoever reads it.
+// It is far more than whoever looks for one good signature has to try: a copy has to take all of them or fail (internal/library
+// bounds what it takes), since one that is left out is missed only where it is needed.
 const (
 	maxReferrerPages = 100
 	maxReferrers     = 10_000

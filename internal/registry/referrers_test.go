@@ -20,6 +20,19 @@ func TestReferrersUnion(t *testing.T) {
 		}
 		return `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[` + strings.Join(list, ",") + `]}`
 	}
+	first := func(n int) (all []int) {
+		for i := range n {
+			all = append(all, i+1)
+		}
+		return all
+	}
+	numbers := func(all []int) string {
+		var text []string
+		for _, n := range all {
+			text = append(text, fmt.Sprintf("%x", n))
+		}
+		return strings.Join(text, " ")
+	}
 	const index = "application/vnd.oci.image.index.v1+json"
 	subject, err := parseDigest(hash(0xabc))
 	if err != nil {
@@ -60,6 +73,15 @@ func TestReferrersUnion(t *testing.T) {
 		{"denied", []registrytest.Fault{{Path: "/referrers/", Act: registrytest.Answer(http.StatusForbidden, "", "", "")}}, diagnostic.Denied.String()},
 		{"not JSON", []registrytest.Fault{{Path: "/referrers/", Act: list(index, "", "{")}}, diagnostic.Unreachable.String()},
 		{"next page elsewhere", []registrytest.Fault{{Path: "/referrers/", Act: list(index, `<https://elsewhere.example/v2/b/referrers/x>; rel="next"`, page(1))}}, diagnostic.Unreachable.String()},
+		{"more than are possible", []registrytest.Fault{{Path: "/referrers/", Act: list(index, "", page(first(maxReferrers+1)...))}}, diagnostic.Refused.String()},
+		{"more with those of the tag", []registrytest.Fault{
+			{Path: "/referrers/", Act: list(index, "", page(first(maxReferrers)...))},
+			{Path: "/manifests/sha256-", Act: list(index, "", page(maxReferrers+1))},
+		}, diagnostic.Refused.String()},
+		{"as many as are possible", []registrytest.Fault{
+			{Path: "/referrers/", Act: list(index, "", page(first(maxReferrers)...))},
+			{Path: "/manifests/sha256-", Act: list(index, "", page(maxReferrers))},
+		}, numbers(first(maxReferrers))},
 		{"pages without end", []registrytest.Fault{{Path: "/referrers/", Act: list(index, `</v2/a/referrers/x>; rel="next"`, page(1))}}, diagnostic.Refused.String()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -83,7 +105,7 @@ func TestReferrersUnion(t *testing.T) {
 				text = diagnostic.KindOf(err).String()
 			}
 			if text != c.want {
-				t.Errorf("got %q (%v), want %q", text, err, c.want)
+				t.Errorf("got %.100q (%v), want %.100q", text, err, c.want)
 			}
 		})
 	}

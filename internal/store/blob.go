@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -35,7 +34,7 @@ func (s *Store) Blob(d v1.Hash) ([]byte, error) {
 		return nil, readError("blob "+d.String(), err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(f)
+	data, err := readAll(f)
 	if err != nil {
 		return nil, readError("blob "+d.String(), err)
 	}
@@ -44,6 +43,16 @@ func (s *Store) Blob(d v1.Hash) ([]byte, error) {
 		return nil, absent("an undamaged blob " + d.String())
 	}
 	return data, nil
+}
+
+// readAll is os.ReadFile of an open file.
+func readAll(f *os.File) ([]byte, error) {
+	var b bytes.Buffer
+	if fi, err := f.Stat(); err == nil && fi.Size() < 64<<20 {
+		b.Grow(int(fi.Size()) + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(f)
+	return b.Bytes(), err
 }
 
 // PutBlob stores data and returns its digest. On return it is there whole, and outlives a power cut. Of what is there

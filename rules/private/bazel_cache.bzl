@@ -5,6 +5,8 @@ Bazel for a file that it must not download, which it answers from its caches alo
 "download" that file from this machine, by which it gets into the cache.
 """
 
+load(":diagnostic.bzl", "diagnostic", "fail_with")
+
 # Where blobs lie meanwhile, in the repository that is being made.
 _FOLDER = ".ocipkg_blobs"
 
@@ -25,21 +27,31 @@ def _probe(rctx, digits, distdir):
             return True
     return False
 
-def fetch_through_bazel_cache(rctx, distdir, run):
-    """Brings a pinned library into the store, with what Bazel's caches have of it, and adds to them what they lack.
+def fetch_through_bazel_cache(rctx, told, run):
+    """Brings what is pinned into the store, with what Bazel's caches have of it, and adds to them what they lack.
+
+    It does nothing where OCIPKG_BAZEL_CACHE does not ask for it.
 
     Args:
       rctx: the context of the repository rule.
-      distdir: whether to look into --distdir, too.
-      run: a function that runs `ocipkg fetch` for the library with more arguments, and returns what it prints, decoded,
-        or None where the image has nothing for the platform.
+      told: what is made, for messages.
+      run: a function that runs the tool with more arguments, and returns what it prints, decoded, or None where the image
+        has nothing for the platform.
     """
+    cache = rctx.getenv("OCIPKG_BAZEL_CACHE", "")
+    if cache not in ["", "0", "1", "distdir"]:
+        fail_with(diagnostic(
+            "{}: OCIPKG_BAZEL_CACHE is {}, which means nothing.".format(told, repr(cache)),
+            "set it to 1, for the repository cache, to distdir, for that and --distdir, or not at all",
+        ))
+    if cache in ["", "0"]:
+        return
     there = {}
     for _ in range(_ROUNDS):
         lacking = run(["--blobs", _FOLDER, "--lacking"])
         if not lacking:
             break  # the image has nothing for the platform
-        found = [digits for digits in lacking["blobs"] if _probe(rctx, digits, distdir)]
+        found = [digits for digits in lacking["blobs"] if _probe(rctx, digits, cache == "distdir")]
         there |= {digits: True for digits in found}
         if not found:
             break

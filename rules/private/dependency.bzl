@@ -1,6 +1,7 @@
 """What a prebuilt library needs of another repository; see docs/linking.md."""
 
 load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
+load(":apparent.bzl", "apparent")
 load(":diagnostic.bzl", "diagnostic", "fail_with")
 
 def _dependency_impl(ctx):
@@ -22,7 +23,7 @@ def _dependency_impl(ctx):
             "@{} needs {}, and {} has {}.\nWhy: it was made for another one, {}.".format(
                 ctx.attr.needed_by,
                 ", ".join(missing),
-                dep.label,
+                apparent(dep.label),
                 ", ".join(own) or "no shared library",
                 ctx.attr.image,
             ),

@@ -2,6 +2,7 @@
 
 load(":attributes.bzl", "TAG_ATTRIBUTES", "tag_values")
 load(":diagnostic.bzl", "diagnostic", "fail_with")
+load(":header_index.bzl", "header_index")
 load(":hub.bzl", "declare_library")
 load(":platforms.bzl", "platforms_error")
 
@@ -22,6 +23,9 @@ digest of `image`, in which `components` and `deps` there are, in whatever order
 written. `platforms` and `mirrors` need not agree. The former add up where the root module declares nothing; the latter do always, of all \
 modules that mean one digest, the root module's first.""",
 )
+
+# The repository that gazelle_ext has in its data.
+_HEADER_INDEX = "rules_ocipkg_header_index"
 
 # Attributes whose order says nothing: they are sets, written as lists.
 _SETS = ["components", "deps"]
@@ -113,6 +117,8 @@ def _ocipkg_impl(mctx):
     tags = []
     direct, direct_dev = [], []
     for module in mctx.modules:
+        if module.is_root and module.name == "rules_ocipkg":
+            direct.append(_HEADER_INDEX)  # nobody else names it in use_repo
         for tag in module.tags.library:
             tags.append(struct(
                 name = tag.name,
@@ -126,8 +132,15 @@ def _ocipkg_impl(mctx):
     merged = merge_tags(sorted(tags, key = lambda t: not t.is_root))
     if merged.error:
         fail_with(merged.error)
+    mirrors = {}
     for name, library in merged.libraries.items():
         declare_library(name, library.platforms, **library.attrs)
+        digest = library.attrs["image"].partition("@")[2]
+        if digest and library.attrs["mirrors"]:
+            mirrors[digest] = _union(mirrors.get(digest, []), library.attrs["mirrors"])
+
+    # Of whatever is declared, not of these libraries alone: it reads MODULE.bazel. What it cannot read there is handed to it.
+    header_index(name = _HEADER_INDEX, mirrors = mirrors)
 
     # Evaluating this asks nobody anything: the same tags give the same repositories.
     return mctx.extension_metadata(

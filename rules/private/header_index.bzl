@@ -4,6 +4,7 @@ The Gazelle extension has it in its data, so that a gazelle_binary finds the lib
 by `ocipkg index` of what the images say of themselves: no library is fetched.
 """
 
+load(":bazel_cache.bzl", "fetch_through_bazel_cache")
 load(":diagnostic.bzl", "diagnostic", "fail_with")
 load(":tool_path.bzl", "tool_path")
 
@@ -34,37 +35,36 @@ def _header_index_impl(rctx):
         return None
     rctx.getenv("OCIPKG_REQUIRE_DIGEST")
     rctx.report_progress("Asking what the libraries in MODULE.bazel have")
-    result = rctx.execute(
-        [tool_path(rctx), "index", "--quiet", "--json", "--file", module, "--output", _FILE],
-        timeout = _TIMEOUT_SECONDS,
-    )
-    if result.return_code != 0:
-        fail_with(diagnostic(
-            "The header index of the libraries in MODULE.bazel, for Gazelle, could not be made: {}".format(result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)),
-            "correct that; or run `ocipkg index` where the registry can be reached and commit ocipkg_index.json, by which nobody is asked; one that holds {} has Gazelle do without",
-        ))
-    if result.stderr.strip():
-        # buildifier: disable=print
-        print(result.stderr.strip())
-    made = json.decode(result.stdout)
+    args = [tool_path(rctx), "index", "--quiet", "--json", "--file", module, "--output", _FILE]
+    for digest, places in rctx.attr.mirrors.items():
+        args += ["--mirror={}={}".format(digest, place) for place in places]
+
+    def run(more):
+        result = rctx.execute(args + more, timeout = _TIMEOUT_SECONDS)
+        if result.return_code != 0:
+            fail_with(diagnostic(
+                "The header index of the libraries in MODULE.bazel, for Gazelle, could not be made: {}".format(result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)),
+                "correct that; or run `ocipkg index` where the registry can be reached and commit ocipkg_index.json, by which nobody is asked; one that holds {} has Gazelle do without",
+            ))
+        if result.stderr.strip():
+            # buildifier: disable=print
+            print(result.stderr.strip())
+        return json.decode(result.stdout)
+
+    fetch_through_bazel_cache(rctx, "The header index of the libraries in MODULE.bazel, for Gazelle", run)
+    made = run([])
     for name in made["files"]:
         rctx.watch(name)
     if made["libraries"] == 0:
         rctx.file(_FILE, "", executable = False)
     return None
 
-_header_index_repository = repository_rule(
+header_index = repository_rule(
     implementation = _header_index_impl,
     doc = "Which label answers each #include, each name of pkg-config and each -l, of all libraries of the root module, as the file header_index.json.",
-)
-
-def _header_index_extension_impl(mctx):
-    _header_index_repository(name = "rules_ocipkg_header_index")
-
-    # The same repository whatever is declared: what it holds is its own business, and it watches the files for that.
-    return mctx.extension_metadata(reproducible = True)
-
-header_index = module_extension(
-    implementation = _header_index_extension_impl,
-    doc = "Makes @rules_ocipkg_header_index; for this module's own use.",
+    attrs = {
+        "mirrors": attr.string_list_dict(
+            doc = "Places to ask for images, by digest, besides those that the root module names: other modules' for the same libraries.",
+        ),
+    },
 )

@@ -56,8 +56,8 @@ def fetch_library(rctx, name, declared, target = "", spokes = {}, or_nothing = F
     Args:
       rctx: the context of the repository rule.
       name: name of the library: of its main target, and in messages.
-      declared: how it is declared, for messages, such as `ocipkg_library`; an empty string where somebody else says that
-        an image is not pinned.
+      declared: how it is declared, for messages, such as `ocipkg_library`; an empty string where somebody else says what
+        is wrong with its image, as that it is not pinned.
       target: target triple, or an empty string for the host's.
       spokes: dict from target triples to repositories, as in `fetch_arguments`.
       or_nothing: whether an image that is not for the target becomes a repository without targets.
@@ -86,6 +86,8 @@ def fetch_library(rctx, name, declared, target = "", spokes = {}, or_nothing = F
     if rctx.attr.build_file:
         args += ["--build-file", rctx.path(rctx.attr.build_file)]
         rctx.watch(rctx.attr.build_file)  # from Bazel 8 on, a path is not watched for having been asked for
+    if not declared:
+        args.append("--of-hub")
     told = "{}(name = \"{}\")".format(declared or "ocipkg.library", name)
     rctx.report_progress("Fetching " + image)
 
@@ -101,14 +103,8 @@ def fetch_library(rctx, name, declared, target = "", spokes = {}, or_nothing = F
             print(result.stderr.strip())
         return json.decode(result.stdout)
 
-    cache = rctx.getenv("OCIPKG_BAZEL_CACHE", "")
-    if cache not in ["", "0", "1", "distdir"]:
-        fail_with(diagnostic(
-            "{}: OCIPKG_BAZEL_CACHE is {}, which means nothing.".format(told, repr(cache)),
-            "set it to 1, for the repository cache, to distdir, for that and --distdir, or not at all",
-        ))
-    if cache not in ["", "0"] and "@sha256:" in image:
-        fetch_through_bazel_cache(rctx, cache == "distdir", run)
+    if "@sha256:" in image:
+        fetch_through_bazel_cache(rctx, told, run)
     fetched = run([])
     if not fetched:
         rctx.file("BUILD.bazel", "# The image has nothing for this platform.\n", executable = False)

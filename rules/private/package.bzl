@@ -2,6 +2,7 @@
 
 load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
 load("@rules_cc//cc/common:cc_shared_library_info.bzl", "CcSharedLibraryInfo")
+load(":apparent.bzl", "apparent")
 load(":artifact.bzl", "ArtifactInfo")
 load(":diagnostic.bzl", "diagnostic", "fail_with")
 load(":layout.bzl", "LayoutInfo", "PushInfo", "TOOL", "make_layout")
@@ -280,7 +281,7 @@ def _dependencies(ctx):
             push = dep[PushInfo]
             if "{" in push.image:
                 fail_with(diagnostic(
-                    "{}: the dependency {} is pushed to {}, which is only known then.".format(ctx.label, dep.label, push.image),
+                    "{}: the dependency {} is pushed to {}, which is only known then.".format(apparent(ctx.label), apparent(dep.label), push.image),
                     "write its repository without values that are stamped",
                 ))
             args += ["--dependency-layout", push.image + "=" + push.info.layout.path]
@@ -291,7 +292,7 @@ def _dependencies(ctx):
             continue
         if LayoutInfo in dep:
             fail_with(diagnostic(
-                "{}: the dependency {} is a package, and nobody knows by which name it will be found.".format(ctx.label, dep.label),
+                "{}: the dependency {} is a package, and nobody knows by which name it will be found.".format(apparent(ctx.label), apparent(dep.label)),
                 "name the ocipkg_push that pushes it",
             ))
         inspected = []
@@ -305,7 +306,7 @@ def _dependencies(ctx):
             inspected = [file for file in dep[DefaultInfo].files.to_list() if file.extension == "json"]
         if len(inspected) != 1:
             fail_with(diagnostic(
-                "{}: the dependency {} is no artifact.".format(ctx.label, dep.label),
+                "{}: the dependency {} is no artifact.".format(apparent(ctx.label), apparent(dep.label)),
                 "name a library that MODULE.bazel declares with its image and without build_file, an ocipkg_push, or a file that `ocipkg inspect --json` wrote",
             ))
         args += ["--dependency-inspected", inspected[0].path]
@@ -332,7 +333,7 @@ def _ocipkg_package_impl(ctx):
         other = files.get(place)
         if other and other != file:
             fail_with(diagnostic(
-                "{}: {} and {} would both become {}.".format(ctx.label, other.short_path, file.short_path, place),
+                "{}: {} and {} would both become {}.".format(apparent(ctx.label), other.short_path, file.short_path, place),
                 "rename one of them, or make one library of both",
             ))
         files[place] = file
@@ -365,7 +366,7 @@ def _ocipkg_package_impl(ctx):
             found = header_place(header.path, part.include_dirs, part.quote_dirs)
             if not found:
                 fail_with(diagnostic(
-                    "{}: no compiler finds the header {} of {}.".format(ctx.label, header.short_path, part.label),
+                    "{}: no compiler finds the header {} of {}.".format(apparent(ctx.label), header.short_path, apparent(part.label)),
                     "give that library an include folder, with includes or strip_include_prefix",
                 ))
             put("/".join([part for part in ["include", found.place] if part]), header)
@@ -413,10 +414,10 @@ def _ocipkg_package_impl(ctx):
         provided[part.label.repo_name] = None
     for linker_input in _linker_inputs(ctx.attr.provided_deps):
         provided[linker_input.owner.repo_name] = None
-    missing = [str(label) for label in foreign if label.repo_name not in provided]
+    missing = _unique([apparent(label) for label in foreign if label.repo_name not in provided])
     if missing:
         fail_with(diagnostic(
-            "{}: its libraries need {}, of another repository than theirs.".format(ctx.label, ", ".join(missing)),
+            "{}: its libraries need {}, of another repository than theirs.".format(apparent(ctx.label), ", ".join(missing)),
             "name the artifact that has them in dependencies, add them to deps to pack them as well, or to provided_deps where whoever links the package brings them",
         ))
 
@@ -424,7 +425,7 @@ def _ocipkg_package_impl(ctx):
         place = source_header_place(file.short_path, ctx.label, ctx.attr.strip_include_prefix, ctx.attr.include_prefix)
         if not place:
             fail_with(diagnostic(
-                "{}: the header {} is not in the folder that is to be stripped from its path.".format(ctx.label, file.short_path),
+                "{}: the header {} is not in the folder that is to be stripped from its path.".format(apparent(ctx.label), file.short_path),
                 "set strip_include_prefix to one that it is in; with a leading slash it counts from the repository's root",
             ))
         put(place, file)
@@ -439,7 +440,7 @@ def _ocipkg_package_impl(ctx):
     link = sort_link_flags(flags)
     if link.here:
         fail_with(diagnostic(
-            "{}: the linkopts {} name files of this workspace, which no other machine has.".format(ctx.label, ", ".join(link.here)),
+            "{}: the linkopts {} name files of this workspace, which no other machine has.".format(apparent(ctx.label), ", ".join(link.here)),
             "give them to a cc_shared_library as user_link_flags, and pack that",
         ))
 

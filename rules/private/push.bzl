@@ -1,5 +1,6 @@
 """The rule `ocipkg_push`."""
 
+load(":apparent.bzl", "apparent")
 load(":diagnostic.bzl", "diagnostic", "fail_with")
 load(":layout.bzl", "LayoutInfo", "PushInfo")
 
@@ -75,7 +76,7 @@ def launcher(tool, layout, repository, tags, status, pushed_by = {}):
 def _ocipkg_push_impl(ctx):
     if bool(ctx.attr.index) == bool(ctx.attr.package):
         fail_with(diagnostic(
-            "{}: it does not say what is to be pushed.".format(ctx.label),
+            "{}: it does not say what is to be pushed.".format(apparent(ctx.label)),
             "give it either an index or a package",
         ))
     info = (ctx.attr.index or ctx.attr.package)[LayoutInfo]

@@ -104,7 +104,8 @@ func prepare(out string, turns int) (*bench, error) {
 }
 
 func (b *bench) install() error {
-	if err := command("go", "build", "-o", b.ocipkg, "./fetcher").run(); err != nil {
+	// As the repository rule compiles it (rules/private/tool.bzl).
+	if err := command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", b.ocipkg, "./fetcher").with("CGO_ENABLED=0").run(); err != nil {
 		return err
 	}
 	for name, module := range fromModules {

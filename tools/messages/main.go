@@ -1,5 +1,5 @@
-// Command messages writes docs/messages.md: every error that the command and the rules can tell, with what to do about it, as
-// the source has them. It is run by `make fix`; a test keeps the page current.
+// Command messages writes docs/messages.md: everything that goes wrong and that the command, the rules and the Gazelle extension
+// can tell, with what to do about it, as the source has them. It is run by `make fix`; a test keeps the page current.
 package main
 
 import (
@@ -67,14 +67,21 @@ func render(root string) ([]byte, error) {
 			return nil, err
 		}
 	}
+	for _, dir := range gazelleLanguages {
+		found, err := inGazelle(filepath.Join(root, filepath.FromSlash(dir)))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
 	slices.SortFunc(all, func(a, b message) int {
 		return cmp.Or(cmp.Compare(strings.ToLower(a.why), strings.ToLower(b.why)), cmp.Compare(a.do, b.do))
 	})
 	all = slices.Compact(all)
 	var b bytes.Buffer
-	b.WriteString("# Messages\n\nEvery error of the command `ocipkg`, by the exit status that goes with it, and of the rules; `…` stands for what varies.\n" +
-		"The words before a message (\"pull ghcr.io/acme/zlib:1.3.1: layer 2 of 3: …\") say what was being done. What helps when nothing\n" +
-		"is said to be wrong is in [troubleshooting.md](troubleshooting.md).\n\n<!-- Generated from the source by `make fix`. -->\n")
+	b.WriteString("# Messages\n\nEvery error of the command `ocipkg`, by the exit status that goes with it, of the rules, and of the Gazelle extension;\n`…` stands for what varies. " +
+		"The words before a message (\"pull ghcr.io/acme/zlib:1.3.1: layer 2 of 3: …\") say what was\n" +
+		"being done. What helps when nothing is said to be wrong is in [troubleshooting.md](troubleshooting.md).\n\n<!-- Generated from the source by `make fix`. -->\n")
 	section := func(kind, title, intro string) {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| message | what to do |\n|---|---|\n", title, intro)
 		for _, m := range all {
@@ -89,6 +96,7 @@ func render(root string) ([]byte, error) {
 		}
 	}
 	section(starlark, "While Bazel loads and analyses", "Those of the rules, which Bazel prints behind `Error in fail:`. A repository rule also prints what the command said to it, which is above.")
+	section(gazelle, "While Gazelle runs", "Those of the extension, which Gazelle prints behind `gazelle:`, most of them with the BUILD file, the rule or the\ndirective that they are about.")
 	return b.Bytes(), nil
 }
 

@@ -148,3 +148,40 @@ def wrap(error, text):
 		}
 	}
 }
+
+func TestGazelleMessages(t *testing.T) {
+	source := func(body string) string {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "p.go"), []byte("package p\n\nfunc f(d string, err error) {\n"+body+"\n}\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	got, err := inGazelle(source(`
+	log.Print(err)
+	log.Printf("%s: # gazelle:%s %s: %s", d, d, d, err)
+	log.Printf("%s: %s %s: cdeps has v1.2 of %s, which is gone. Remove it; or mark it # keep.", d, d, d, d)
+	log.Printf("//%s:%s: #cgo %s: nobody answers: %v. Declare one.", d, d, d, err)
+	_ = errors.New("it is not there; put it there")
+	complain := func(d, format string, args ...any) { log.Printf("%s: %s", d, fmt.Sprintf(format, args...)) }
+	complain(d, "%v is no label. Write one.", err)`))
+	want := []message{
+		{gazelle, "cdeps has v1.2 of …, which is gone", "remove it; or mark it # keep"},
+		{gazelle, "#cgo …: nobody answers: …", "declare one"},
+		{gazelle, "it is not there", "put it there"},
+		{gazelle, "… is no label", "write one"},
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+	for _, body := range []string{
+		`log.Printf("%s: it is bent.", d)`,
+		`log.Fatal("it is bent")`,
+		`_ = fmt.Errorf("it is bent: %w", err)`,
+		`complain := func(format string) { log.Printf(format) }; complain("it is bent in v1.2")`,
+	} {
+		if found, err := inGazelle(source(body)); err == nil || !strings.Contains(err.Error(), "does not say what to do") {
+			t.Errorf("%s: %q, %v", body, found, err)
+		}
+	}
+}

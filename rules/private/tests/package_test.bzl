@@ -3,6 +3,7 @@
 load("@bazel_skylib//lib:partial.bzl", "partial")
 load("@bazel_skylib//lib:unittest.bzl", "analysistest", "asserts", "unittest")
 load("@rules_cc//cc:defs.bzl", "cc_import", "cc_library", "cc_shared_library")
+load("//rules/private:apparent.bzl", "apparent")
 load(
     "//rules/private:package.bzl",
     "header_place",
@@ -42,6 +43,26 @@ def _header_place_test_impl(ctx):
     return unittest.end(env)
 
 _header_place_test = unittest.make(_header_place_test_impl)
+
+def _apparent_test_impl(ctx):
+    env = unittest.begin(ctx)
+    for repository, want in {
+        "": "//a/b:c",
+        "+_repo_rules+zlib": "@zlib//a/b:c",
+        "_main~_repo_rules2~zlib": "@zlib//a/b:c",
+        "_main~_repo_rules~zlib": "@zlib//a/b:c",
+        "bazel_tools": "@bazel_tools//a/b:c",
+        "rules_ocipkg++ocipkg+zlib": "@zlib//a/b:c",
+        "rules_ocipkg~0.1.0~ocipkg~my.zlib-1__x86_64-unknown-linux-gnu": "@my.zlib-1//a/b:c",
+        "rules_ocipkg~~ocipkg~zlib__aarch64-apple-darwin": "@zlib//a/b:c",
+        "zlib+": "@zlib//a/b:c",
+        "zlib~": "@zlib//a/b:c",
+        "zlib~1.3.1": "@zlib//a/b:c",
+    }.items():
+        asserts.equals(env, want, apparent(struct(repo_name = repository, package = "a/b", name = "c")), repository)
+    return unittest.end(env)
+
+_apparent_test = unittest.make(_apparent_test_impl)
 
 def _library_name_test_impl(ctx):
     env = unittest.begin(ctx)
@@ -158,6 +179,10 @@ def _refused_test_impl(ctx):
     env = analysistest.begin(ctx)
     for message in ctx.attr.messages:
         asserts.expect_failure(env, message)
+
+    # No canonical name of a repository.
+    for cause in analysistest.target_under_test(env)[AnalysisFailureInfo].causes.to_list():
+        asserts.false(env, "@@" in cause.message, cause.message)
     return analysistest.end(env)
 
 _refused_test = analysistest.make(
@@ -283,6 +308,7 @@ def package_test_suite(name):
     unittest.suite(name + "_functions", *[
         partial.make(test, size = "small")
         for test in [
+            _apparent_test,
             _header_place_test,
             _library_name_test,
             _sort_link_flags_test,
@@ -482,7 +508,7 @@ def package_test_suite(name):
     refused("unpublished", ["is a package", "name the ocipkg_push"], deps = [":" + name + "_outer"], dependencies = [":" + name + "_packed_libraries"])
     refused("stamped", ["r.example/{STABLE_NAME}", "without values that are stamped"], deps = [":" + name + "_outer"], dependencies = [":" + name + "_push_stamped"])
     refused("here", ["-Lsomewhere", "no other machine"], deps = [":" + name + "_here"])
-    refused("foreign", ["runfiles:runfiles", "provided_deps"], deps = [":" + name + "_foreign"])
+    refused("foreign", ["\n//{}:{}_packed_foreign: its".format(here, name), "runfiles:runfiles, of", "provided_deps"], deps = [":" + name + "_foreign"])
     refused("twice", ["would both become lib/libzz.so"], deps = [":" + name + "_imported"], shared = [":" + name + "_twice_libzz"])
     native.genrule(
         name = name + "_twice_libzz",

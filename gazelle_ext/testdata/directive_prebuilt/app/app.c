@@ -1,0 +1,2 @@
+#include <sysexits.h>
+#include <vend.h>

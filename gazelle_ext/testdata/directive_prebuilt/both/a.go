@@ -1,0 +1,4 @@
+package both
+
+// #include <zlib.h>
+import "C"

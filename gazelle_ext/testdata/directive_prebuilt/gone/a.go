@@ -1,0 +1,4 @@
+package gone
+
+// #include <math.h>
+import "C"

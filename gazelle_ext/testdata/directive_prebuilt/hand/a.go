@@ -1,0 +1,5 @@
+package hand
+
+// #cgo LDFLAGS: -lvend
+// #include <vend.h>
+import "C"

@@ -1,0 +1,4 @@
+package include
+
+// #include <vend.h>
+import "C"

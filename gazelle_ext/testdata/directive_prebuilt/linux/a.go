@@ -1,0 +1,5 @@
+package linux
+
+// #cgo linux LDFLAGS: -lvend
+// #include <openssl/ssl.h>
+import "C"

@@ -1,0 +1,4 @@
+package name
+
+// #cgo pkg-config: vend
+import "C"

@@ -1,0 +1,4 @@
+package off
+
+// int off(void);
+import "C"

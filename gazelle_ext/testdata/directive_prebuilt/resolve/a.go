@@ -1,0 +1,4 @@
+package resolve
+
+// #include <vend.h>
+import "C"

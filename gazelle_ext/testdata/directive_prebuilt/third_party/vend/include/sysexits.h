@@ -1,0 +1,1 @@
+#define EX_OK 0

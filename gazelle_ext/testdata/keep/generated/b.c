@@ -1,0 +1,3 @@
+#include <openssl/ssl.h>
+
+int b(void) { return 1; }

@@ -1,0 +1,127 @@
+package ocipkg
+
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"github.com/bazelbuild/bazel-gazelle/label"
+	"github.com/bazelbuild/bazel-gazelle/rule"
+	"github.com/bazelbuild/buildtools/build"
+
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/system"
+	"github.com/ocipkg/rules_ocipkg/gazelle_ext/vendored"
+)
+
+// vendoredIndex is the libraries of the workspace, as an index has others. Where there are none it is nil, and has no
+// answers.
+type vendoredIndex struct {
+	answers map[string]answer
+	owned   map[label.Label]bool
+	mains   map[string]label.Label // by package
+}
+
+// vendoredFile is where the answers are from, for a warning.
+var vendoredFile = &indexFile{name: "# gazelle:ocipkg_prebuilt"}
+
+func readVendored(libraries *vendored.Libraries) *vendoredIndex {
+	v := &vendoredIndex{map[string]answer{}, map[label.Label]bool{}, map[string]label.Label{}}
+	for _, lib := range libraries.All() {
+		index := lib.Index()
+		targets := map[string]*library{}
+		for key, target := range index {
+			if targets[target] == nil {
+				at := label.New("", lib.Pkg, target)
+				targets[target] = &library{label: at, written: written(at, ""), file: vendoredFile}
+				v.owned[at] = true
+			}
+			a := v.answers[key]
+			a.claim(targets[target])
+			v.answers[key] = a
+		}
+		if len(index) > 0 {
+			v.mains[lib.Pkg] = label.New("", lib.Pkg, lib.Name)
+		}
+	}
+	return v
+}
+
+// place is what the targets of one library have in common: the repository, or, as //package, the folder; "" for other
+// labels of the workspace.
+func (v *vendoredIndex) place(at label.Label) string {
+	if v != nil && at.Repo == "" && v.mains[at.Pkg] != label.NoLabel {
+		return "//" + at.Pkg
+	}
+	return at.Repo
+}
+
+// folder is where the library of a label lies, "" for other labels.
+func (q *query) folder(at label.Label) string {
+	if at == label.NoLabel || at.Repo != "" || q.s.vendored.place(at) == "" {
+		return ""
+	}
+	return filepath.Join(q.args.Config.RepoRoot, filepath.FromSlash(at.Pkg))
+}
+
+// main is the label of the target that brings all others of a library.
+func (q *query) main(at label.Label) label.Label {
+	if at.Repo == "" && q.s.vendored != nil {
+		return q.s.vendored.mains[at.Pkg]
+	}
+	return q.l.main(q.args.Config, at.Repo)
+}
+
+// lookUpVendored finds the label that answers a key. It goes before an index, as it does for C++.
+func (l *ocipkgLang) lookUpVendored(v *vendoredIndex, key string) (label.Label, bool) {
+	if v == nil || system.Header(key) {
+		return label.NoLabel, false
+	}
+	a, ok := v.answers[key]
+	if !ok {
+		return label.NoLabel, false
+	}
+	if a.rival != nil {
+		l.warnOfRival(key, a)
+	}
+	return a.winner.label, true
+}
+
+// vendoredByHand adds the folders of which a label was written by hand: //third_party/openssl:static.
+func (q *query) vendoredByHand(e build.Expr, byHand map[string]bool) {
+	if q.s.vendored == nil || e == nil {
+		return
+	}
+	d := cdeps{pkg: q.args.Rel}
+	build.Walk(e, func(e build.Expr, _ []build.Expr) {
+		if at := d.parse(e); at != label.NoLabel && at.Repo == "" && !q.s.vendored.owned[at] {
+			if place := q.s.vendored.place(at); place != "" {
+				byHand[place] = true
+			}
+		}
+	})
+}
+
+// whenWalked does, with the libraries of the workspace, what is to be done to r or to the rule there that Gazelle merges it
+// into. It has been merged by then, and its flags are once more.
+func (l *ocipkgLang) whenWalked(libraries *vendored.Libraries, s *settings, r, there *rule.Rule, do func(*settings)) {
+	l.later = append(l.later, func() {
+		if l.vendored == nil {
+			l.vendored = readVendored(libraries)
+		}
+		with := *s
+		with.vendored = l.vendored
+		do(&with)
+		if there == nil {
+			return
+		}
+		flags := rule.NewRule(r.Kind(), r.Name())
+		mergeable := map[string]bool{}
+		for _, attr := range slices.Sorted(maps.Values(attributes)) {
+			mergeable[attr] = true
+			if value := r.Attr(attr); value != nil {
+				flags.SetAttr(attr, value)
+			}
+		}
+		rule.MergeRules(flags, there, mergeable, "")
+	})
+}
