@@ -68,11 +68,12 @@ registries: .out/bin/conformance .out/bin/registry .out/prefixes/docker-registry
 soak: | .out/tmp
 	OCIPKG_SOAK=$(or $(ROUNDS),100) $(IN_ENV) go test -count=1 -timeout=2h -v -run 'TestManyProcesses|TestManyPulls|TestFailingCalls|TestKilled' ./internal/store ./fetcher
 
-# The repository as a workspace of its own, and its BUILD files as Gazelle would write them.
+# The repository as a workspace of its own, its BUILD files as Gazelle would write them, and what later Bazels say of them.
 bazel: | .out/tmp
 	$(BAZEL) build //...
 	$(BAZEL) test //...
 	$(BAZEL) run //:gazelle -- -mode=diff
+	$(BAZEL) build --nobuild --config=next //...
 
 # Real Bazel in real workspaces, against real registries.
 e2e: | .out/tmp

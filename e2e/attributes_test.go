@@ -112,6 +112,7 @@ filegroup(name = "own", srcs = ["@own"])
 			if targets := w.bazel(t, "query", "@own//:all"); (name == "attributes") == strings.Contains(targets, "@own//:shared") || !strings.Contains(targets, "@own//:own") {
 				t.Errorf("own: %s", targets)
 			}
+			w.analyseNext(t)
 		})
 	}
 }

@@ -126,6 +126,14 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// analyseNext has all of the workspace analysed with what later major versions of Bazel make the default: what they take away
+// is missed then, and nothing has to be compiled.
+func (w *workspace) analyseNext(t *testing.T, flags ...string) {
+	t.Helper()
+	w.nextMajors(t)
+	w.bazel(t, "build", append(flags, "--nobuild", "--config=next", "//...")...)
+}
+
 // nextMajors gives the workspace the options of this repository, where --config=next is what later major versions of
 // Bazel make the default.
 func (w *workspace) nextMajors(t *testing.T) {

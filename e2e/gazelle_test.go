@@ -411,4 +411,15 @@ func (w *workspace) goDeps(t *testing.T, sums, prints string) {
 		t.Errorf("by go_deps: exit status %d: %s%s", r.code, r.stdout, r.stderr)
 	}
 	w.bazel(t, "run", append([]string{command[0], "--", "--check"}, command[2:]...)...)
+
+	// Later Bazels call repositories otherwise, and with that the folders in which all of them find the indexes.
+	w.nextMajors(t)
+	for _, target := range []string{"//:gazelle", "//:gazelle_from_repositories"} {
+		w.bazel(t, "run", "--config=next", target, "--", "-mode=diff", "app", "third_party", "vendored")
+	}
+	w.bazel(t, "run", append([]string{"--config=next", command[0], "--", "--check"}, command[2:]...)...)
+	w.bazel(t, "build", "--config=next", "//external_app")
+	if err := os.Remove(filepath.Join(w.dir, ".bazelrc")); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -21,26 +21,7 @@ import (
 // the sandbox.
 func TestMatrix(t *testing.T) {
 	s := theSuite
-	native := filepath.Join(s.out, "native")
-	s.matrixLibraries(t, native)
-	address := s.server(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "matrix")).Ready
-	for name, flags := range map[string][]string{
-		"single": nil, "pair": nil, "origin": nil, "archives": nil, "mixed": nil, "versions": nil, "older": nil, "newer": nil, "header": nil,
-		"plugin": {"--always-link", "plugin"}, "plugin_lazy": nil,
-		"platform": {"--system-library", "m", "--system-library", "pthread", "--system-library", "dl", "--system-library", "resolv"},
-	} {
-		prefix := filepath.Join(native, strings.TrimSuffix(name, "_lazy"))
-		s.must(t, s.out, append([]string{s.ocipkg, "pack", prefix, "--name", name, "--version", "1", "-o", filepath.Join(native, name+".tar")}, flags...)...)
-		s.must(t, s.out, s.ocipkg, "push", filepath.Join(native, name+".tar"), address+"/"+name+":1")
-	}
-	single := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "inspect", "--json", address+"/single:1"))
-	single = regexp.MustCompile(`"image": "(.*)"`).FindStringSubmatch(single)[1]
-	for _, name := range []string{"apart", "shared_apart", "static_apart"} {
-		s.must(t, s.out, s.ocipkg, "pack", filepath.Join(native, name), "--name", name, "--version", "1", "--dependency", "single="+single, "-o", filepath.Join(native, name+".tar"))
-		s.must(t, s.out, s.ocipkg, "push", filepath.Join(native, name+".tar"), address+"/"+name+":1")
-	}
-	pushFlat(t, address, filepath.Join(native, "flat"))
-
+	address := s.matrixPublished(t, "matrix")
 	w := s.workspace(t, "e2e/testdata/matrix", address)
 	w.pin(t)
 	w.build(t)
@@ -136,18 +117,7 @@ func TestMatrix(t *testing.T) {
 			"versions_dynamic": {"greet_level", "GREET_2"},
 			"two_sonames":      {"foo_value", "FOO_2"},
 		} {
-			f, err := elf.Open(filepath.Join(w.dir, "bazel-bin", program))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			symbols, err := f.ImportedSymbols()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !slices.ContainsFunc(symbols, func(s elf.ImportedSymbol) bool { return s.Name == want[0] && s.Version == want[1] }) {
-				t.Errorf("%s does not ask for %s@%s: %v", program, want[0], want[1], symbols)
-			}
+			w.asksFor(t, program, want[0], want[1])
 		}
 		if needed, _ := w.dynamic(t, "bazel-bin/two_sonames"); !slices.Contains(needed, "libfoo.so.2") || !slices.Contains(needed, "libbar.so.1") {
 			t.Errorf("two_sonames needs %v", needed)
@@ -192,6 +162,32 @@ func TestMatrix(t *testing.T) {
 			t.Errorf("by_hand_deps ran (exit status %d, %s); then this test tells nothing", r.code, r.stderr)
 		}
 	})
+	w.analyseNext(t)
+}
+
+// matrixPublished publishes the libraries of the matrix in a registry of the test's, and returns its address.
+func (s *suite) matrixPublished(t *testing.T, test string) string {
+	t.Helper()
+	native := filepath.Join(s.out, "native-"+test)
+	s.matrixLibraries(t, native)
+	address := s.server(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", test)).Ready
+	for name, flags := range map[string][]string{
+		"single": nil, "pair": nil, "origin": nil, "archives": nil, "mixed": nil, "versions": nil, "older": nil, "newer": nil, "header": nil,
+		"plugin": {"--always-link", "plugin"}, "plugin_lazy": nil,
+		"platform": {"--system-library", "m", "--system-library", "pthread", "--system-library", "dl", "--system-library", "resolv"},
+	} {
+		prefix := filepath.Join(native, strings.TrimSuffix(name, "_lazy"))
+		s.must(t, s.out, append([]string{s.ocipkg, "pack", prefix, "--name", name, "--version", "1", "-o", filepath.Join(native, name+".tar")}, flags...)...)
+		s.must(t, s.out, s.ocipkg, "push", filepath.Join(native, name+".tar"), address+"/"+name+":1")
+	}
+	single := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "inspect", "--json", address+"/single:1"))
+	single = regexp.MustCompile(`"image": "(.*)"`).FindStringSubmatch(single)[1]
+	for _, name := range []string{"apart", "shared_apart", "static_apart"} {
+		s.must(t, s.out, s.ocipkg, "pack", filepath.Join(native, name), "--name", name, "--version", "1", "--dependency", "single="+single, "-o", filepath.Join(native, name+".tar"))
+		s.must(t, s.out, s.ocipkg, "push", filepath.Join(native, name+".tar"), address+"/"+name+":1")
+	}
+	pushFlat(t, address, filepath.Join(native, "flat"))
+	return address
 }
 
 // matrixLibraries compiles the libraries of the matrix, each an install prefix below dir, which is made anew.
@@ -246,6 +242,23 @@ func (w *workspace) dynamic(t *testing.T, program string) (needed, paths []strin
 		}
 	}
 	return needed, paths
+}
+
+// asksFor checks that a program asks for a symbol in one version.
+func (w *workspace) asksFor(t *testing.T, program, symbol, version string) {
+	t.Helper()
+	f, err := elf.Open(filepath.Join(w.dir, "bazel-bin", program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	symbols, err := f.ImportedSymbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(symbols, func(s elf.ImportedSymbol) bool { return s.Name == symbol && s.Version == version }) {
+		t.Errorf("%s does not ask for %s@%s: %v", program, symbol, version, symbols)
+	}
 }
 
 // runAll runs programs, given as a folder to be in and a path from there each, and writes for the n-th of them n.ldd,

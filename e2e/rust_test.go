@@ -11,24 +11,36 @@ import (
 func TestRust(t *testing.T) {
 	s := theSuite
 	s.crossEnv(t, "rustc")
-	native := filepath.Join(s.out, "native-rust")
-	s.matrixLibraries(t, native)
-	address := s.server(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", "rust")).Ready
-	for _, name := range []string{"pair", "origin", "archives", "mixed"} {
-		s.must(t, s.out, s.ocipkg, "pack", filepath.Join(native, name), "--name", name, "--version", "1", "-o", filepath.Join(native, name+".tar"))
-		s.must(t, s.out, s.ocipkg, "push", filepath.Join(native, name+".tar"), address+"/"+name+":1")
-	}
-	pushFlat(t, address, filepath.Join(native, "flat"))
-
-	w := s.workspace(t, "e2e/testdata/rust", address, withCross...)
+	w := s.workspace(t, "e2e/testdata/rust", s.matrixPublished(t, "rust"), withCross...)
 	w.pin(t)
 	w.build(t)
 	w.test(t)
 	w.checkBinaries(t, `kind("rust_(binary|test) rule", //...)`)
-	for program, shared := range map[string]bool{"pair": false, "pair_shared": true, "origin": true, "archives": false} {
+	needs := func(program string, libraries ...string) {
+		t.Helper()
 		needed, _ := w.dynamic(t, filepath.Join("bazel-bin", program))
-		if has := slices.Contains(needed, "libbar.so.1"); has != shared {
-			t.Errorf("%s: linked with libbar.so.1 is %v, want %v (NEEDED %v)", program, has, shared, needed)
+		for _, library := range []string{"libbar.so.1", "libfoo.so.1", "libfoo.so.2", "libgreet.so.1"} {
+			if has, want := slices.Contains(needed, library), slices.Contains(libraries, library); has != want {
+				t.Errorf("%s: linked with %s is %v, want %v (NEEDED %v)", program, library, has, want, needed)
+			}
 		}
 	}
+	for _, program := range []string{"pair", "pair_hub", "archives", "apart"} {
+		needs(program)
+	}
+	// rustc has the linker leave out what the program does not use itself: libfoo is libbar's affair alone.
+	for _, program := range []string{"pair_shared", "pair_hub_shared", "origin", "flat", "shared_apart", "apart_shared", "older"} {
+		needs(program, "libbar.so.1")
+	}
+	needs("mixed", "libfoo.so.1")
+	needs("two_sonames", "libbar.so.1", "libfoo.so.2")
+	needs("versions_shared", "libgreet.so.1")
+	w.asksFor(t, "two_sonames", "foo_value", "FOO_2")
+	w.asksFor(t, "versions_shared", "greet_level", "GREET_2")
+
+	flag := "--@rules_ocipkg//rules:linkage=shared"
+	w.bazel(t, "build", flag, "//:pair", "//:pair_hub")
+	needs("pair", "libbar.so.1")
+	needs("pair_hub", "libbar.so.1")
+	w.checkBinaries(t, "set(//:pair //:pair_hub)", flag)
 }

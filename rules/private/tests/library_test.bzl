@@ -4,7 +4,7 @@ load("@bazel_skylib//lib:partial.bzl", "partial")
 load("@bazel_skylib//lib:unittest.bzl", "asserts", "unittest")
 load("//rules/private:attributes.bzl", "RULE_ATTRIBUTES")
 load("//rules/private:extension.bzl", "merge_tags")
-load("//rules/private:library.bzl", "fetch_arguments", "label_prefix")
+load("//rules/private:library.bzl", "fetch_arguments", "fetch_library", "label_prefix")
 
 def _attributes(**said):
     values = {name: "" if name in ["image", "linkage", "strip_include_prefix"] else [] for name in RULE_ATTRIBUTES}
@@ -51,6 +51,31 @@ def _label_prefix_test_impl(ctx):
     return unittest.end(env)
 
 _label_prefix_test = unittest.make(_label_prefix_test_impl)
+
+def _context(was_pinned, **more):
+    """What a repository rule gets, with a tool that says whether the image was pinned."""
+    return struct(
+        attr = _attributes(image = "r.example/z:1"),
+        execute = lambda _arguments, **_kwargs: struct(return_code = 0, stderr = "", stdout = json.encode({"wasPinned": was_pinned})),
+        getenv = lambda _name, default = None: default,
+        os = struct(name = "linux"),
+        path = lambda label: label,
+        report_progress = lambda _text: None,
+        watch = lambda _path: None,
+        workspace_root = "/w",
+        **more
+    )
+
+def _repo_metadata_test_impl(ctx):
+    env = unittest.begin(ctx)
+    metadata = lambda reproducible: {"reproducible": reproducible}
+    for was_pinned in [True, False]:
+        # From Bazel 8.3 on, which must not keep for others what a tag may lead away from.
+        asserts.equals(env, {"reproducible": was_pinned}, fetch_library(_context(was_pinned, repo_metadata = metadata), "z", ""))
+        asserts.equals(env, None, fetch_library(_context(was_pinned), "z", ""), "an older Bazel")
+    return unittest.end(env)
+
+_repo_metadata_test = unittest.make(_repo_metadata_test_impl)
 
 def _tag(name, image, module, platforms = [], **said):
     values = _attributes(image = image, **said)
@@ -155,5 +180,6 @@ def library_test_suite(name):
             _label_prefix_test,
             _merge_identity_test,
             _merge_tags_test,
+            _repo_metadata_test,
         ]
     ])
