@@ -26,9 +26,9 @@ func TestManyPulls(t *testing.T) {
 	for i := range 6 {
 		name := fmt.Sprintf("lib%d", i)
 		images = append(images, publishedAs(t, server, t.TempDir(), name, map[string][]byte{
-			"include/x.h":       bytes.Repeat(fmt.Appendf(nil, "int f%d(void);\n", i/2), 2000),
+			"include/x.h":        bytes.Repeat(fmt.Appendf(nil, "int f%d(void);\n", i/2), 2000),
 			"lib/" + name + ".a": artifacttest.Archive(artifacttest.Object{Defines: []string{name}}),
-			"lib/libx.so.1":     artifacttest.Shared{SONAME: "libx.so.1"}.Bytes(),
+			"lib/libx.so.1":      artifacttest.Shared{SONAME: "libx.so.1"}.Bytes(),
 		}))
 	}
 	server.Clear()
