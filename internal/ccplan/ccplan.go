@@ -63,6 +63,9 @@ const (
 	Shared Linkage = "shared" // the shared one where there is one
 )
 
+// linkableMoreThanOnce is Bazel's tag for what several cc_shared_library targets of one program may each link a copy of.
+const linkableMoreThanOnce = "LINKABLE_MORE_THAN_ONCE"
+
 // Target is one rule of the plan. Doc, where not empty, is a comment to stand above it.
 type Target struct {
 	Kind  Kind
@@ -453,6 +456,7 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 	deps = append(deps, p.dependencies(name, as, forms)...)
 	kind := Import
 	var attrs []Attr
+	var tags []string
 	var doc string
 	if f.static {
 		attrs = append(attrs, Attr{"static_library", l.Static.Path})
@@ -460,6 +464,11 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 			attrs = append(attrs, Attr{"alwayslink", true})
 			kind = Prebuilt
 			doc = "rules_go links all of an archive by the ending of its name, which cc_import leaves."
+		} else if p.target.OS == "linux" && !l.Static.CXX {
+			// ELF's run-time linker takes the first copy for all, so that there is one state. But what does its work by being
+			// there does it once a copy, and so do C++'s constructors and destructors, on the one object; and on other systems
+			// each copy has a state of its own. There Bazel's refusal stands.
+			tags = []string{linkableMoreThanOnce}
 		}
 		switch l.Static.PIC {
 		case "pie":
@@ -489,7 +498,7 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 		}
 	}
 	doc = strings.TrimSpace(doc)
-	attrs = append(attrs, Attr{"linkopts", linkopts}, Attr{"target_compatible_with", p.compatible}, Attr{"deps", deps})
+	attrs = append(attrs, Attr{"linkopts", linkopts}, Attr{"tags", tags}, Attr{"target_compatible_with", p.compatible}, Attr{"deps", deps})
 	for _, t := range p.made[name] {
 		if reflect.DeepEqual(t, Target{Kind: kind, Name: t.Name, Doc: doc, Attrs: said(attrs)}) {
 			return ":" + t.Name
