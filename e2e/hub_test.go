@@ -419,19 +419,31 @@ func TestModulesShareMirrors(t *testing.T) {
 	}
 }
 
-// TestLinkage: the flag and the attribute choose what is linked, of one library and of one of several; and whatever they
-// choose runs.
+// TestLinkage: the flag and the attribute choose what is linked, of one library, of one of several, and of one that another
+// brings along; and whatever they choose runs.
 func TestLinkage(t *testing.T) {
 	s := theSuite
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
-	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "pair", "--version", "linkage"), server.Host+"/pair:1"))
+	pair := s.packed(t, "pair", "--version", "linkage")
+	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", pair, server.Host+"/pair:1"))
 	var more strings.Builder
 	more.WriteString(extension)
 	for _, linkage := range []string{"static", "shared", "auto"} {
 		fmt.Fprintf(&more, "ocipkg.library(name = \"hub_%[1]s\", image = %[2]q, linkage = %[1]q)\nuse_repo(ocipkg, \"hub_%[1]s\")\nocipkg_library(name = \"pair_%[1]s\", image = %[2]q, linkage = %[1]q)\n", linkage, pinned)
 	}
 	fmt.Fprintf(&more, "ocipkg.library(name = \"hub\", image = %q)\nuse_repo(ocipkg, \"hub\")\n", pinned)
+	// A library that needs another one, which may be linked in one form alone: its declaration goes before the form of what
+	// brings it along.
+	native := filepath.Dir(pair)
+	single := s.published(t, filepath.Join(native, "single"), "single", "linkage", server.Host)
+	apart := s.published(t, filepath.Join(native, "apart"), "apart", "linkage", server.Host, "--dependency", "single="+single)
+	fmt.Fprintf(&more, `ocipkg_library(name = "single", image = %[1]q)
+ocipkg_library(name = "never_static", image = %[1]q, linkage = "shared")
+ocipkg_library(name = "apart", image = %[2]q, deps = ["@single"])
+ocipkg_library(name = "apart_lgpl", image = %[2]q, deps = ["@never_static//:single"])
+ocipkg_library(name = "apart_lgpl_static", image = %[2]q, deps = ["@never_static//:single"], linkage = "static")
+`, single, apart)
 	w := s.declare(t, "linkage", map[string]string{"pair": pinned}, depends, more.String())
 	w.write(t, "BUILD.bazel", `load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_test")
 
@@ -460,6 +472,9 @@ func TestLinkage(t *testing.T) {
         "hub_static": "@hub_static",
         "hub_shared": "@hub_shared//:bar",
         "hub_auto": "@hub_auto",
+        "apart": "@apart",
+        "apart_lgpl": "@apart_lgpl",
+        "apart_lgpl_static": "@apart_lgpl_static",
     }.items()
 ]
 `)
@@ -479,7 +494,7 @@ int main(void) {
 			}
 			w.build(t, flags...)
 			w.checkBinaries(t, `kind("cc_binary rule", //...)`, flags...)
-			for _, name := range []string{"pair", "one", "pair_static", "pair_shared", "pair_auto", "hub", "hub_one", "hub_static", "hub_shared", "hub_auto"} {
+			for _, name := range []string{"pair", "one", "pair_static", "pair_shared", "pair_auto", "hub", "hub_one", "hub_static", "hub_shared", "hub_auto", "apart", "apart_lgpl", "apart_lgpl_static"} {
 				asked := flag
 				for _, linkage := range []string{"static", "shared", "auto"} {
 					if strings.HasSuffix(name, "_"+linkage) {
@@ -491,6 +506,10 @@ int main(void) {
 					needed, _ := w.dynamic(t, "bazel-bin/"+form+"_"+name)
 					if has := slices.Contains(needed, "libbar.so.1"); has != want {
 						t.Errorf("%s_%s is linked with libbar.so.1: %v, want %v (NEEDED %v)", form, name, has, want, needed)
+					}
+					want = want || strings.HasPrefix(name, "apart_lgpl")
+					if has := slices.Contains(needed, "libfoo.so.1"); has != want {
+						t.Errorf("%s_%s is linked with libfoo.so.1: %v, want %v (NEEDED %v)", form, name, has, want, needed)
 					}
 				}
 			}
