@@ -130,6 +130,9 @@ int main(void) {
 }
 `
 
+// subcommand is what --subcommands prints before whatever Bazel runs.
+const subcommand = "SUBCOMMAND: "
+
 // TestHub: of a library for eight platforms that the module extension declares, nothing is fetched until something
 // depends on it, then what it is and the layers of the one platform that is built for; every platform leads to its own
 // library, and one that is not there to a message before a compiler runs.
@@ -229,13 +232,13 @@ cc_library(
 			{[]string{"@two//:files", "--platforms=//:x86_64-unknown-linux-musl"}, []string{"single hub-two is not there for the platform", "//:x86_64-unknown-linux-musl (x86_64, linux, musl)", "aarch64-unknown-linux-gnu, x86_64-unknown-linux-gnu\n"}},
 			{[]string{"--platforms=//:s390x-unknown-linux-gnu", "@foo//:files"}, []string{"single hub is not there for the platform", "//:s390x-unknown-linux-gnu (s390x, linux, glibc)", "It is there for: " + strings.Join(slices.Sorted(slices.Values(append(others, host))), ", ")}},
 		} {
-			r := w.exec(t, nil, "build", c.args...)
+			r := w.exec(t, nil, "build", append(c.args, "--subcommands")...)
 			for _, words := range c.wants {
 				if r.code == 0 || !strings.Contains(r.stderr, words) {
 					t.Errorf("bazel build %v: exit status %d, and %q is not in:\n%s", c.args, r.code, words, r.stderr)
 				}
 			}
-			if strings.Contains(r.stderr, "Compiling") || strings.Contains(r.stderr, "main.c") {
+			if strings.Contains(r.stderr, subcommand) {
 				t.Errorf("a compiler ran:\n%s", r.stderr)
 			}
 		}
@@ -253,7 +256,10 @@ cc_library(
 	})
 
 	server.Clear()
-	w.bazel(t, "build", "//:with_foo")
+	// Also the control of "no match": where a compiler runs, Bazel says so.
+	if r := w.exec(t, nil, "build", "--subcommands", "//:with_foo"); r.code != 0 || !strings.Contains(r.stderr, subcommand) {
+		t.Fatalf("exit status %d, or no %q in:\n%s", r.code, subcommand, r.stderr)
+	}
 	if r := s.inEnv(t, w.dir, "bazel-bin/with_foo"); r.code != 0 || !strings.HasPrefix(r.stdout, "foo ") {
 		t.Errorf("the program: exit status %d, %s%s", r.code, r.stdout, r.stderr)
 	}
