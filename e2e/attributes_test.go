@@ -12,8 +12,8 @@ import (
 )
 
 // TestAttributes: what MODULE.bazel says of a library beside its image, as docs/attributes.md has it, in the rule and in
-// the tag: parts are left out and not fetched, headers are found where it says, defines and linker flags are its own, and
-// its BUILD file too.
+// the tag: parts are left out and not fetched, headers are found where it says and warn of nothing, defines and linker flags
+// are its own, and its BUILD file too.
 func TestAttributes(t *testing.T) {
 	s := theSuite
 	server, mirror := registrytest.New(t.TempDir()), registrytest.New(t.TempDir())
@@ -22,7 +22,8 @@ func TestAttributes(t *testing.T) {
 	native := s.natives(t)
 	prefix := filepath.Join(native, "single")
 	// Headers one folder deeper, and one that shows what it was compiled with.
-	for name, text := range map[string]string{"include/foo/deep.h": "#include <foo.h>\n", "include/foo/named.h": "#ifndef NAMED\n#error without a define\n#endif\nint foo_value(void);\n"} {
+	const warns = "static int unused(void) { return 0; }\n"
+	for name, text := range map[string]string{"include/foo/deep.h": "#include <foo.h>\n", "include/foo/named.h": "#ifndef NAMED\n#error without a define\n#endif\nint foo_value(void);\n" + warns} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(prefix, name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -73,14 +74,17 @@ ocipkg_library(
 			w.append(t, "third_party/own.BUILD", `filegroup(name = "own", srcs = ["lib/libfoo.a"], visibility = ["//visibility:public"])`+"\n")
 			w.append(t, "BUILD.bazel", `
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library")
-cc_binary(name = "all", srcs = ["all.c"], linkstatic = False, deps = ["@all"])
-cc_library(name = "stripped", srcs = ["stripped.c"], deps = ["@stripped"])
+cc_binary(name = "all", srcs = ["all.c"], copts = ["-Werror"], linkstatic = False, deps = ["@all"])
+cc_library(name = "stripped", srcs = ["stripped.c"], copts = ["-Werror"], deps = ["@stripped"])
+cc_library(name = "warned", srcs = ["warned.c", "warns.h"], copts = ["-Werror"], tags = ["manual"])
 cc_library(name = "unstripped", srcs = ["unstripped.c"], deps = ["@stripped"], tags = ["manual"])
 cc_binary(name = "mirrored", srcs = ["mirrored.c"], deps = ["@mirrored"])
 filegroup(name = "own", srcs = ["@own"])
 `)
 			w.append(t, "all.c", "#include <deep.h>\n#include <named.h>\n#ifdef OF_ITS_AUTHOR\n#error it is still there\n#endif\nint main(void) { return foo_value() == 41 ? 0 : 1; }\n")
 			w.append(t, "stripped.c", "#include <named.h>\n")
+			w.append(t, "warned.c", "#include \"warns.h\"\n")
+			w.append(t, "warns.h", warns)
 			w.append(t, "unstripped.c", "#include <foo/named.h>\n")
 			w.append(t, "mirrored.c", "#include <foo.h>\nint main(void) { return foo_value() == 41 ? 0 : 1; }\n")
 
@@ -103,6 +107,10 @@ filegroup(name = "own", srcs = ["@own"])
 			}
 			if r := w.exec(t, []string{store}, "build", "--copt=-DNAMED", "//:unstripped"); r.code == 0 || !strings.Contains(r.stderr, "foo/named.h") {
 				t.Errorf("unstripped: exit status %d\n%s", r.code, r.stderr)
+			}
+			// What a library's headers would be warned of is not its users' affair, who may have warnings be errors.
+			if r := w.exec(t, []string{store}, "build", "//:warned"); r.code == 0 || !strings.Contains(r.stderr, "defined but not used") {
+				t.Errorf("warned: exit status %d\n%s; then this test tells nothing", r.code, r.stderr)
 			}
 			w.runs(t, "all", "mirrored")
 			if _, paths := w.dynamic(t, "bazel-bin/all"); !slices.Contains(paths, "/of/its/own") {

@@ -132,6 +132,9 @@ int main(void) {
 }
 `
 
+// subcommand is what --subcommands prints before whatever Bazel runs.
+const subcommand = "SUBCOMMAND: "
+
 // TestHub: of a library for nine platforms that the module extension declares, nothing is fetched until something
 // depends on it, then what it is and the layers of the one platform that is built for; every platform leads to its own
 // library, and one that is not there to a message before a compiler runs.
@@ -244,13 +247,13 @@ cc_library(
 			{[]string{"@two//:files", "--platforms=//:x86_64-unknown-linux-musl"}, []string{"single hub-two is not there for the platform", "//:x86_64-unknown-linux-musl (x86_64, linux, musl)", "aarch64-unknown-linux-gnu, x86_64-unknown-linux-gnu\n"}},
 			{[]string{"--platforms=//:s390x-unknown-linux-gnu", "@foo//:files"}, []string{"single hub is not there for the platform", "//:s390x-unknown-linux-gnu (s390x, linux, glibc)", "It is there for: " + strings.Join(slices.Sorted(slices.Values(append(others, host))), ", ")}},
 		} {
-			r := w.exec(t, nil, "build", c.args...)
+			r := w.exec(t, nil, "build", append(c.args, "--subcommands")...)
 			for _, words := range c.wants {
 				if r.code == 0 || !strings.Contains(r.stderr, words) {
 					t.Errorf("bazel build %v: exit status %d, and %q is not in:\n%s", c.args, r.code, words, r.stderr)
 				}
 			}
-			if strings.Contains(r.stderr, "Compiling") || strings.Contains(r.stderr, "main.c") {
+			if strings.Contains(r.stderr, subcommand) {
 				t.Errorf("a compiler ran:\n%s", r.stderr)
 			}
 		}
@@ -276,7 +279,10 @@ cc_library(
 	})
 
 	server.Clear()
-	w.bazel(t, "build", "//:with_foo")
+	// Also the control of "no match": where a compiler runs, Bazel says so.
+	if r := w.exec(t, nil, "build", "--subcommands", "//:with_foo"); r.code != 0 || !strings.Contains(r.stderr, subcommand) {
+		t.Fatalf("exit status %d, or no %q in:\n%s", r.code, subcommand, r.stderr)
+	}
 	if r := s.inEnv(t, w.dir, "bazel-bin/with_foo"); r.code != 0 || !strings.HasPrefix(r.stdout, "foo ") {
 		t.Errorf("the program: exit status %d, %s%s", r.code, r.stdout, r.stderr)
 	}
@@ -444,19 +450,31 @@ func TestModulesShareMirrors(t *testing.T) {
 	}
 }
 
-// TestLinkage: the flag and the attribute choose what is linked, of one library and of one of several; and whatever they
-// choose runs.
+// TestLinkage: the flag and the attribute choose what is linked, of one library, of one of several, and of one that another
+// brings along; and whatever they choose runs.
 func TestLinkage(t *testing.T) {
 	s := theSuite
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
-	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", s.packed(t, "pair", "--version", "linkage"), server.Host+"/pair:1"))
+	pair := s.packed(t, "pair", "--version", "linkage")
+	pinned := strings.TrimSpace(s.must(t, s.out, s.ocipkg, "push", pair, server.Host+"/pair:1"))
 	var more strings.Builder
 	more.WriteString(extension)
 	for _, linkage := range []string{"static", "shared", "auto"} {
 		fmt.Fprintf(&more, "ocipkg.library(name = \"hub_%[1]s\", image = %[2]q, linkage = %[1]q)\nuse_repo(ocipkg, \"hub_%[1]s\")\nocipkg_library(name = \"pair_%[1]s\", image = %[2]q, linkage = %[1]q)\n", linkage, pinned)
 	}
 	fmt.Fprintf(&more, "ocipkg.library(name = \"hub\", image = %q)\nuse_repo(ocipkg, \"hub\")\n", pinned)
+	// A library that needs another one, which may be linked in one form alone: its declaration goes before the form of what
+	// brings it along.
+	native := filepath.Dir(pair)
+	single := s.published(t, filepath.Join(native, "single"), "single", "linkage", server.Host)
+	apart := s.published(t, filepath.Join(native, "apart"), "apart", "linkage", server.Host, "--dependency", "single="+single)
+	fmt.Fprintf(&more, `ocipkg_library(name = "single", image = %[1]q)
+ocipkg_library(name = "never_static", image = %[1]q, linkage = "shared")
+ocipkg_library(name = "apart", image = %[2]q, deps = ["@single"])
+ocipkg_library(name = "apart_lgpl", image = %[2]q, deps = ["@never_static//:single"])
+ocipkg_library(name = "apart_lgpl_static", image = %[2]q, deps = ["@never_static//:single"], linkage = "static")
+`, single, apart)
 	w := s.declare(t, "linkage", map[string]string{"pair": pinned}, depends, more.String())
 	w.write(t, "BUILD.bazel", `load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_test")
 
@@ -485,6 +503,9 @@ func TestLinkage(t *testing.T) {
         "hub_static": "@hub_static",
         "hub_shared": "@hub_shared//:bar",
         "hub_auto": "@hub_auto",
+        "apart": "@apart",
+        "apart_lgpl": "@apart_lgpl",
+        "apart_lgpl_static": "@apart_lgpl_static",
     }.items()
 ]
 `)
@@ -504,7 +525,7 @@ int main(void) {
 			}
 			w.build(t, flags...)
 			w.checkBinaries(t, `kind("cc_binary rule", //...)`, flags...)
-			for _, name := range []string{"pair", "one", "pair_static", "pair_shared", "pair_auto", "hub", "hub_one", "hub_static", "hub_shared", "hub_auto"} {
+			for _, name := range []string{"pair", "one", "pair_static", "pair_shared", "pair_auto", "hub", "hub_one", "hub_static", "hub_shared", "hub_auto", "apart", "apart_lgpl", "apart_lgpl_static"} {
 				asked := flag
 				for _, linkage := range []string{"static", "shared", "auto"} {
 					if strings.HasSuffix(name, "_"+linkage) {
@@ -516,6 +537,10 @@ int main(void) {
 					needed, _ := w.dynamic(t, "bazel-bin/"+form+"_"+name)
 					if has := slices.Contains(needed, "libbar.so.1"); has != want {
 						t.Errorf("%s_%s is linked with libbar.so.1: %v, want %v (NEEDED %v)", form, name, has, want, needed)
+					}
+					want = want || strings.HasPrefix(name, "apart_lgpl")
+					if has := slices.Contains(needed, "libfoo.so.1"); has != want {
+						t.Errorf("%s_%s is linked with libfoo.so.1: %v, want %v (NEEDED %v)", form, name, has, want, needed)
 					}
 				}
 			}

@@ -27,6 +27,7 @@ func TestMatrix(t *testing.T) {
 	w.build(t)
 	w.test(t)
 	t.Run("run", func(t *testing.T) { w.checkBinaries(t, right) })
+	t.Run("actions", func(t *testing.T) { w.checkActions(t) })
 
 	t.Run("linkstatic chooses", func(t *testing.T) {
 		for target, shared := range map[string]bool{
@@ -35,6 +36,7 @@ func TestMatrix(t *testing.T) {
 			"apart_static": false, "apart_dynamic": true, "apart_test": true, "shared_apart_static": true, "static_apart_static": false,
 			"pair_hub_static": false, "pair_hub_dynamic": true, "pair_hub_test": true,
 			"archives_dynamic": false, "origin_static": true, "single_static": false, "single_dynamic": true,
+			"pie_auto": false, "no_pic_auto": true, "no_pic_static": false,
 		} {
 			needed, _ := w.dynamic(t, filepath.Join("bazel-bin", target))
 			if has := slices.Contains(needed, "libfoo.so.1"); has != shared {
@@ -54,14 +56,41 @@ func TestMatrix(t *testing.T) {
 		if !slices.ContainsFunc(symbols, func(s elf.Symbol) bool { return s.Name == "foo_value" && s.Section != elf.SHN_UNDEF }) {
 			t.Error("libpair_middle_shared.so does not define foo_value")
 		}
+		// What is not needed at run time is not brought along.
+		for program, shared := range map[string]bool{"pair_static": false, "pair_dynamic": true} {
+			runfiles := files(t, filepath.Join(w.dir, "bazel-bin", program+".runfiles"))
+			if has := slices.ContainsFunc(runfiles, func(p string) bool { return filepath.Base(p) == "libbar.so.1" }); has != shared {
+				t.Errorf("%s has libbar.so.1 among its runfiles: %v, want %v (%q)", program, has, shared, runfiles)
+			}
+		}
+	})
+
+	// All libraries of a repository lie in one folder, so that a program looks in as many places for two as for one.
+	t.Run("one place", func(t *testing.T) {
+		places := func(program string) int {
+			_, paths := w.dynamic(t, filepath.Join("bazel-bin", program))
+			return len(paths)
+		}
+		one := places("single_dynamic")
+		for program, want := range map[string]int{"pair_dynamic": one, "origin_dynamic": one, "apart_dynamic": 2 * one, "by_hand_deps": 2 * one} {
+			if n := places(program); one == 0 || n != want {
+				_, paths := w.dynamic(t, filepath.Join("bazel-bin", program))
+				t.Errorf("%s looks in %d places, want %d: %q", program, n, want, paths)
+			}
+		}
 	})
 
 	// The flag takes the choice from linkstatic, and what it chooses runs in every form too.
 	for _, linkage := range []string{"static", "shared"} {
 		t.Run("linkage="+linkage, func(t *testing.T) {
-			flag := "--@rules_ocipkg//rules:linkage=" + linkage
-			w.build(t, flag)
-			w.checkBinaries(t, right, flag)
+			flag, programs := "--@rules_ocipkg//rules:linkage="+linkage, right
+			flags := []string{flag}
+			if linkage == "static" {
+				programs += ` except attr(tags, "auto", //...)`
+				flags = append(flags, "--build_tag_filters=-auto")
+			}
+			w.build(t, flags...)
+			w.checkBinaries(t, programs, flag)
 			for target, forced := range map[string]string{"pair_static": "", "pair_dynamic": "", "pair_one": "", "pair_hub_static": "", "pair_hub_dynamic": "", "pair_hub_go_/pair_hub_go": "", "pair_forced_shared": "shared", "pair_forced_static": "static", "pair_go_/pair_go": ""} {
 				needed, _ := w.dynamic(t, filepath.Join("bazel-bin", target))
 				if has, want := slices.Contains(needed, "libbar.so.1"), cmp.Or(forced, linkage) == "shared"; has != want {
@@ -70,6 +99,31 @@ func TestMatrix(t *testing.T) {
 			}
 		})
 	}
+
+	// With this, Bazel does not ask linkstatic.
+	t.Run("dynamic_mode=fully", func(t *testing.T) {
+		for _, c := range []struct {
+			flags []string
+			want  map[string]bool
+		}{
+			{nil, map[string]bool{"pair_static": true, "pair_hub_static": true, "pair_forced_static": false, "archives_static": false}},
+			{[]string{"--@rules_ocipkg//rules:linkage=static"}, map[string]bool{"pair_static": false, "pair_hub_static": false, "pair_forced_shared": true}},
+		} {
+			var labels []string
+			for program := range c.want {
+				labels = append(labels, "//:"+program)
+			}
+			flags := append(c.flags, "--dynamic_mode=fully")
+			w.bazel(t, "build", append(flags, labels...)...)
+			w.checkBinaries(t, strings.Join(labels, " + "), flags...)
+			for program, want := range c.want {
+				needed, _ := w.dynamic(t, filepath.Join("bazel-bin", program))
+				if has := slices.Contains(needed, "libbar.so.1"); has != want {
+					t.Errorf("with %q, %s: linked with libbar.so.1 is %v, want %v (NEEDED %v)", flags, program, has, want, needed)
+				}
+			}
+		}
+	})
 	w.build(t)
 
 	// Programs on a cc_shared_library without the option that they are to be given.
@@ -89,24 +143,47 @@ func TestMatrix(t *testing.T) {
 				t.Errorf("%s ran (exit status %d, %s); then this test tells nothing", program, r.code, r.stderr)
 			}
 		}
-		r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", "by_hand_deps"))
-		if r.code != 0 {
-			t.Errorf("by_hand_deps: exit status %d, %s; it was to run only here, not as needed", r.code, r.stderr)
-		}
-		for _, name := range bare {
+		for _, name := range append(bare, "by_hand_deps", "by_hand_origin") {
 			if r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", name)); r.code != 0 {
 				t.Errorf("%s: exit status %d, %s; it was to run here, not as needed", name, r.code, r.stderr)
 			}
 		}
-		r = w.exec(t, nil, "build", "//:by_hand_alone")
-		if r.code == 0 || !strings.Contains(r.stderr, "undefined reference to `foo_value'") {
-			t.Errorf("a libbar that is not told of libfoo was linked (exit status %d):\n%s", r.code, r.stderr)
+		for target, says := range map[string]string{
+			"by_hand_alone":               "undefined reference to `foo_value'",
+			"by_hand_platform":            "undefined reference to `inet_net_pton'",
+			"no_pic_static_pie":           "recompile with -fPIE",
+			"pie_absorbed_shared_library": "recompile with -fPIC",
+		} {
+			if r := w.exec(t, nil, "build", "//:"+target); r.code == 0 || !strings.Contains(r.stderr, says) {
+				t.Errorf("%s: exit status %d, and %q is not in:\n%s", target, r.code, says, r.stderr)
+			}
 		}
-		r = w.exec(t, nil, "build", "//:by_hand_platform")
-		if r.code == 0 || !strings.Contains(r.stderr, "undefined reference to `inet_net_pton'") {
-			t.Errorf("a libplatform without -lresolv was linked (exit status %d):\n%s", r.code, r.stderr)
+		// Not in the workspace, where every query would come across it.
+		build, err := os.ReadFile(filepath.Join(w.dir, "BUILD.bazel"))
+		if err != nil {
+			t.Fatal(err)
 		}
-		r = s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", "lazy"))
+		w.append(t, "BUILD.bazel", `
+[
+    cc_shared_library(
+        name = name + "_shared",
+        deps = [":twice_apart_" + name],
+    )
+    for name in ["first", "second"]
+]
+
+cc_binary(
+    name = "twice_always",
+    srcs = ["twice.c"],
+    dynamic_deps = ["first_shared", "second_shared"],
+    deps = ["twice_apart_first", "twice_apart_second"],
+)
+`)
+		if r := w.exec(t, nil, "build", "//:twice_always"); r.code == 0 || !strings.Contains(r.stderr, "link the same  library statically") {
+			t.Errorf("two copies of what does its work by being there were linked (exit status %d):\n%s", r.code, r.stderr)
+		}
+		w.write(t, "BUILD.bazel", string(build))
+		r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", "lazy"))
 		if r.code != 1 || !strings.Contains(r.stdout, "registry_count() = 0") {
 			t.Errorf("lazy: exit status %d, %s%s; then always linking tells nothing", r.code, r.stdout, r.stderr)
 		}
@@ -157,9 +234,11 @@ func TestMatrix(t *testing.T) {
 			}
 		}
 		// By hand, each library lies in a folder of its own, and RUNPATH is not for the libraries of a library.
-		r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", "by_hand_deps"))
-		if r.code == 0 || !strings.Contains(r.stderr, "libfoo.so.1: cannot open shared object file") {
-			t.Errorf("by_hand_deps ran (exit status %d, %s); then this test tells nothing", r.code, r.stderr)
+		for _, program := range []string{"by_hand_deps", "by_hand_origin"} {
+			r := s.inEnv(t, w.dir, filepath.Join(w.dir, "bazel-bin", program))
+			if r.code == 0 || !strings.Contains(r.stderr, "libfoo.so.1: cannot open shared object file") {
+				t.Errorf("%s ran (exit status %d, %s); then this test tells nothing", program, r.code, r.stderr)
+			}
 		}
 	})
 	w.analyseNext(t)
@@ -173,6 +252,7 @@ func (s *suite) matrixPublished(t *testing.T, test string) string {
 	address := s.server(t, `on http://(\S+)`, s.ocipkg, "serve", "--address", "localhost:0", "--dir", filepath.Join(s.out, "registry", test)).Ready
 	for name, flags := range map[string][]string{
 		"single": nil, "pair": nil, "origin": nil, "archives": nil, "mixed": nil, "versions": nil, "older": nil, "newer": nil, "header": nil,
+		"counted": nil, "pie": nil, "no_pic": nil,
 		"plugin": {"--always-link", "plugin"}, "plugin_lazy": nil,
 		"platform": {"--system-library", "m", "--system-library", "pthread", "--system-library", "dl", "--system-library", "resolv"},
 	} {

@@ -27,7 +27,7 @@ type Repositories map[string]string
 // attributes of kind label or list of labels; others hold text that is nobody's to change.
 var labels = map[string]bool{
 	"srcs": true, "hdrs": true, "deps": true, "static_library": true, "shared_library": true,
-	"additional_linker_inputs": true, "target_compatible_with": true, "dep": true, "actual": true, "aspect_hints": true, "inspected": true,
+	"additional_linker_inputs": true, "target_compatible_with": true, "dep": true, "declared": true, "actual": true, "aspect_hints": true, "inspected": true,
 }
 
 // label writes a label of a plan, which is ":target", "@repository//package:target" or the path of a file. A path that

@@ -63,6 +63,13 @@ const (
 	Shared Linkage = "shared" // the shared one where there is one
 )
 
+// linkageDeclared is the tag of a target whose linkage its library's declaration has settled; rules/private/dependency.bzl
+// reads it.
+const linkageDeclared = "ocipkg_linkage_declared"
+
+// linkableMoreThanOnce is Bazel's tag for what several cc_shared_library targets of one program may each link a copy of.
+const linkableMoreThanOnce = "LINKABLE_MORE_THAN_ONCE"
+
 // Target is one rule of the plan. Doc, where not empty, is a comment to stand above it.
 type Target struct {
 	Kind  Kind
@@ -284,7 +291,7 @@ func (p *planner) forms(as mode) map[string]form {
 // linking makes what people depend on.
 func (p *planner) linking() {
 	headers := ":" + p.fixed["headers"]
-	together := func(name, doc string, as mode, forms map[string]form, libraries []string) {
+	together := func(name, doc string, as mode, forms map[string]form, libraries []string, tags ...string) {
 		deps := []string{headers}
 		for _, l := range libraries {
 			deps = append(deps, p.imported(l, as, forms))
@@ -296,7 +303,7 @@ func (p *planner) linking() {
 		if len(libraries) == 0 {
 			linkopts = words(p.linkopts(form{static: true}))
 		}
-		p.add(Library, name, doc, Attr{"linkopts", linkopts}, Attr{"additional_linker_inputs", archives}, Attr{"deps", deps})
+		p.add(Library, name, doc, Attr{"linkopts", linkopts}, Attr{"additional_linker_inputs", archives}, Attr{"tags", tags}, Attr{"deps", deps})
 	}
 	both, static, shared := p.forms(asBoth), p.forms(asStatic), p.forms(asShared)
 	// chosen makes what people depend on, from targets for each linkage: those called static and shared, which are made
@@ -312,11 +319,11 @@ func (p *planner) linking() {
 		case same:
 			together(name, doc+"It is linked in the one form that there is.", asBoth, both, libraries)
 		case p.Linkage == Auto:
-			together(name, doc+"linkstatic chooses between the static and the shared library.", asBoth, both, libraries)
+			together(name, doc+"linkstatic chooses between the static and the shared library.", asBoth, both, libraries, linkageDeclared)
 		case p.Linkage == Static:
-			together(name, doc+"It is linked statically, as was asked for.", asStatic, static, libraries)
+			together(name, doc+"It is linked statically, as was asked for.", asStatic, static, libraries, linkageDeclared)
 		case p.Linkage == Shared:
-			together(name, doc+"It is linked dynamically, as was asked for.", asShared, shared, libraries)
+			together(name, doc+"It is linked dynamically, as was asked for.", asShared, shared, libraries, linkageDeclared)
 		default:
 			auto := p.unique(name + "_auto")
 			together(auto, "", asBoth, both, libraries)
@@ -453,6 +460,7 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 	deps = append(deps, p.dependencies(name, as, forms)...)
 	kind := Import
 	var attrs []Attr
+	var tags []string
 	var doc string
 	if f.static {
 		attrs = append(attrs, Attr{"static_library", l.Static.Path})
@@ -460,6 +468,11 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 			attrs = append(attrs, Attr{"alwayslink", true})
 			kind = Prebuilt
 			doc = "rules_go links all of an archive by the ending of its name, which cc_import leaves."
+		} else if p.target.OS == "linux" && !l.Static.CXX {
+			// ELF's run-time linker takes the first copy for all, so that there is one state. But what does its work by being
+			// there does it once a copy, and so do C++'s constructors and destructors, on the one object; and on other systems
+			// each copy has a state of its own. There Bazel's refusal stands.
+			tags = []string{linkableMoreThanOnce}
 		}
 		switch l.Static.PIC {
 		case "pie":
@@ -489,7 +502,7 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 		}
 	}
 	doc = strings.TrimSpace(doc)
-	attrs = append(attrs, Attr{"linkopts", linkopts}, Attr{"target_compatible_with", p.compatible}, Attr{"deps", deps})
+	attrs = append(attrs, Attr{"linkopts", linkopts}, Attr{"tags", tags}, Attr{"target_compatible_with", p.compatible}, Attr{"deps", deps})
 	for _, t := range p.made[name] {
 		if reflect.DeepEqual(t, Target{Kind: kind, Name: t.Name, Doc: doc, Attrs: said(attrs)}) {
 			return ":" + t.Name

@@ -172,6 +172,7 @@ var cases = map[string]Input{
 	"pic_none_with_shared":            input("z", pkg(withPIC(library("z"), "none"))),
 	"pic_none_alone":                  input("z", pkg(onlyStatic("z", "none"))),
 	"pic_pie":                         input("z", pkg(withPIC(library("z"), "pie"))),
+	"static_of_cxx":                   input("z", pkg(changed(library("z"), func(l artifact.Library) { l.Static.CXX = true }))),
 	"always_linked":                   input("ab", pkg(alwaysLinked(library("a", "b")), library("b"), alwaysLinked(onlyStatic("c", "pic")))),
 	"archives_in_a_circle":            input("mkl", changed(pkg(onlyStatic("a", "pic", "b"), onlyStatic("b", "pic", "c"), onlyStatic("c", "pic", "a", "d"), onlyStatic("d", "pic")), withSystem)),
 	"called_as_the_repository":        input("a", pkg(library("a"), library("b"))),

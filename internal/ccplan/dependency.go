@@ -55,6 +55,10 @@ func (p *planner) dependencies(name string, as mode, forms map[string]form) []st
 		}
 		from := map[mode]string{asBoth: d.Label, asStatic: d.sibling("static"), asShared: d.sibling("shared")}[as]
 		target := map[mode]string{asBoth: d.Name, asStatic: d.Name + "_static", asShared: d.Name + "_shared"}[as]
+		declared := ""
+		if as != asBoth {
+			declared = d.Label
+		}
 		var needed []string // by those that are linked as shared libraries, or may be
 		for _, other := range p.order {
 			l := p.libraries[other]
@@ -68,14 +72,14 @@ func (p *planner) dependencies(name string, as mode, forms map[string]form) []st
 			}
 			// As among the libraries of one tree: what a shared library NEEDs must not become an archive.
 			if !forms[other].static {
-				from, target = d.sibling("shared"), d.Name+"_shared"
+				from, target, declared = d.sibling("shared"), d.Name+"_shared", ""
 			}
 		}
 		slices.Sort(needed)
-		key := strings.Join(append(needed, from), " ")
+		key := strings.Join(append(needed, from, declared), " ")
 		label, made := p.depends[key]
 		if !made {
-			t := p.add(Needed, p.unique(target+"_dependency"), "", Attr{"dep", from}, Attr{"image", d.Image}, Attr{"needed", needed}, Attr{"needed_by", p.Name},
+			t := p.add(Needed, p.unique(target+"_dependency"), "", Attr{"dep", from}, Attr{"declared", declared}, Attr{"image", d.Image}, Attr{"needed", needed}, Attr{"needed_by", p.Name},
 				Attr{"target_compatible_with", p.compatible})
 			label = ":" + t.Name
 			p.depends[key] = label

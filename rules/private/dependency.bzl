@@ -4,8 +4,22 @@ load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
 load(":apparent.bzl", "apparent")
 load(":diagnostic.bzl", "diagnostic", "fail_with")
 
+_LinkageInfo = provider(
+    doc = "How a library is linked.",
+    fields = {"declared": "whether its declaration says so"},
+)
+
+def _linkage_aspect_impl(_target, ctx):
+    return [_LinkageInfo(declared = "ocipkg_linkage_declared" in ctx.rule.attr.tags)]
+
+# cc_library has no provider of ours, but tags, which internal/ccplan writes.
+_linkage_aspect = aspect(implementation = _linkage_aspect_impl)
+
 def _dependency_impl(ctx):
     dep = ctx.attr.dep
+    if ctx.attr.declared and ctx.attr.declared[_LinkageInfo].declared:
+        # What the declaration of a library says of it goes before how another one that needs it is linked.
+        dep = ctx.attr.declared
     if ctx.attr.headers_only:
         return [CcInfo(compilation_context = dep[CcInfo].compilation_context)]
 
@@ -35,6 +49,11 @@ dependency = rule(
     doc = "A library of another repository, with what is needed of it.",
     implementation = _dependency_impl,
     attrs = {
+        "declared": attr.label(
+            aspects = [_linkage_aspect],
+            doc = "The library as its declaration has it, to be linked in place of `dep` where that says how.",
+            providers = [CcInfo],
+        ),
         "dep": attr.label(
             doc = "The library.",
             mandatory = True,

@@ -62,8 +62,15 @@ def _prebuilt_library_impl(ctx):
             user_link_flags = ctx.attr.linkopts,
         )]),
     )
+
+    # For whoever has it in `data` and opens it while it runs (rules_cc#695). One that may be linked statically is left to
+    # Bazel, which adds it where it is not.
+    opened = ctx.runfiles(files = [library.dynamic_library] if shared and not archive else [])
     return [
-        DefaultInfo(files = depset([f for f in [ctx.file.static_library, shared] if f])),
+        DefaultInfo(
+            files = depset([f for f in [ctx.file.static_library, shared] if f]),
+            runfiles = opened.merge_all([dep[DefaultInfo].default_runfiles for dep in ctx.attr.deps]),
+        ),
         cc_common.merge_cc_infos(
             direct_cc_infos = [CcInfo(linking_context = linking_context)],
             cc_infos = [dep[CcInfo] for dep in ctx.attr.deps],

@@ -18,9 +18,13 @@ def _dll_test_impl(ctx):
 
 _dll_test = analysistest.make(_dll_test_impl)
 
+def _runfiles(env):
+    return [f.basename for f in analysistest.target_under_test(env)[DefaultInfo].default_runfiles.files.to_list()]
+
 def _soname_test_impl(ctx):
     env = analysistest.begin(ctx)
     library = _library(env)
+    asserts.equals(env, ["libz.so.1"], _runfiles(env))
     asserts.equals(env, None, library.interface_library)
     asserts.true(env, library.dynamic_library.path.endswith("/_main/libz.so.1"), library.dynamic_library.path)
     return analysistest.end(env)
@@ -31,6 +35,7 @@ def _alwayslink_test_impl(ctx):
     env = analysistest.begin(ctx)
     library = _library(env)
     asserts.true(env, library.alwayslink)
+    asserts.equals(env, [], _runfiles(env))
     asserts.equals(env, "libz.lo", library.static_library.basename)
     return analysistest.end(env)
 

@@ -1,0 +1,3 @@
+#include <registry.h>
+
+int second(void) { return registry_count(); }
