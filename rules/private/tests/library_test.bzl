@@ -59,7 +59,7 @@ def _context(was_pinned, **more):
         execute = lambda _arguments, **_kwargs: struct(return_code = 0, stderr = "", stdout = json.encode({"wasPinned": was_pinned})),
         getenv = lambda _name, default = None: default,
         os = struct(name = "linux"),
-        path = lambda label: label,
+        path = lambda _label: struct(dirname = struct(get_child = lambda name: "/tool/" + name)),
         report_progress = lambda _text: None,
         watch = lambda _path: None,
         workspace_root = "/w",
