@@ -17,7 +17,7 @@ func TestDoubt(t *testing.T) {
 	_, digest, _ := strings.Cut(u.publish(t, ssl, "3.0.13", 0), "@")
 	bread := server.Host + "/acme/bread:1@" + digest
 	module := moduleHead
-	for _, l := range [][2]string{{"ssl", ssl + "@" + digest}, {"bread", bread}, {"old", server.Host + "/acme/ssl:1.1@" + digest}} {
+	for _, l := range [][2]string{{"ssl", ssl + "@" + digest}, {"bread", bread}, {"old", server.Host + "/acme/ssl:3.1@" + digest}} {
 		module += "ocipkg_library(name = \"" + l[0] + "\", image = \"" + l[1] + "\")\n"
 	}
 	u.write(t, "MODULE.bazel", []byte(module))
@@ -35,7 +35,7 @@ func TestDoubt(t *testing.T) {
 		{"fetch -q " + bread + " --name bread --blobs blobs", nil}, // the rule fetches once more
 		{"fetch -q " + bread + " --name ssl -o named", nil},
 		{"pull -q " + bread, []string{"ocipkg: warning: the digest is of ssl 3.0.13, and the " + called}},
-		{"pin -q", []string{is + called, "ocipkg: warning: old: the digest is of ssl 3.0.13, and the tag says 1.1: "}},
+		{"pin -q", []string{is + called, "ocipkg: warning: old: the digest is of ssl 3.0.13, and the tag says 3.1: "}},
 		{"pin -q --check old", []string{"ocipkg: warning: old: "}},
 		{"pin -q ssl", nil},
 	} {

@@ -210,19 +210,23 @@ func (s *layoutSource) open() (artifactRoot, error) {
 		return artifactRoot{}, tooMany(fmt.Sprintf("its index.json names %d manifests; %d are possible", len(entries), maxDocuments))
 	}
 	for _, e := range entries {
-		if tag := tagOf(e.RefName()); tag != "" {
+		tag := tagOf(e.RefName())
+		if tag != "" {
 			s.byTag[tag] = e
 		}
 		doc, err := s.document(context.Background(), e.Digest)
 		if err != nil {
 			return artifactRoot{}, err
 		}
-		if err := e.Check(doc.Bytes); err != nil {
-			return artifactRoot{}, err
-		}
 		o, err := outlineOf(doc)
 		if err != nil {
 			return artifactRoot{}, err
+		}
+		// What else lies in the folder is not copied, and may be what it wants.
+		if e.Digest == desc.Digest || tag != "" || o.Subject != nil {
+			if err := e.Check(doc.Bytes); err != nil {
+				return artifactRoot{}, err
+			}
 		}
 		if o.Subject != nil {
 			s.subjects[o.Subject.Digest] = append(s.subjects[o.Subject.Digest], e.Digest)

@@ -28,7 +28,7 @@ func Doubt(ref registry.Reference, name string, p *artifact.Package) string {
 	image := ref.WithDigest(v1.Hash{})
 	text := fmt.Sprintf("the digest is of %s, and the ", strings.TrimSpace(p.Name+" "+p.Version))
 	switch {
-	case !calledLike(ref, name, p):
+	case !calledLike(ref, name, p) && numbered(ref.Tag) && !agrees(ref.Tag, p.Version):
 		text += fmt.Sprintf("image is called %s", image)
 	case otherVersion(ref.Tag, p.Version):
 		text += fmt.Sprintf("tag says %s: %s", ref.Tag, image)
@@ -37,8 +37,6 @@ func Doubt(ref registry.Reference, name string, p *artifact.Package) string {
 	}
 	text += ". Where it was copied from another line, "
 	switch {
-	case ref.Tag == "":
-		text += "its author knows the right one"
 	case name == "":
 		text += "leave it out, and the tag decides"
 	default:
@@ -114,11 +112,11 @@ func calledLike(ref registry.Reference, name string, p *artifact.Package) bool {
 
 // alike reports whether two names may mean one library: libz and zlib, ssl and openssl-3, xz and xz-utils.
 func alike(a, b string) bool {
-	if len(plain(a)) > len(plain(b)) {
+	if len(stem(a)) > len(stem(b)) {
 		a, b = b, a
 	}
-	short := plain(a)
-	return stem(a) == stem(b) || slices.Contains(words(b), short) || len(short) >= 3 && strings.Contains(plain(b), short)
+	short := stem(a)
+	return short == stem(b) || slices.Contains(words(b), plain(a)) || len(short) >= 3 && strings.Contains(stem(b), short)
 }
 
 func words(name string) []string {
@@ -133,24 +131,38 @@ func stem(name string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(plain(name), "lib"), "lib")
 }
 
-// dotted is what a version begins with, and a tag that is one.
-var dotted = lazyregexp.New(`^[vV]?([0-9]+(?:\.[0-9]+)+)`)
+// numbers are the versions, or parts of one, that there are in a text: a tag may hold those of other things, too.
+var numbers = lazyregexp.New(`[0-9]+(?:\.[0-9]+)*`)
 
-// otherVersion reports whether a tag is a version, and neither this one nor a part of it. What a tag counts that is a single
-// number, or begins with a year, nobody knows.
-func otherVersion(tag, version string) bool {
-	t, v := dotted().FindStringSubmatch(tag), dotted().FindStringSubmatch(version)
-	if t == nil || v == nil {
-		return false
-	}
-	said, is := strings.Split(t[1], "."), strings.Split(v[1], ".")
-	if (len(said[0]) >= 4) != (len(is[0]) >= 4) {
-		return false
-	}
-	for i := range min(len(said), len(is)) {
-		if strings.TrimLeft(said[i], "0") != strings.TrimLeft(is[i], "0") {
-			return true
+func numbered(tag string) bool { return numbers().MatchString(tag) }
+
+// agrees reports whether a tag says this version or a part of it. A library goes by names that nobody can guess (xz, and
+// liblzma), but then by one version.
+func agrees(tag, version string) bool {
+	is := numbers().FindString(version)
+	return is != "" && slices.ContainsFunc(numbers().FindAllString(tag, -1), func(said string) bool { return sameStart(said, is) })
+}
+
+func sameStart(a, b string) bool {
+	x, y := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range min(len(x), len(y)) {
+		if strings.TrimLeft(x[i], "0") != strings.TrimLeft(y[i], "0") {
+			return false
 		}
 	}
-	return false
+	return true
+}
+
+// dotted is what a version begins with, and a tag that is one.
+var dotted = lazyregexp.New(`^[vV]?([0-9]+)(?:\.[0-9]+)+`)
+
+// otherVersion reports whether a tag is another version than this one, of the same row of versions: what a .pc file says may
+// be libtool's, as FreeType's does, and then it begins with another number. What a tag counts that is a single number, or
+// begins with a year, nobody knows.
+func otherVersion(tag, version string) bool {
+	t, v := dotted().FindStringSubmatch(tag), dotted().FindStringSubmatch(version)
+	if t == nil || v == nil || agrees(tag, version) {
+		return false
+	}
+	return t[1] == v[1] || len(t[1]) >= 4 && len(v[1]) >= 4
 }

@@ -23,7 +23,6 @@ func TestDoubt(t *testing.T) {
 	}{
 		{"r.example/acme/zlib:1.3.1" + digest, "zlib", zstd, "zlib: the digest is of zstd 1.5.7, and the image is called r.example/acme/zlib:1.3.1. Where it was copied from another line, `ocipkg pin --update zlib` writes the one of the tag"},
 		{"r.example/acme/zlib:1.3.1" + digest, "", zstd, "the digest is of zstd 1.5.7, and the image is called r.example/acme/zlib:1.3.1. Where it was copied from another line, leave it out, and the tag decides"},
-		{"r.example/acme/zlib" + digest, "zlib", zstd, "the digest is of zstd 1.5.7, and the image is called r.example/acme/zlib. Where it was copied from another line, its author knows the right one"},
 		{"r.example/acme/zstd:1.5" + digest, "zlib", zlib, "and the tag says 1.5: r.example/acme/zstd:1.5"}, // the name is the user's word
 		{"r.example/acme/zstd:1.5" + digest, "compress", zlib, "of zlib 1.3.1, and the image is called r.example/acme/zstd:1.5"},
 		{"r.example/acme/zlib:1" + digest, "zlib", openssl, "of openssl 3.0.13"},
@@ -33,6 +32,14 @@ func TestDoubt(t *testing.T) {
 
 		{"r.example/acme/zlib:1.3.1", "zlib", zstd, ""}, // the registry says so
 		{"r.example/acme/zlib:1.3.1" + digest, "other", zlib, ""},
+		{"r.example/acme/zlib" + digest, "zlib", zstd, ""}, // by its name alone a library is not known
+		{"r.example/acme/zlib:latest" + digest, "zlib", zstd, ""},
+		{"r.example/acme/xz:5.4.5" + digest, "xz", artifact.Package{Name: "liblzma", Version: "5.4.5"}, ""},
+		{"r.example/acme/postgresql:15" + digest, "", artifact.Package{Name: "libpq", Version: "15.4"}, ""},
+		{"r.example/acme/curl-static:8.5.0-1" + digest, "", artifact.Package{Name: "libcurl", Version: "8.6.0"}, "the tag says 8.5.0-1"},
+		{"r.example/acme/freetype:2.13.2" + digest, "freetype", artifact.Package{Name: "freetype2", Version: "26.1.20"}, ""},
+		{"r.example/acme/protobuf:4.25.1" + digest, "", artifact.Package{Name: "protobuf", Version: "25.1.0"}, ""},
+		{"r.example/acme/zlib:22.04-1.3" + digest, "", zlib, ""},
 		{"r.example/acme/zlib:latest" + digest, "zlib", zlib, ""},
 		{"r.example/acme/zlib:1" + digest, "zlib", zlib, ""},
 		{"r.example/acme/zlib:2" + digest, "zlib", zlib, ""},
@@ -68,7 +75,7 @@ func TestDoubtIsToldOnce(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	defer server.Close()
 	pinned, _ := publishIndex(t, server, "acme/foo:1", platformsOf())
-	wrong := reference(t, server.Host+"/acme/bread:1@"+pinned.Digest.String())
+	wrong := reference(t, server.Host+"/acme/bread:2@"+pinned.Digest.String())
 	root := t.TempDir()
 	// The right name has put everything into the store.
 	for _, target := range []string{intelGNU, armGNU} {
@@ -101,7 +108,7 @@ func TestDoubtIsToldOnce(t *testing.T) {
 		if err := c.fetch(d); (err == nil) != c.code {
 			t.Errorf("%s: %v", name, err)
 		}
-		if len(told) != map[bool]int{true: 1}[c.wants] || c.wants && !strings.Contains(told[0], "of foo 1, and the image is called "+server.Host+"/acme/bread:1.") {
+		if len(told) != map[bool]int{true: 1}[c.wants] || c.wants && !strings.Contains(told[0], "of foo 1, and the image is called "+server.Host+"/acme/bread:2.") {
 			t.Errorf("%s: told %q", name, told)
 		}
 	}
