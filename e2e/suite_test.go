@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ocipkg/rules_ocipkg/internal/servertest"
 )
@@ -116,7 +117,11 @@ func (s *suite) exec(t *testing.T, dir string, env []string, command ...string) 
 	cmd.Env = slices.Concat(environment(), []string{"XDG_DATA_HOME=" + filepath.Join(s.out, "data")}, env)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	start := time.Now()
 	err := cmd.Run()
+	if took := time.Since(start).Round(100 * time.Millisecond); took >= time.Second {
+		t.Logf("%s: %.160q", took, command[max(len(command)-8, 0):]) // with -v: where the time goes
+	}
 	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 		t.Fatalf("%v: %v", command, err)
 	}
