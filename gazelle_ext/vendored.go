@@ -102,8 +102,18 @@ func (q *query) vendoredByHand(e build.Expr, byHand map[string]bool) {
 }
 
 // whenWalked does, with the libraries of the workspace, what is to be done to r or to the rule there that Gazelle merges it
-// into. It has been merged by then, and its flags are once more.
+// into. It has been merged by then, with flags that nobody had corrected, and a second merge would keep the order of what
+// that left: so what was there before is put back first.
 func (l *ocipkgLang) whenWalked(libraries *vendored.Libraries, s *settings, r, there *rule.Rule, do func(*settings)) {
+	before := map[string]build.Expr{}
+	comments := map[string]build.Comments{}
+	if there != nil {
+		for _, attr := range attributes {
+			if before[attr] = there.Attr(attr); before[attr] != nil {
+				comments[attr] = *there.AttrComments(attr)
+			}
+		}
+	}
 	l.later = append(l.later, func() {
 		if l.vendored == nil {
 			l.vendored = readVendored(libraries)
@@ -115,11 +125,22 @@ func (l *ocipkgLang) whenWalked(libraries *vendored.Libraries, s *settings, r, t
 			return
 		}
 		flags := rule.NewRule(r.Kind(), r.Name())
+		for _, key := range r.PrivateAttrKeys() {
+			flags.SetPrivateAttr(key, r.PrivateAttr(key)) // a merge takes them along
+		}
 		mergeable := map[string]bool{}
 		for _, attr := range slices.Sorted(maps.Values(attributes)) {
 			mergeable[attr] = true
 			if value := r.Attr(attr); value != nil {
 				flags.SetAttr(attr, value)
+			}
+			switch now := there.Attr(attr); {
+			case now == before[attr]:
+			case before[attr] == nil:
+				there.DelAttr(attr)
+			default:
+				there.SetAttr(attr, before[attr])
+				*there.AttrComments(attr) = comments[attr]
 			}
 		}
 		rule.MergeRules(flags, there, mergeable, "")
