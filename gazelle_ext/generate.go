@@ -312,30 +312,31 @@ func (q *query) beside(f *cgo.File) []string {
 // that does not seem to hold. Macros of C come from more places than are read here, so that such a label, if it is there,
 // stays; none is added for it.
 func (q *query) withoutUncertain(d cdeps) map[label.Label]bool {
+	place := q.s.vendored.place
 	wanted := map[label.Label]bool{}
-	repos := map[string]bool{}
+	places := map[string]bool{}
 	for _, at := range d.labels {
-		wanted[at], repos[at.Repo] = true, true
+		wanted[at], places[place(at)] = true, true
 	}
 	uncertain := map[label.Label]bool{}
-	uncertainRepos := map[string]bool{}
+	uncertainPlaces := map[string]bool{}
 	folders := q.folders(q.pkg.AllLines())
 	for _, f := range q.c {
 		for _, need := range f.Includes() {
 			switch at := q.answer(need); {
 			case at == label.NoLabel || q.inFolders(need, folders):
-			case at.Repo == "" && !wanted[at]:
+			case place(at) == "" && !wanted[at]:
 				uncertain[at] = true
-			case at.Repo != "" && !repos[at.Repo]:
-				uncertainRepos[at.Repo] = true
+			case place(at) != "" && !places[place(at)]:
+				uncertainPlaces[place(at)] = true
 			}
 		}
 	}
-	if len(uncertain)+len(uncertainRepos) == 0 {
+	if len(uncertain)+len(uncertainPlaces) == 0 {
 		return d.owned
 	}
 	owned := maps.Clone(d.owned)
-	maps.DeleteFunc(owned, func(at label.Label, _ bool) bool { return uncertain[at] || uncertainRepos[at.Repo] })
+	maps.DeleteFunc(owned, func(at label.Label, _ bool) bool { return uncertain[at] || uncertainPlaces[place(at)] })
 	return owned
 }
 
