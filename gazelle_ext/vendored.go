@@ -19,13 +19,14 @@ type vendoredIndex struct {
 	answers map[string]answer
 	owned   map[label.Label]bool
 	mains   map[string]label.Label // by package
+	others  map[label.Label]bool   // what stands beside the targets of a library, in the same BUILD file
 }
 
 // vendoredFile is where the answers are from, for a warning.
 var vendoredFile = &indexFile{name: "# gazelle:ocipkg_prebuilt"}
 
 func readVendored(libraries *vendored.Libraries) *vendoredIndex {
-	v := &vendoredIndex{map[string]answer{}, map[label.Label]bool{}, map[string]label.Label{}}
+	v := &vendoredIndex{map[string]answer{}, map[label.Label]bool{}, map[string]label.Label{}, map[label.Label]bool{}}
 	for _, lib := range libraries.All() {
 		index := lib.Index()
 		targets := map[string]*library{}
@@ -41,6 +42,9 @@ func readVendored(libraries *vendored.Libraries) *vendoredIndex {
 		}
 		if len(index) > 0 {
 			v.mains[lib.Pkg] = label.New("", lib.Pkg, lib.Name)
+			for _, name := range lib.Others {
+				v.others[label.New("", lib.Pkg, name)] = true
+			}
 		}
 	}
 	return v
@@ -84,21 +88,6 @@ func (l *ocipkgLang) lookUpVendored(v *vendoredIndex, key string) (label.Label, 
 		l.warnOfRival(key, a)
 	}
 	return a.winner.label, true
-}
-
-// vendoredByHand adds the folders of which a label was written by hand: //third_party/openssl:static.
-func (q *query) vendoredByHand(e build.Expr, byHand map[string]bool) {
-	if q.s.vendored == nil || e == nil {
-		return
-	}
-	d := cdeps{pkg: q.args.Rel}
-	build.Walk(e, func(e build.Expr, _ []build.Expr) {
-		if at := d.parse(e); at != label.NoLabel && at.Repo == "" && !q.s.vendored.owned[at] {
-			if place := q.s.vendored.place(at); place != "" {
-				byHand[place] = true
-			}
-		}
-	})
 }
 
 // whenWalked does, with the libraries of the workspace, what is to be done to r or to the rule there that Gazelle merges it

@@ -92,11 +92,29 @@ func (l *prebuiltLang) Configure(c *config.Config, rel string, f *rule.File) {
 		dir := os.DirFS(filepath.Join(c.RepoRoot, filepath.FromSlash(rel)))
 		plan := sync.OnceValues(func() (ccplan.Plan, error) { return planOf(dir, name, c.ValidBuildFileNames) })
 		c.Exts[languageName] = tree{rel, name, plan}
-		l.libraries.Add(vendored.Library{Pkg: rel, Name: name, Index: func() map[string]string {
+		l.libraries.Add(vendored.Library{Pkg: rel, Name: name, Others: others(c, f), Index: func() map[string]string {
 			p, _ := plan() // who writes the targets says what is wrong
 			return p.Index
 		}})
 	}
+}
+
+// others are the names of the rules that somebody wrote beside those of a library.
+func others(c *config.Config, f *rule.File) []string {
+	ours := map[string]bool{}
+	for kind := range kinds {
+		ours[kind] = true
+		if mapped, ok := c.KindMap[kind]; ok {
+			ours[mapped.KindName] = true
+		}
+	}
+	var names []string
+	for _, r := range f.Rules {
+		if !ours[r.Kind()] {
+			names = append(names, r.Name())
+		}
+	}
+	return names
 }
 
 // CrossResolve answers an include path, asked for by the language "cc", with the library of this workspace that has the
