@@ -58,7 +58,7 @@ func (*prebuiltLang) KnownDirectives() []string { return []string{directive} }
 // tree is a folder with the directive, in c.Exts.
 type tree struct {
 	rel, name string
-	plan      func() (ccplan.Plan, error) // measures the library, once
+	plan      func() (ccplan.Plan, error) // measures the library, once, and logs why it cannot
 }
 
 // treeOf returns the library in a folder, one without a name where there is none: the directive does not reach below.
@@ -90,10 +90,16 @@ func (l *prebuiltLang) Configure(c *config.Config, rel string, f *rule.File) {
 			continue
 		}
 		dir := os.DirFS(filepath.Join(c.RepoRoot, filepath.FromSlash(rel)))
-		plan := sync.OnceValues(func() (ccplan.Plan, error) { return planOf(dir, name, c.ValidBuildFileNames) })
+		plan := sync.OnceValues(func() (ccplan.Plan, error) {
+			p, err := planOf(dir, name, c.ValidBuildFileNames)
+			if err != nil {
+				log.Printf("//%s: # gazelle:%s %s: %v", rel, directive, name, err)
+			}
+			return p, err
+		})
 		c.Exts[languageName] = tree{rel, name, plan}
 		l.libraries.Add(vendored.Library{Pkg: rel, Name: name, Others: others(c, f), Index: func() map[string]string {
-			p, _ := plan() // who writes the targets says what is wrong
+			p, _ := plan() // it has said what is wrong
 			return p.Index
 		}})
 	}
