@@ -312,23 +312,24 @@ func isPlatform(key string) bool {
 	return key == "//conditions:default" || strings.Contains(key, "//go/platform:")
 }
 
-// repositoriesByHand are those of which a label was written by hand that no index gives: @openssl//:static.
-func (l *ocipkgLang) repositoriesByHand(c *config.Config, e build.Expr, owned map[label.Label]bool) map[string]bool {
+// placesByHand are the repositories, and the folders of libraries of the workspace, of which a label was written by hand
+// that nothing gives: @openssl//:static, //third_party/openssl:static.
+func (l *ocipkgLang) placesByHand(c *config.Config, v *vendoredIndex, e build.Expr, d cdeps) map[string]bool {
 	found := map[string]bool{}
 	var left map[label.Label]string
 	if c.ShouldFix {
-		left = l.left(c, e, owned)
+		left = l.left(c, v, e, d)
 	}
-	each(e, func(at label.Label, e *build.StringExpr) {
-		if _, gone := left[at]; !owned[at] && !gone {
-			found[at.Repo] = true
+	d.each(v, e, func(at label.Label, e *build.StringExpr) {
+		if _, gone := left[at]; !d.owned[at] && !gone {
+			found[v.place(at)] = true
 		}
 	})
 	return found
 }
 
-// each calls f for the labels of other repositories in an attribute, but those of Go's platforms.
-func each(e build.Expr, f func(at label.Label, e *build.StringExpr)) {
+// each calls f for the labels in an attribute that have a place, but those of Go's platforms.
+func (d cdeps) each(v *vendoredIndex, e build.Expr, f func(at label.Label, e *build.StringExpr)) {
 	if e == nil {
 		return
 	}
@@ -337,36 +338,40 @@ func each(e build.Expr, f func(at label.Label, e *build.StringExpr)) {
 		if !ok {
 			return
 		}
-		if at, err := label.Parse(s.Value); err == nil && at.Repo != "" && !strings.HasPrefix(at.Pkg, "go/platform") {
+		if at := d.parse(s); v.place(at) != "" && (at.Repo == "" || !strings.HasPrefix(at.Pkg, "go/platform")) {
 			f(at, s)
 		}
 	})
 }
 
-// left are the labels in an attribute, as they are written there, that an index gave once: of targets that a library of
-// the index could have, and has not, since it has a new version, or another platform. A choice between the forms of what
-// there is was made by hand: no index ever gives :static, :shared, :headers or :ssl_static.
-func (l *ocipkgLang) left(c *config.Config, e build.Expr, owned map[label.Label]bool) map[label.Label]string {
+// left are the labels in an attribute, as they are written there, that an index or a library of the workspace gave once:
+// of targets that the library could have, and has not, since it has a new version, or another platform. A choice between
+// the forms of what there is was made by hand: nothing ever gives :static, :shared, :headers or :ssl_static. So was that of
+// a target that somebody wrote into the BUILD file of a library of the workspace.
+func (l *ocipkgLang) left(c *config.Config, v *vendoredIndex, e build.Expr, d cdeps) map[label.Label]string {
 	var left map[label.Label]string
-	var repos map[string]bool
-	each(e, func(at label.Label, e *build.StringExpr) {
-		if owned[at] || rule.ShouldKeep(e) || at.Canonical || at.Pkg != "" || at == l.main(c, at.Repo) || slices.Contains(forms, at.Name) {
+	var places map[string]bool
+	d.each(v, e, func(at label.Label, e *build.StringExpr) {
+		if d.owned[at] || rule.ShouldKeep(e) || at.Canonical || slices.Contains(forms, at.Name) {
+			return
+		}
+		if at.Repo == "" && (at == v.mains[at.Pkg] || v.others[at]) || at.Repo != "" && (at.Pkg != "" || at == l.main(c, at.Repo)) {
 			return
 		}
 		for _, form := range forms {
-			if base, ok := strings.CutSuffix(at.Name, "_"+form); ok && owned[label.New(at.Repo, "", base)] {
+			if base, ok := strings.CutSuffix(at.Name, "_"+form); ok && d.owned[label.New(at.Repo, at.Pkg, base)] {
 				return
 			}
 		}
-		if repos == nil {
-			repos = map[string]bool{}
-			for at := range owned {
-				if at.Pkg == "" {
-					repos[at.Repo] = true
+		if places == nil {
+			places = map[string]bool{}
+			for at := range d.owned {
+				if at.Repo == "" || at.Pkg == "" {
+					places[v.place(at)] = true
 				}
 			}
 		}
-		if repos[at.Repo] {
+		if places[v.place(at)] {
 			if left == nil {
 				left = map[label.Label]string{}
 			}

@@ -116,7 +116,7 @@ func (l *ocipkgLang) withoutCgo(args language.GenerateArgs, s *settings, there *
 	if kept(there, "cdeps") {
 		return
 	}
-	l.edit(args, s, there, cdeps{owned: s.owned()})
+	l.edit(args, s, there, cdeps{owned: s.owned(), pkg: args.Rel})
 	if there.Attr("cdeps") != nil {
 		log.Printf("%s: %s %s imports \"C\" no more, and rules_go refuses the cdeps that are left, which are not known to be the work of this extension. Remove them; or, if a source that Gazelle does not see imports \"C\", mark cgo = True with # keep.",
 			path.Join(args.Rel, filepath.Base(args.File.Path)), there.Kind(), there.Name())
@@ -158,12 +158,12 @@ func (s *settings) owned() map[label.Label]bool {
 	return all
 }
 
-// edit changes the cdeps of a rule in a file. Labels that have left the index, and those of repositories that MODULE.bazel
+// edit changes the cdeps of a rule in a file. Labels that have left the index or a library of the workspace, and those of repositories that MODULE.bazel
 // does not declare, go with "gazelle fix" alone, for somebody may have written them; of both there is a message.
 func (l *ocipkgLang) edit(args language.GenerateArgs, s *settings, r *rule.Rule, d cdeps) {
 	var left map[label.Label]string
 	if s.labels == nil {
-		left = l.left(args.Config, r.Attr("cdeps"), d.owned)
+		left = l.left(args.Config, s.vendored, r.Attr("cdeps"), d)
 	}
 	if args.Config.ShouldFix && len(left) > 0 {
 		d.owned = maps.Clone(d.owned)
@@ -174,10 +174,14 @@ func (l *ocipkgLang) edit(args language.GenerateArgs, s *settings, r *rule.Rule,
 	edit(r, d)
 	where := path.Join(args.Rel, filepath.Base(args.File.Path))
 	for _, at := range slices.SortedFunc(maps.Keys(left), func(a, b label.Label) int { return strings.Compare(left[a], left[b]) }) {
+		none, gone := "a target of @"+at.Repo+" that no index gives", "the index has no such target of @"+at.Repo+" any more"
+		if at.Repo == "" {
+			none, gone = "which the library in //"+at.Pkg+" does not have", "the library in //"+at.Pkg+" does not have it any more"
+		}
 		if !args.Config.ShouldFix {
-			log.Printf("%s: %s %s: cdeps has %s, a target of @%s that no index gives, and is left as somebody wrote it: nothing of that library is added. If it is gone, run `gazelle fix`; if it is right, mark it # keep.", where, r.Kind(), r.Name(), left[at], at.Repo)
+			log.Printf("%s: %s %s: cdeps has %s, %s, and is left as somebody wrote it: nothing of that library is added. If it is gone, run `gazelle fix`; if it is right, mark it # keep.", where, r.Kind(), r.Name(), left[at], none)
 		} else if !d.some(r.Attr("cdeps"), func(l label.Label) bool { return l == at }) {
-			log.Printf("%s: %s %s: took %s out of cdeps: the index has no such target of @%s any more. If you want it all the same, mark it # keep.", where, r.Kind(), r.Name(), left[at], at.Repo)
+			log.Printf("%s: %s %s: took %s out of cdeps: %s. If you want it all the same, mark it # keep.", where, r.Kind(), r.Name(), left[at], gone)
 		}
 	}
 	var workspace string
@@ -237,8 +241,7 @@ func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *
 	} else {
 		var byHand map[string]bool
 		if there != nil {
-			byHand = l.repositoriesByHand(args.Config, there.Attr("cdeps"), wanted.owned)
-			q.vendoredByHand(there.Attr("cdeps"), byHand)
+			byHand = l.placesByHand(args.Config, s.vendored, there.Attr("cdeps"), wanted)
 		}
 		q.cdeps(&wanted, byHand)
 		wanted.owned = q.withoutUncertain(wanted)
@@ -312,30 +315,31 @@ func (q *query) beside(f *cgo.File) []string {
 // that does not seem to hold. Macros of C come from more places than are read here, so that such a label, if it is there,
 // stays; none is added for it.
 func (q *query) withoutUncertain(d cdeps) map[label.Label]bool {
+	place := q.s.vendored.place
 	wanted := map[label.Label]bool{}
-	repos := map[string]bool{}
+	places := map[string]bool{}
 	for _, at := range d.labels {
-		wanted[at], repos[at.Repo] = true, true
+		wanted[at], places[place(at)] = true, true
 	}
 	uncertain := map[label.Label]bool{}
-	uncertainRepos := map[string]bool{}
+	uncertainPlaces := map[string]bool{}
 	folders := q.folders(q.pkg.AllLines())
 	for _, f := range q.c {
 		for _, need := range f.Includes() {
 			switch at := q.answer(need); {
 			case at == label.NoLabel || q.inFolders(need, folders):
-			case at.Repo == "" && !wanted[at]:
+			case place(at) == "" && !wanted[at]:
 				uncertain[at] = true
-			case at.Repo != "" && !repos[at.Repo]:
-				uncertainRepos[at.Repo] = true
+			case place(at) != "" && !places[place(at)]:
+				uncertainPlaces[place(at)] = true
 			}
 		}
 	}
-	if len(uncertain)+len(uncertainRepos) == 0 {
+	if len(uncertain)+len(uncertainPlaces) == 0 {
 		return d.owned
 	}
 	owned := maps.Clone(d.owned)
-	maps.DeleteFunc(owned, func(at label.Label, _ bool) bool { return uncertain[at] || uncertainRepos[at.Repo] })
+	maps.DeleteFunc(owned, func(at label.Label, _ bool) bool { return uncertain[at] || uncertainPlaces[place(at)] })
 	return owned
 }
 

@@ -13,7 +13,7 @@
 //
 // Invariant: it changes cdeps and flags of cgo rules alone. In cdeps it adds labels that an index gives and removes those
 // of them that nothing asks for, whoever wrote them, unless they are marked # keep; so with targets that a library of an
-// index no longer has. Other labels that no index gives it leaves, but for those that "gazelle fix" takes out because MODULE.bazel does not declare their repository. It takes -l and -L
+// index, or of the workspace, no longer has. Other labels that no index gives it leaves, but for those that "gazelle fix" takes out because MODULE.bazel does not declare their repository. It takes -l and -L
 // that a label in cdeps makes superfluous from what the language for Go is about to write. It reads an index when
 // something is first looked up in it, and never twice; where none is named and none is there it does nothing. An answer
 // is a function of the directives, the indexes and MODULE.bazel, and is one label.

@@ -19,13 +19,14 @@ type vendoredIndex struct {
 	answers map[string]answer
 	owned   map[label.Label]bool
 	mains   map[string]label.Label // by package
+	others  map[label.Label]bool   // what stands beside the targets of a library, in the same BUILD file
 }
 
 // vendoredFile is where the answers are from, for a warning.
 var vendoredFile = &indexFile{name: "# gazelle:ocipkg_prebuilt"}
 
 func readVendored(libraries *vendored.Libraries) *vendoredIndex {
-	v := &vendoredIndex{map[string]answer{}, map[label.Label]bool{}, map[string]label.Label{}}
+	v := &vendoredIndex{map[string]answer{}, map[label.Label]bool{}, map[string]label.Label{}, map[label.Label]bool{}}
 	for _, lib := range libraries.All() {
 		index := lib.Index()
 		targets := map[string]*library{}
@@ -41,6 +42,9 @@ func readVendored(libraries *vendored.Libraries) *vendoredIndex {
 		}
 		if len(index) > 0 {
 			v.mains[lib.Pkg] = label.New("", lib.Pkg, lib.Name)
+			for _, name := range lib.Others {
+				v.others[label.New("", lib.Pkg, name)] = true
+			}
 		}
 	}
 	return v
@@ -86,24 +90,19 @@ func (l *ocipkgLang) lookUpVendored(v *vendoredIndex, key string) (label.Label, 
 	return a.winner.label, true
 }
 
-// vendoredByHand adds the folders of which a label was written by hand: //third_party/openssl:static.
-func (q *query) vendoredByHand(e build.Expr, byHand map[string]bool) {
-	if q.s.vendored == nil || e == nil {
-		return
-	}
-	d := cdeps{pkg: q.args.Rel}
-	build.Walk(e, func(e build.Expr, _ []build.Expr) {
-		if at := d.parse(e); at != label.NoLabel && at.Repo == "" && !q.s.vendored.owned[at] {
-			if place := q.s.vendored.place(at); place != "" {
-				byHand[place] = true
+// whenWalked does, with the libraries of the workspace, what is to be done to r or to the rule there that Gazelle merges it
+// into. It has been merged by then, with flags that nobody had corrected, and a second merge would keep the order of what
+// that left: so what was there before is put back first.
+func (l *ocipkgLang) whenWalked(libraries *vendored.Libraries, s *settings, r, there *rule.Rule, do func(*settings)) {
+	before := map[string]build.Expr{}
+	comments := map[string]build.Comments{}
+	if there != nil {
+		for _, attr := range attributes {
+			if before[attr] = there.Attr(attr); before[attr] != nil {
+				comments[attr] = *there.AttrComments(attr)
 			}
 		}
-	})
-}
-
-// whenWalked does, with the libraries of the workspace, what is to be done to r or to the rule there that Gazelle merges it
-// into. It has been merged by then, and its flags are once more.
-func (l *ocipkgLang) whenWalked(libraries *vendored.Libraries, s *settings, r, there *rule.Rule, do func(*settings)) {
+	}
 	l.later = append(l.later, func() {
 		if l.vendored == nil {
 			l.vendored = readVendored(libraries)
@@ -115,11 +114,22 @@ func (l *ocipkgLang) whenWalked(libraries *vendored.Libraries, s *settings, r, t
 			return
 		}
 		flags := rule.NewRule(r.Kind(), r.Name())
+		for _, key := range r.PrivateAttrKeys() {
+			flags.SetPrivateAttr(key, r.PrivateAttr(key)) // a merge takes them along
+		}
 		mergeable := map[string]bool{}
 		for _, attr := range slices.Sorted(maps.Values(attributes)) {
 			mergeable[attr] = true
 			if value := r.Attr(attr); value != nil {
 				flags.SetAttr(attr, value)
+			}
+			switch now := there.Attr(attr); {
+			case now == before[attr]:
+			case before[attr] == nil:
+				there.DelAttr(attr)
+			default:
+				there.SetAttr(attr, before[attr])
+				*there.AttrComments(attr) = comments[attr]
 			}
 		}
 		rule.MergeRules(flags, there, mergeable, "")

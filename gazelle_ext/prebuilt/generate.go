@@ -3,7 +3,6 @@ package prebuilt
 import (
 	"fmt"
 	"io/fs"
-	"log"
 	"path"
 	"slices"
 	"strings"
@@ -25,8 +24,7 @@ func (l *prebuiltLang) GenerateRules(args language.GenerateArgs) (result languag
 	}
 	plan, err := tree.plan()
 	if err != nil {
-		log.Printf("//%s: # gazelle:%s %s: %v", args.Rel, directive, tree.name, err)
-		return result
+		return result // it is logged
 	}
 	public := args.File == nil || !args.File.HasDefaultVisibility()
 	made := map[string]bool{}

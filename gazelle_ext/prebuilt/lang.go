@@ -58,7 +58,7 @@ func (*prebuiltLang) KnownDirectives() []string { return []string{directive} }
 // tree is a folder with the directive, in c.Exts.
 type tree struct {
 	rel, name string
-	plan      func() (ccplan.Plan, error) // measures the library, once
+	plan      func() (ccplan.Plan, error) // measures the library, once, and logs why it cannot
 }
 
 // treeOf returns the library in a folder, one without a name where there is none: the directive does not reach below.
@@ -90,13 +90,37 @@ func (l *prebuiltLang) Configure(c *config.Config, rel string, f *rule.File) {
 			continue
 		}
 		dir := os.DirFS(filepath.Join(c.RepoRoot, filepath.FromSlash(rel)))
-		plan := sync.OnceValues(func() (ccplan.Plan, error) { return planOf(dir, name, c.ValidBuildFileNames) })
+		plan := sync.OnceValues(func() (ccplan.Plan, error) {
+			p, err := planOf(dir, name, c.ValidBuildFileNames)
+			if err != nil {
+				log.Printf("//%s: # gazelle:%s %s: %v", rel, directive, name, err)
+			}
+			return p, err
+		})
 		c.Exts[languageName] = tree{rel, name, plan}
-		l.libraries.Add(vendored.Library{Pkg: rel, Name: name, Index: func() map[string]string {
-			p, _ := plan() // who writes the targets says what is wrong
+		l.libraries.Add(vendored.Library{Pkg: rel, Name: name, Others: others(c, f), Index: func() map[string]string {
+			p, _ := plan() // it has said what is wrong
 			return p.Index
 		}})
 	}
+}
+
+// others are the names of the rules that somebody wrote beside those of a library.
+func others(c *config.Config, f *rule.File) []string {
+	ours := map[string]bool{}
+	for kind := range kinds {
+		ours[kind] = true
+		if mapped, ok := c.KindMap[kind]; ok {
+			ours[mapped.KindName] = true
+		}
+	}
+	var names []string
+	for _, r := range f.Rules {
+		if !ours[r.Kind()] {
+			names = append(names, r.Name())
+		}
+	}
+	return names
 }
 
 // CrossResolve answers an include path, asked for by the language "cc", with the library of this workspace that has the

@@ -2,8 +2,10 @@
 // index answers for them: one that brings a copy of such a header would be linked by everyone who includes it.
 //
 // Invariant: a name is here only if no library of its own brings it. So <crypt.h> is not, which is libcrypt's by now, nor
-// <nss.h>, which to most is Mozilla's, nor <sys/capability.h> and <netinet/sctp.h>. Folders are here whole where nobody
-// else puts anything there.
+// <nss.h>, which to most is Mozilla's, nor <sys/capability.h> and <netinet/sctp.h>, nor <fts.h>, <argp.h> and <obstack.h>,
+// which musl leaves to libraries. Three are here all the same: <iconv.h>, <libintl.h> and <execinfo.h>. Of libiconv,
+// gettext's libintl and libexecinfo nobody who has them from the C library should be made to link a copy; who wants it
+// says so with # gazelle:resolve, which goes before. Folders are here whole where nobody else puts anything there.
 package system
 
 import (
@@ -85,9 +87,9 @@ sys/wait.h syslog.h tar.h termios.h ulimit.h unistd.h utime.h utmpx.h wordexp.h`
 
 	// Of glibc, musl, and the C libraries of the BSDs and macOS.
 	libc = `
-a.out.h aliases.h alloca.h ar.h argp.h argz.h byteswap.h elf.h envz.h err.h error.h execinfo.h features.h fpu_control.h fstab.h
-fts.h gconv.h getopt.h gnu-versions.h gnu/lib-names.h gnu/libc-version.h gshadow.h ieee754.h ifaddrs.h lastlog.h link.h
-malloc.h mcheck.h memory.h mntent.h obstack.h paths.h printf.h proc_service.h pty.h re_comp.h regexp.h resolv.h sgtty.h
+a.out.h aliases.h alloca.h ar.h argz.h byteswap.h elf.h envz.h err.h error.h execinfo.h features.h fpu_control.h fstab.h
+gconv.h getopt.h gnu-versions.h gnu/lib-names.h gnu/libc-version.h gshadow.h ieee754.h ifaddrs.h lastlog.h link.h
+malloc.h mcheck.h memory.h mntent.h paths.h printf.h proc_service.h pty.h re_comp.h regexp.h resolv.h sgtty.h
 shadow.h stab.h stdc-predef.h stdio_ext.h syscall.h sysexits.h termio.h thread_db.h ttyent.h ucontext.h utmp.h
 values.h wait.h
 arpa/ftp.h arpa/nameser.h arpa/nameser_compat.h arpa/telnet.h arpa/tftp.h

@@ -1,0 +1,5 @@
+package chosen
+
+// #cgo LDFLAGS: -lcrypto
+// #include <tls/tls.h>
+import "C"

@@ -1,0 +1,5 @@
+#ifdef HAVE_TLS
+#include <tls/tls.h>
+#endif
+
+int maybe(void) { return 0; }

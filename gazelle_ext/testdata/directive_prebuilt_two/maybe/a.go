@@ -1,0 +1,4 @@
+package maybe
+
+// int maybe(void);
+import "C"

@@ -1,0 +1,5 @@
+package old
+
+// #cgo LDFLAGS: -lcrypto
+// #include <tls/tls.h>
+import "C"

@@ -1,0 +1,4 @@
+package app
+
+// #include <math.h>
+import "C"
