@@ -1,4 +1,4 @@
-"""Rules for prebuilt native libraries from OCI registries: everything that is written into BUILD and MODULE.bazel files by hand."""
+"""Rules for prebuilt native libraries from OCI registries: everything a BUILD or MODULE.bazel file may load."""
 
 load("//rules/private:index.bzl", _ocipkg_index = "ocipkg_index")
 load("//rules/private:library.bzl", _ocipkg_library = "ocipkg_library")

@@ -1,14 +1,12 @@
-"""What BUILD files load that Gazelle's language `ocipkg_prebuilt` writes (docs/gazelle.md), which writes the load as well: targets of
-a library whose files lie in the workspace, by names that no other language claims.
-
-Not in defs.bzl, which is loaded for MODULE.bazel and must not need rules_cc for it.
+"""What the Gazelle language ocipkg_prebuilt writes, which also writes the load: rules_cc's rules and ours, under names that no other
+language claims. Not in defs.bzl, which is loaded for MODULE.bazel and must not need rules_cc for it.
 """
 
 load("@rules_cc//cc:defs.bzl", "cc_import", "cc_library")
-load("//rules/private:prebuilt_library.bzl", _prebuilt_library = "prebuilt_library")
+load("//rules/private:prebuilt_library.bzl", "prebuilt_library")
 
 def ocipkg_cc_library(name, **kwargs):
-    """The `cc_library` of rules_cc: what to depend on, or the headers alone.
+    """A cc_library of a library whose files lie in the workspace.
 
     Args:
       name: name of the target.
@@ -17,7 +15,7 @@ def ocipkg_cc_library(name, **kwargs):
     cc_library(name = name, **kwargs)
 
 def ocipkg_cc_import(name, **kwargs):
-    """The `cc_import` of rules_cc: one library, where that links it right.
+    """A cc_import of a library whose files lie in the workspace.
 
     Args:
       name: name of the target.
@@ -25,4 +23,11 @@ def ocipkg_cc_import(name, **kwargs):
     """
     cc_import(name = name, **kwargs)
 
-ocipkg_prebuilt_library = _prebuilt_library
+def ocipkg_prebuilt_library(name, **kwargs):
+    """A library that cc_import would link in a way that fails at run time.
+
+    Args:
+      name: name of the target.
+      **kwargs: attributes of prebuilt_library.
+    """
+    prebuilt_library(name = name, **kwargs)

@@ -19,7 +19,7 @@ git -C "$repository" archive --format=tar --prefix="$name-$version/" "$tag" | gz
 bazel=${BAZEL:-bazel} out=$PWD
 cd "$repository"
 "$bazel" build //rules:docs >&2
-tar -C "$("$bazel" info bazel-bin)/rules" -czf "$out/$name-$tag.docs.tar.gz" {defs,extensions,prebuilt}.doc.binaryproto
+tar -C "$("$bazel" info bazel-bin)/rules" -czf "$out/$name-$tag.docs.tar.gz" defs.doc.binaryproto extensions.doc.binaryproto
 
 cat <<NOTES
 \`\`\`starlark
