@@ -33,9 +33,7 @@ func TestRust(t *testing.T) {
 		needs(program, "libbar.so.1")
 	}
 	needs("mixed", "libfoo.so.1")
-	needs("two_sonames", "libbar.so.1", "libfoo.so.2")
 	needs("versions_shared", "libgreet.so.1")
-	w.asksFor(t, "two_sonames", "foo_value", "FOO_2")
 	w.asksFor(t, "versions_shared", "greet_level", "GREET_2")
 
 	flag := "--@rules_ocipkg//rules:linkage=shared"
