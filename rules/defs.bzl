@@ -1,4 +1,4 @@
-"""Rules for prebuilt native libraries from OCI registries: everything a BUILD or MODULE.bazel file may load."""
+"""Rules for prebuilt native libraries from OCI registries, for BUILD and MODULE.bazel files; the module extension is in extensions.bzl."""
 
 load("//rules/private:index.bzl", _ocipkg_index = "ocipkg_index")
 load("//rules/private:library.bzl", _ocipkg_library = "ocipkg_library")

@@ -1,5 +1,8 @@
 """What the Gazelle language ocipkg_prebuilt writes, which also writes the load: rules_cc's rules and ours, under names that no other
-language claims. Not in defs.bzl, which is loaded for MODULE.bazel and must not need rules_cc for it.
+language claims. What it wrote is committed, so that names and attributes have to stay.
+
+Not in defs.bzl, which is loaded for MODULE.bazel and must not need rules_cc for it; and not in docs/reference, because nobody writes
+it by hand, and a bzl_library of all that rules_cc loads is another one for each of its versions.
 """
 
 load("@rules_cc//cc:defs.bzl", "cc_import", "cc_library")
