@@ -36,13 +36,10 @@ func Doubt(ref registry.Reference, name string, p *artifact.Package) string {
 		return ""
 	}
 	text += ". Where it was copied from another line, "
-	switch {
-	case name == "":
-		text += "leave it out, and the tag decides"
-	default:
-		return fmt.Sprintf("%s: %s`ocipkg pin --update %s` writes the one of the tag", name, text, name)
+	if name == "" {
+		return text + "leave it out, and the tag decides"
 	}
-	return text
+	return fmt.Sprintf("%s: %s`ocipkg pin --update %s` writes the one of the tag", name, text, name)
 }
 
 // doubt warns of what Doubt tells, where that is wanted. It comes before whatever may fail because of it: a platform, a
