@@ -173,11 +173,12 @@ func (x *indexes) list(names []string, repoRoot, buildFile string) *indexList {
 
 func (x *indexes) newIndexFile(name, repoRoot, buildFile string) *indexFile {
 	file := &indexFile{name: name}
+	linked := headerIndexPath // read here: what reads ahead is another goroutine
 	read := sync.OnceValues(func() (content, error) {
 		at, err := filepath.Join(repoRoot, filepath.FromSlash(name)), error(nil)
 		switch {
 		case name == moduleIndex:
-			at, err = locate(headerIndexPath)
+			at, err = locate(linked)
 		case strings.HasPrefix(name, "@"):
 			at, err = locate(name)
 		case filepath.IsAbs(name):
