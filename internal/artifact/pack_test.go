@@ -507,7 +507,8 @@ func TestRelocatable(t *testing.T) {
 		"Cflags: -I/usr/include/z -I/opt/other\n":                   "prefix=${pcfiledir}/../..\nCflags: -I${prefix}/include/z -I/opt/other\n",
 		"prefix=/opt/z\nLibs: -L/opt/z/lib64 -lz\n":                 "prefix=${pcfiledir}/../..\nLibs: -L${prefix}/lib -lz\n",
 		"Libs.private: -L/usr/lib/x86_64-linux-gnu -lm\n":           "prefix=${pcfiledir}/../..\nLibs.private: -L${prefix}/lib -lm\n",
-		"prefix=/usr\nCflags: -I/usr/includes\n":                    "prefix=${pcfiledir}/../..\nCflags: -I/usr/includes\n",
+		"prefix=\"/usr\"\nexec_prefix=\"${prefix}\"\nincludedir=\"${prefix}/include\"\nlibdir='${prefix}/lib/x86_64-linux-gnu/p'\nLibs: -L/usr/lib -lp\n": "prefix=${pcfiledir}/../..\nexec_prefix=${prefix}\nincludedir=${prefix}/include\nlibdir=${prefix}/lib/p\nLibs: -L${prefix}/lib -lp\n",
+		"prefix=/usr\nCflags: -I/usr/includes\n": "prefix=${pcfiledir}/../..\nCflags: -I/usr/includes\n",
 	} {
 		if got := string(relocatable([]byte(before))); got != after {
 			t.Errorf("%q became %q, want %q", before, got, after)

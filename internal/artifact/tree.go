@@ -291,6 +291,9 @@ func relocatable(pc []byte) []byte {
 	out := pcDefinition().ReplaceAllFunc(pc, func(line []byte) []byte {
 		part := pcDefinition().FindSubmatch(line)
 		value := string(part[2])
+		if n := len(value); n > 1 && strings.ContainsRune(`"'`, rune(value[0])) && value[0] == value[n-1] {
+			value = value[1 : n-1] // as libpcap writes it
+		}
 		switch string(part[1]) {
 		case "prefix":
 			defined, installed = true, value
