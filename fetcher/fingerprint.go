@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 
@@ -10,9 +11,10 @@ import (
 )
 
 // newFingerprint is for the repository rules: Bazel would sum up the program once for each library to see whether it is
-// another one.
+// another one; and Go, which has linked the program, keeps it where it may delete it.
 func newFingerprint() *cobra.Command {
-	return &cobra.Command{
+	var destination string
+	cmd := &cobra.Command{
 		Use:    "fingerprint",
 		Short:  "Print the SHA-256 of this program",
 		Args:   cobra.NoArgs,
@@ -27,11 +29,25 @@ func newFingerprint() *cobra.Command {
 				return err
 			}
 			defer f.Close()
+			var program io.Reader = f
+			var kept *os.File
+			if destination != "" {
+				if kept, err = os.OpenFile(destination, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755); err != nil {
+					return err
+				}
+				program = io.TeeReader(f, kept)
+			}
 			h := sha256.New()
-			if _, err := io.Copy(h, f); err != nil {
+			_, err = io.Copy(h, program)
+			if kept != nil {
+				err = errors.Join(err, kept.Close())
+			}
+			if err != nil {
 				return err
 			}
 			return new(output).print(newTalk(cmd), nil, hex.EncodeToString(h.Sum(nil)))
 		},
 	}
+	cmd.Flags().StringVar(&destination, "copy", "", "copy the program to this `file`")
+	return cmd
 }

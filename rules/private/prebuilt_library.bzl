@@ -44,9 +44,10 @@ def _prebuilt_library_impl(ctx):
         interface_library = ctx.file.interface_library,
     )
     links = []
-    if symlink and ctx.attr.link_name:
+    if symlink and ctx.attr.link_name and not archive:
         # rustc knows libraries by what follows -l alone, and looks in the folder of the one that it is given: beside it lies
-        # a link of that name. Bazel itself links by SONAMEs.
+        # a link of that name. Bazel itself links by SONAMEs. What is an input here, every link waits for; where there is an
+        # archive, rustc takes that.
         links.append(cc_common.create_library_to_link(
             actions = ctx.actions,
             feature_configuration = feature_configuration,

@@ -50,14 +50,6 @@ def _write_build_file(rctx):
         content += _BUILD_FILE_ALIAS.format(file = name)
     rctx.file("BUILD.bazel", content, executable = False)
 
-def _write_fingerprint(rctx):
-    """Returns an empty string, or why the tool cannot say which it is."""
-    result = rctx.execute([rctx.path(tool_file(rctx)), "fingerprint"])
-    if result.return_code != 0:
-        return result.stderr.strip() or "exit status {}".format(result.return_code)
-    rctx.file(FINGERPRINT, result.stdout, executable = False)
-    return ""
-
 def _watch_tree(rctx, path):
     if path.exists:
         rctx.watch_tree(path)
@@ -111,18 +103,21 @@ def _compile(rctx):
     rctx.report_progress(
         "Compiling ocipkg with " + sdk if toolchain == "local" else "Downloading {} to compile ocipkg ({} is too old)".format(toolchain, sdk),
     )
+
+    # Not `go build`: Go keeps for the next workspace what `go run` has linked.
     result = rctx.execute(
         [
             go,
-            "build",
+            "run",
             "-mod=readonly",
             "-modcacherw",  # else nobody could delete the cache with rm
             "-trimpath",
             "-buildvcs=false",
             "-ldflags=-s -w",
-            "-o",
-            rctx.path(tool_file(rctx)),
             "./fetcher",
+            "fingerprint",
+            "--copy",
+            rctx.path(tool_file(rctx)),
         ],
         environment = env,
         timeout = _BUILD_TIMEOUT,
@@ -130,9 +125,10 @@ def _compile(rctx):
     )
     if result.return_code != 0:
         _fail(diagnostic(
-            "`go build` of it failed ({}): {}".format(sdk, result.stderr),
-            "check the network, or set GOPROXY, if a module could not be downloaded; " + _DO_BINARY,
+            "`go run` of it failed ({}): {}".format(sdk, result.stderr),
+            "check the network, or set GOPROXY, if a module could not be downloaded; see whether programs may run from {}, if it could not be started; ".format(cache) + _DO_BINARY,
         ))
+    rctx.file(FINGERPRINT, result.stdout, executable = False)
     if cache == str(rctx.path(".cache")):
         rctx.delete(".cache")
 
@@ -147,19 +143,17 @@ def _tool_repository_impl(rctx):
             ))
         rctx.watch(binary)
         rctx.symlink(binary, tool_file(rctx))
-        error = _write_fingerprint(rctx)
-        if error:
+        result = rctx.execute([binary, "fingerprint"])
+        if result.return_code != 0:
             _fail(diagnostic(
-                "OCIPKG_TOOL names {}, which does not run: {}".format(prebuilt, error),
+                "OCIPKG_TOOL names {}, which does not run: {}".format(prebuilt, result.stderr.strip() or "exit status {}".format(result.return_code)),
                 "set it to the ocipkg of this version of rules_ocipkg, or unset it to have the tool compiled",
             ))
+        rctx.file(FINGERPRINT, result.stdout, executable = False)
         _write_build_file(rctx)
         return None
 
     _compile(rctx)
-    error = _write_fingerprint(rctx)
-    if error:
-        _fail(diagnostic("it was compiled and does not run: " + error, "see whether programs may run from Bazel's output base, " + _DO_BINARY))
     _write_build_file(rctx)
 
     # Everything that the binary depends on is an attribute or a file that was read or watched, so that it may be kept

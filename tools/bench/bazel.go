@@ -4,18 +4,22 @@ package main
 
 import (
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
 
-// A bazelWorkspace is one program that is linked with the small libraries, and where they come from.
+// A bazelWorkspace is one program that is linked with a hundred libraries, and where they come from.
 type bazelWorkspace struct {
 	module string   // MODULE.bazel
 	flags  []string // of every build
@@ -27,16 +31,96 @@ const (
 
 bazel_dep(name = "rules_cc", version = "0.1.5")
 `
-	// The opponent at its best: a BUILD file that needs no thought.
+	// The opponent at its best: a BUILD file that needs no thought. The archives are what follows.
 	archiveBuild = `load("@rules_cc//cc:defs.bzl", "cc_import", "cc_library")
-cc_library(name = "lib", hdrs = glob(["include/**"]), includes = ["include"], deps = [":import"], visibility = ["//visibility:public"])
-cc_import(name = "import", static_library = "lib/lib%s.a")
+[cc_import(name = a.replace("/", "_"), static_library = a) for a in archives]
+cc_library(
+    name = "lib",
+    hdrs = glob(["include/**"]),
+    includes = ["include"],
+    deps = [a.replace("/", "_") for a in archives],
+    visibility = ["//visibility:public"],
+)
 `
 )
 
+// libraryPackages are what Debian has of a hundred libraries that many programs use, with the archives for static
+// linking: a few files to six hundred each, and a hundred kB to 18 MB.
+var libraryPackages = strings.Fields(`
+zlib1g-dev libbz2-dev liblzma-dev libzstd-dev liblz4-dev libbrotli-dev libsnappy-dev liblzo2-dev libssl-dev
+libgcrypt20-dev libgpg-error-dev nettle-dev libgmp-dev libmpfr-dev libmpc-dev libsodium-dev libtasn1-6-dev libidn2-dev
+libunistring-dev libpsl-dev libcurl4-openssl-dev libnghttp2-dev libssh2-1-dev libssh-dev libevent-dev libuv1-dev
+libev-dev libxml2-dev libexpat1-dev libyaml-dev libjansson-dev libjson-c-dev libsqlite3-dev liblmdb-dev libdb5.3-dev
+libgdbm-dev libpng-dev libjpeg62-turbo-dev libtiff-dev libwebp-dev libgif-dev libfreetype-dev libfontconfig-dev
+libfribidi-dev libpixman-1-dev libcairo2-dev libffi-dev libpcre2-dev libpcre3-dev libreadline-dev libncurses-dev
+libedit-dev libcap-dev libattr1-dev libacl1-dev libaudit-dev libseccomp-dev libelf-dev libdw-dev libunwind-dev
+libarchive-dev libogg-dev libvorbis-dev libflac-dev libopus-dev libtheora-dev libvpx-dev libx264-dev libmp3lame-dev
+libusb-1.0-0-dev libpcap0.8-dev libnl-3-dev libnftnl-dev libprotobuf-dev libprotobuf-c-dev libabsl-dev libre2-dev
+libgtest-dev libgmock-dev libgflags-dev libgoogle-glog-dev libbenchmark-dev libhiredis-dev librdkafka-dev libpq-dev
+libzmq3-dev libfftw3-dev libgsl-dev libjemalloc-dev libgoogle-perftools-dev libaio-dev liburing-dev libnuma-dev
+libudns-dev libc-ares-dev libutf8proc-dev libuchardet-dev libspeex-dev libspeexdsp-dev libmad0-dev
+`)
+
+// library is one of Debian's, as an install prefix and in the registry.
+type library struct{ name, prefix, ref string }
+
+// realLibraries publishes them. The prefixes are kept for the next run.
+func (b *bench) realLibraries() ([]library, error) {
+	all := make([]library, len(libraryPackages))
+	for i, pkg := range libraryPackages {
+		l := library{name: strings.TrimSuffix(pkg, "-dev"), prefix: filepath.Join(b.out, "libraries", pkg)}
+		if _, err := os.Stat(l.prefix); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: getting Debian's", pkg)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(l.prefix), 0o755), command("tools/debian-prefix", l.prefix, pkg).run()); err != nil {
+				return nil, err
+			}
+		}
+		dir, err := b.fresh()
+		if err != nil {
+			return nil, err
+		}
+		archive := filepath.Join(dir, "library.tar")
+		args := []string{"pack", "--quiet", l.prefix, "--name", l.name, "--version", "1", "-o", archive}
+		needed, err := neededBy(l.prefix)
+		if err != nil {
+			return nil, err
+		}
+		for _, soname := range needed {
+			args = append(args, "--allow-missing", soname)
+		}
+		push := b.ours("push", "--quiet", "--no-upstream-tags", archive, b.host+"/bench/"+l.name+":1")
+		if err := errors.Join(b.ours(args...).run(), push.run()); err != nil {
+			return nil, err
+		}
+		l.ref = strings.TrimSpace(push.stdout.String())
+		all[i] = l
+	}
+	return all, nil
+}
+
+// neededBy are the SONAMEs that shared libraries in a prefix need: no program here links them.
+func neededBy(prefix string) ([]string, error) {
+	var all []string
+	err := filepath.WalkDir(prefix, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() || !strings.Contains(entry.Name(), ".so") {
+			return err
+		}
+		file, err := elf.Open(path)
+		if err != nil {
+			return nil // a linker script
+		}
+		defer file.Close()
+		needed, err := file.ImportedLibraries()
+		all = append(all, needed...)
+		return err
+	})
+	slices.Sort(all)
+	return slices.Compact(all), err
+}
+
 // bazel builds a workspace of a hundred libraries, ours and the same as http_archive.
 func (b *bench) bazel() ([]row, error) {
-	libraries, err := b.smallLibraries()
+	libraries, err := b.realLibraries()
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +137,8 @@ func (b *bench) bazel() ([]row, error) {
 	bazelw := filepath.Join(repository, "tools", "bazelw")
 	userRoot := "--output_user_root=" + filepath.Join(b.work, "bazel")
 	run := func(w bazelWorkspace, dir, verb string, args ...string) (time.Duration, error) {
-		flags := append([]string{userRoot, verb}, args...)
+		// Java's second compiler, which tools/bazelw leaves out and the Bazel of users does not.
+		flags := append([]string{userRoot, "--host_jvm_args=-XX:TieredStopAtLevel=4", verb}, args...)
 		if verb == "build" {
 			flags = append(append(flags, w.flags...), "--noshow_progress", "//:app")
 		}
@@ -72,8 +157,8 @@ func (b *bench) bazel() ([]row, error) {
 	archive := func(kept string) bazelWorkspace {
 		module := ruleSet + "http_archive = use_repo_rule(\"@bazel_tools//tools/build_defs/repo:http.bzl\", \"http_archive\")\n"
 		for i, l := range libraries {
-			build := fmt.Sprintf(archiveBuild, l.name)
-			module += fmt.Sprintf("http_archive(name = %q, url = %q, sha256 = %q, strip_prefix = \"p\", build_file_content = %q)\n",
+			build := fmt.Sprintf("archives = %s\n%s", archives[i].static, archiveBuild)
+			module += fmt.Sprintf("http_archive(name = %q, url = %q, sha256 = %q, build_file_content = %q)\n",
 				l.name, archives[i].url, archives[i].sha256, build)
 		}
 		return bazelWorkspace{module: module, flags: []string{"--repository_cache=" + kept}}
@@ -167,35 +252,51 @@ func (b *bench) bazel() ([]row, error) {
 	}, nil
 }
 
-type served struct{ url, sha256 string }
+type served struct {
+	url, sha256 string
+	static      string // the archives for the linker, as a list in Starlark
+}
 
 // serveArchives makes an archive of each library, and serves them on loopback.
-func (b *bench) serveArchives(libraries []smallLibrary) ([]served, func(), error) {
+func (b *bench) serveArchives(libraries []library) ([]served, func(), error) {
 	dir, err := b.fresh()
 	if err != nil {
 		return nil, nil, err
+	}
+	all := make([]served, len(libraries))
+	for i, l := range libraries {
+		name := l.name + ".tar.gz"
+		if err := command("tar", "-czf", filepath.Join(dir, name), ".").in(l.prefix).run(); err != nil {
+			return nil, nil, err
+		}
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return nil, nil, err
+		}
+		sum := sha256.Sum256(data)
+		all[i] = served{url: name, sha256: hex.EncodeToString(sum[:])}
+		static := []string{}
+		for _, pattern := range []string{"lib/*.a", "lib/*/*.a"} {
+			found, err := fs.Glob(os.DirFS(l.prefix), pattern)
+			if err != nil {
+				return nil, nil, err
+			}
+			static = append(static, found...)
+		}
+		list, err := json.Marshal(static)
+		if err != nil {
+			return nil, nil, err
+		}
+		all[i].static = string(list)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, nil, err
 	}
+	for i := range all {
+		all[i].url = "http://" + listener.Addr().String() + "/" + all[i].url
+	}
 	server := &http.Server{Handler: http.FileServer(http.Dir(dir))}
 	go func() { _ = server.Serve(listener) }() // until it is closed
-	stop := func() { _ = server.Close() }
-	all := make([]served, len(libraries))
-	for i, l := range libraries {
-		name := l.name + ".tar.gz"
-		if err := command("tar", "-czf", filepath.Join(dir, name), "p").in(filepath.Dir(l.prefix)).run(); err != nil {
-			stop()
-			return nil, nil, err
-		}
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			stop()
-			return nil, nil, err
-		}
-		sum := sha256.Sum256(data)
-		all[i] = served{"http://" + listener.Addr().String() + "/" + name, hex.EncodeToString(sum[:])}
-	}
-	return all, stop, nil
+	return all, func() { _ = server.Close() }, nil
 }
