@@ -41,4 +41,5 @@ func TestRust(t *testing.T) {
 	needs("pair", "libbar.so.1")
 	needs("pair_hub", "libbar.so.1")
 	w.checkBinaries(t, "set(//:pair //:pair_hub)", flag)
+	t.Run("actions", func(t *testing.T) { w.checkActions(t) })
 }

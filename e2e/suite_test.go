@@ -1,8 +1,9 @@
 // Package e2e runs real Bazel on real workspaces, with libraries from real registries.
 //
-// It is run by `make e2e`, which sets OCIPKG_E2E=1; without that its tests are skipped, for they take minutes and, on a
-// machine that has no Bazel, make one (tools/bazelw). Everything is written to .out/e2e, except what Bazel keeps in the
-// user's cache folder; the store of ocipkg is one of its own, empty at the start.
+// It is run by `make e2e`, which sets OCIPKG_E2E; without that its tests are skipped, for they take minutes and, on a
+// machine that has no Bazel, make one (tools/bazelw). Everything is written to a folder in .out/e2e, except what Bazel keeps
+// in the user's cache folder; the store of ocipkg is one of its own, empty at the start. What OCIPKG_E2E is set to is the
+// folder's name: two halves of the suite run side by side, since for much of their time they wait.
 package e2e
 
 import (
@@ -57,7 +58,7 @@ func newSuite() (*suite, error) {
 		return nil, err
 	}
 	s := &suite{repository: filepath.Dir(dir)}
-	s.out = filepath.Join(s.repository, ".out", "e2e")
+	s.out = filepath.Join(s.repository, ".out", "e2e", os.Getenv("OCIPKG_E2E"))
 	s.bazel = filepath.Join(s.repository, "tools", "bazelw")
 	s.ocipkg = filepath.Join(s.out, "ocipkg")
 	for _, stale := range []string{"data", "registry", "native"} {

@@ -19,9 +19,9 @@ import (
 	"github.com/bazelbuild/buildtools/build"
 
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/cgo"
-	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/system"
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/vendored"
+	"github.com/ocipkg/rules_ocipkg/internal/headerindex"
 )
 
 // goKinds are the kinds of rules that can have cgo, with how the language for Go recognises a rule that is there

@@ -17,7 +17,7 @@ import (
 	"github.com/bazelbuild/bazel-gazelle/label"
 	"github.com/bazelbuild/rules_go/go/runfiles"
 
-	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
+	"github.com/ocipkg/rules_ocipkg/internal/headerindex"
 )
 
 // library is a label that an index gives, with what a warning about it has to say.

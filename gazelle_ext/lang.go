@@ -18,7 +18,7 @@
 // something is first looked up in it, and never twice; where none is named and none is there it does nothing. An answer
 // is a function of the directives, the indexes and MODULE.bazel, and is one label.
 //
-// The format of an index is the business of gazelle_ext/headerindex, what cgo asks for that of gazelle_ext/cgo; neither
+// The format of an index is the business of internal/headerindex, what cgo asks for that of gazelle_ext/cgo; neither
 // knows Gazelle.
 package ocipkg
 

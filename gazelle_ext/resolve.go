@@ -7,8 +7,8 @@ import (
 	"github.com/bazelbuild/bazel-gazelle/label"
 	"github.com/bazelbuild/bazel-gazelle/resolve"
 
-	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
 	"github.com/ocipkg/rules_ocipkg/gazelle_ext/system"
+	"github.com/ocipkg/rules_ocipkg/internal/headerindex"
 )
 
 // prebuiltLanguage is the language of gazelle_ext/prebuilt. It measures libraries, and to import it would be to compile

@@ -20,7 +20,7 @@ type Library struct {
 	Pkg, Name string
 	// Others are the names of the rules in its BUILD file that are not of the language's kinds.
 	Others []string
-	// Index gives the target for each key of gazelle_ext/headerindex that the library answers to. It measures the library when
+	// Index gives the target for each key of internal/headerindex that the library answers to. It measures the library when
 	// it is first called, where that was not done to write its targets.
 	Index func() map[string]string
 }

@@ -153,7 +153,7 @@ func list(values []string) *build.ListExpr {
 }
 
 // HeaderIndex renders which label answers each #include, each name for pkg-config and each -l, as one JSON object from
-// key (gazelle_ext/headerindex) to a list of labels: the form in which gazelle_cc reads an index, so that it serves
+// key (internal/headerindex) to a list of labels: the form in which gazelle_cc reads an index, so that it serves
 // there too. repository is the apparent name.
 func HeaderIndex(plan ccplan.Plan, repository string) ([]byte, error) {
 	return JoinIndexes([]Index{{Repository: repository, Targets: plan.Index}})

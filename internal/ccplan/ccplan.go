@@ -17,8 +17,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+	"github.com/ocipkg/rules_ocipkg/internal/headerindex"
 	"github.com/ocipkg/rules_ocipkg/internal/lazyregexp"
 )
 
@@ -80,7 +80,7 @@ type Target struct {
 
 // Plan is what a tree becomes. Public are the names of the targets that people depend on; the others serve these. Files
 // are the files that labels can name. Index gives for each header, as people write it in an #include, the target that
-// has it, and the target for each name of pkg-config and each -l: the keys are those of gazelle_ext/headerindex.
+// has it, and the target for each name of pkg-config and each -l: the keys are those of internal/headerindex.
 type Plan struct {
 	Targets []Target
 	Public  []string

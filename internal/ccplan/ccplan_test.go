@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ocipkg/rules_ocipkg/gazelle_ext/headerindex"
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
+	"github.com/ocipkg/rules_ocipkg/internal/headerindex"
 )
 
 var update = flag.Bool("update", false, "write the goldens anew")

@@ -94,7 +94,8 @@ func (d *Depot) layoutBlob(ref registry.Reference, want artifact.Descriptor) (io
 				return &layoutReader{ReadCloser: blob, depot: d, layout: l}, nil
 			}
 			if diagnostic.KindOf(err) == diagnostic.Corrupt {
-				d.passOver(l, err)
+				// Of another size than the manifest says: which of the two is wrong shows when others are asked.
+				d.warn("a mirror is not asked for a blob: %s", strings.SplitN(err.Error(), "\n", 2)[0])
 			}
 		}
 	}

@@ -1,6 +1,8 @@
 package library
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,4 +99,37 @@ func TestLayoutsAsMirrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A manifest that gives a blob another size than it has says nothing of the layout that has the blob.
+func TestAWrongSizeCondemnsNoLayout(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	pinned := publishLibrary(t, server, "acme/foo:1", installed("foo", "foo.h"))
+	folder := filepath.Join(t.TempDir(), "layout")
+	if _, err := Copy(t.Context(), client(), Place{Image: pinned}, Place{Layout: folder}, nil); err != nil {
+		t.Fatal(err)
+	}
+	list, err := registry.MirrorsOf(pinned, []string{"file://" + filepath.ToSlash(folder)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDepot(t, t.TempDir())
+	right := manifestOf(t, d, pinned).Layers[0]
+	d.Registry = registry.NewClient(registry.Options{Keychain: anonymous{}, Mirrors: list})
+	var warnings []string
+	d.Warn = func(message string) { warnings = append(warnings, message) }
+	wrong := right
+	wrong.Size++
+	if _, err := d.layoutBlob(pinned, wrong); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v", err)
+	}
+	if len(warnings) != 1 || !strings.Contains(warnings[0], right.Digest.Hex) {
+		t.Errorf("warnings: %q", warnings)
+	}
+	blob, err := d.layoutBlob(pinned, right)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob.Close()
 }

@@ -73,6 +73,11 @@ def launcher(tool, layout, repository, tags, status, pushed_by = {}):
         tool = shell_quote(tool),
     )
 
+def _typed(label):
+    """Returns a label as one types it: those of the main repository without the @@ that stands for it."""
+    text = str(label)
+    return text.removeprefix("@@") if text.startswith("@@//") else text
+
 def _ocipkg_push_impl(ctx):
     if bool(ctx.attr.index) == bool(ctx.attr.package):
         fail_with(diagnostic(
@@ -99,7 +104,7 @@ def _ocipkg_push_impl(ctx):
         repository = ctx.attr.repository,
         tags = ctx.attr.remote_tags,
         status = [runfiles_path(file.short_path, workspace) for file in status],
-        pushed_by = {push.info.library: str(push.label).removeprefix("@@") for push in info.pushes.to_list()},
+        pushed_by = {push.info.library: _typed(push.label) for push in info.pushes.to_list()},
     ), is_executable = True)
     runfiles = ctx.runfiles(files = [layout, tool] + status)
     tags = ctx.attr.remote_tags

@@ -75,15 +75,12 @@ func (p *parser) object() error {
 		return p.end()
 	}
 	for {
-		header, err := p.name("an include path")
-		if err != nil {
-			return err
-		}
-		if err := p.expect(':', "after the include path"); err != nil {
-			return err
-		}
-		if err := p.labels(header); err != nil {
-			return err
+		header, ok := p.line()
+		if !ok {
+			var err error
+			if header, err = p.entry(); err != nil {
+				return err
+			}
 		}
 		switch p.next() {
 		case ',':
@@ -95,6 +92,60 @@ func (p *parser) object() error {
 			return p.errorf("expected ',' or '}' after the labels of %q, found %s", header, p.found())
 		}
 	}
+}
+
+// line reads an entry as internal/buildfile writes it: on a line of its own, with one label and nothing to unescape. Where
+// it is something else, line reads nothing, and it is for entry. Most are of this kind, and take half as long.
+func (p *parser) line() (header string, ok bool) {
+	rest, ok := strings.CutPrefix(p.text[p.pos:], "\n  \"")
+	if !ok {
+		return "", false
+	}
+	end := strings.IndexByte(rest, '"')
+	if end <= 0 || !plain(rest[:end]) {
+		return "", false
+	}
+	header = rest[:end]
+	if rest, ok = strings.CutPrefix(rest[end:], `": ["`); !ok {
+		return "", false
+	}
+	end = strings.IndexByte(rest, '"')
+	if end <= 0 || !plain(rest[:end]) || !strings.HasPrefix(rest[end:], `"]`) {
+		return "", false
+	}
+	p.claims = append(p.claims, Claim{Header: header, Label: rest[:end]})
+	p.pos = len(p.text) - len(rest) + end + len(`"]`)
+	return header, true
+}
+
+// plain reports whether a string is the same in JSON: it has no backslash and no control character. Eight bytes at a time
+// are looked at: of x-n·ones &^ x the highest bit of some byte is set just where a byte of x is less than n.
+func plain(s string) bool {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	for ; len(s) >= 8; s = s[8:] {
+		x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		backslash := x ^ '\\'*ones
+		if ((x-' '*ones)&^x|(backslash-ones)&^backslash)&high != 0 {
+			return false
+		}
+	}
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
+// entry reads an include path, which it returns, and its labels.
+func (p *parser) entry() (header string, err error) {
+	if header, err = p.name("an include path"); err != nil {
+		return "", err
+	}
+	if err := p.expect(':', "after the include path"); err != nil {
+		return "", err
+	}
+	return header, p.labels(header)
 }
 
 // labels reads what stands behind an include path: a label, or a list of them.
