@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/bazelbuild/bazel-gazelle/config"
 	"github.com/bazelbuild/bazel-gazelle/label"
@@ -223,11 +224,50 @@ func (d cdeps) parse(e build.Expr) label.Label {
 	if !ok {
 		return label.NoLabel
 	}
-	l, err := label.Parse(s.Value)
+	l, err := parseLabel(s.Value)
 	if err != nil {
 		return label.NoLabel
 	}
 	return l.Abs("", d.pkg)
+}
+
+type parsedLabel struct {
+	label label.Label
+	err   error
+}
+
+// parsedLabels has by their text all labels that rules have had.
+var parsedLabels sync.Map
+
+// parseLabel is label.Parse, which matches regular expressions: many rules have the same labels, and each is asked for
+// some times.
+func parseLabel(text string) (label.Label, error) {
+	p, ok := parsedLabels.Load(text)
+	if !ok {
+		l, err := label.Parse(text)
+		p, _ = parsedLabels.LoadOrStore(text, parsedLabel{l, err})
+	}
+	parsed := p.(parsedLabel)
+	return parsed.label, parsed.err
+}
+
+// eachString calls f for the strings in an expression, which most often is a list of them.
+func eachString(e build.Expr, f func(*build.StringExpr)) {
+	switch e := e.(type) {
+	case nil:
+	case *build.StringExpr:
+		f(e)
+	case *build.ListExpr:
+		for _, element := range e.List {
+			eachString(element, f)
+		}
+	default:
+		build.Walk(e, func(e build.Expr, _ []build.Expr) {
+			if s, ok := e.(*build.StringExpr); ok {
+				f(s)
+			}
+		})
+	}
 }
 
 // unwanted reports whether an element of a list is a label of ours that is not among the wanted, or the second of two.
@@ -330,14 +370,7 @@ func (l *ocipkgLang) placesByHand(c *config.Config, v *vendoredIndex, e build.Ex
 
 // each calls f for the labels in an attribute that have a place, but those of Go's platforms.
 func (d cdeps) each(v *vendoredIndex, e build.Expr, f func(at label.Label, e *build.StringExpr)) {
-	if e == nil {
-		return
-	}
-	build.Walk(e, func(e build.Expr, _ []build.Expr) {
-		s, ok := e.(*build.StringExpr)
-		if !ok {
-			return
-		}
+	eachString(e, func(s *build.StringExpr) {
 		if at := d.parse(s); v.place(at) != "" && (at.Repo == "" || !strings.HasPrefix(at.Pkg, "go/platform")) {
 			f(at, s)
 		}

@@ -186,12 +186,11 @@ func (l *ocipkgLang) edit(args language.GenerateArgs, s *settings, r *rule.Rule,
 	}
 	var workspace string
 	var declared *repositories
-	build.Walk(r.Attr("cdeps"), func(e build.Expr, _ []build.Expr) {
-		text, ok := e.(*build.StringExpr)
-		if !ok || rule.ShouldKeep(e) {
+	eachString(r.Attr("cdeps"), func(text *build.StringExpr) {
+		if rule.ShouldKeep(text) {
 			return
 		}
-		at, err := label.Parse(text.Value)
+		at, err := parseLabel(text.Value)
 		if err != nil || at.Repo == "" || d.owned[at] {
 			return
 		}
@@ -208,7 +207,7 @@ func (l *ocipkgLang) edit(args language.GenerateArgs, s *settings, r *rule.Rule,
 // cgoRule completes a rule with cgo = True. Where that is there because of a # keep alone, the source that imports "C" is
 // out of sight, and what it needs with it: nothing is taken away.
 func (l *ocipkgLang) cgoRule(args language.GenerateArgs, s *settings, r, there *rule.Rule) {
-	q := query{l: l, s: s, args: args, r: r, answers: map[cgo.Need]label.Label{}, local: map[string]bool{}, there: map[string]bool{}}
+	q := query{l: l, s: s, args: args, r: r, answers: map[cgo.Need]label.Label{}, local: make(map[string]bool, len(args.RegularFiles)), there: map[string]bool{}}
 	for _, name := range args.RegularFiles {
 		q.local[name] = true
 	}
