@@ -39,7 +39,8 @@ serve: build
 
 # What runs Bazel spends half its time waiting for it to start, for retries or for one action, hence side by side.
 test: lint unit
-	$(MAKE) --no-print-directory -j3 -Otarget bazel e2e-1 e2e-2
+	$(BAZEL) --version # makes the private one where there is none, which all three would wait for
+	$(MAKE) --no-print-directory -j3 bazel e2e-1 e2e-2
 
 lint: | .out/tmp
 	@test -z "$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))" || { gofmt -d $$(git ls-files -co --exclude-standard '*.go'); exit 1; }
@@ -79,15 +80,18 @@ bazel: | .out/tmp
 
 # Real Bazel in real workspaces, against real registries: in two halves, which take about as long.
 e2e:
-	$(MAKE) --no-print-directory -j2 -Otarget e2e-1 e2e-2
+	$(BAZEL) --version
+	$(MAKE) --no-print-directory -j2 e2e-1 e2e-2
 
 E2E_FIRST := ^Test(Gazelle|Matrix|Hub|Cross|Rust|Musl|Windows|Linkage)$$
 
+e2e-1 e2e-2: .out/prefixes/docker-registry # which both may need at one time
+
 e2e-1: | .out/tmp
-	OCIPKG_E2E=1 go test -count=1 -timeout=60m -run '$(E2E_FIRST)' ./e2e
+	OCIPKG_E2E=1 go test -count=1 -timeout=30m -run '$(E2E_FIRST)' ./e2e
 
 e2e-2: | .out/tmp
-	OCIPKG_E2E=2 go test -count=1 -timeout=60m -skip '$(E2E_FIRST)' ./e2e
+	OCIPKG_E2E=2 go test -count=1 -timeout=30m -skip '$(E2E_FIRST)' ./e2e
 
 # Against oras, crane, curl, tar and zstd, in one run: see docs/performance.md. Takes minutes, and wants the machine for itself.
 bench: | .out/tmp

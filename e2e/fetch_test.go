@@ -191,9 +191,11 @@ func TestEnvironment(t *testing.T) {
 	t.Setenv("OCIPKG_STORE", "/nonexistent")
 	t.Setenv("OCIPKG_TOOL", "/nonexistent")
 	t.Setenv("OCIPKG_AIRGAP_BIND", "/usr")
+	t.Setenv("MAKEFLAGS", "-j2")
 	r := theSuite.exec(t, theSuite.out, []string{"OCIPKG_REQUIRE_DIGEST=1"}, "env")
 	for setting, want := range map[string]bool{
 		"OCIPKG_STORE=": false, "OCIPKG_TOOL=": false, "OCIPKG_AIRGAP_BIND=/usr\n": true, "OCIPKG_REQUIRE_DIGEST=1\n": true,
+		"MAKEFLAGS": false,
 	} {
 		if strings.Contains(r.stdout, setting) != want {
 			t.Errorf("%q is there: %v, want %v", setting, !want, want)

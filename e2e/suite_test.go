@@ -71,7 +71,7 @@ func newSuite() (*suite, error) {
 	}
 	for _, command := range [][]string{
 		{"go", "build", "-o", s.ocipkg, "./fetcher"},
-		{s.bazel, "--version"}, // makes the private Bazel where there is none, with progress that can be seen
+		{s.bazel, "--version"}, // makes the private Bazel where there is none
 	} {
 		cmd := exec.Command(command[0], command[1:]...)
 		cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.repository, environment(), os.Stdout, os.Stderr
@@ -102,11 +102,12 @@ type result struct {
 }
 
 // environment is the developer's, without what would change ocipkg's behaviour: a tool, a store, policies and
-// credentials are the tests' own. Which Bazel to use stays theirs to say.
+// credentials are the tests' own. Which Bazel to use stays theirs to say. A make that a test starts is not to take part in
+// the one that started the tests.
 func environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(setting string) bool {
 		name, _, _ := strings.Cut(setting, "=")
-		return strings.HasPrefix(name, "OCIPKG_") && name != "OCIPKG_E2E" && name != "OCIPKG_BAZEL" && !strings.HasPrefix(name, "OCIPKG_AIRGAP")
+		return name == "MAKEFLAGS" || name == "MFLAGS" || strings.HasPrefix(name, "OCIPKG_") && name != "OCIPKG_E2E" && name != "OCIPKG_BAZEL" && !strings.HasPrefix(name, "OCIPKG_AIRGAP")
 	})
 }
 

@@ -489,7 +489,7 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 			if l.Shared.SONAME != "" || l.Shared.InstallName != "" {
 				attrs = append(attrs, Attr{"soname", l.Shared.RunName()})
 			}
-			if link := "lib" + name + ".so"; p.target.OS == "linux" && l.Shared.RunName() != link {
+			if link := "lib" + name + ".so"; p.target.OS == "linux" && !f.static && l.Shared.RunName() != link {
 				attrs = append(attrs, Attr{"link_name", link})
 			}
 			doc = strings.TrimSpace(doc + " " + why)

@@ -20,6 +20,7 @@ type layouts struct {
 	mu   sync.Mutex
 	open map[string][]*artifact.Layout // by path as it was named
 	bad  map[*artifact.Layout]bool     // those that have sent wrong bytes
+	told map[string]bool               // warnings of blobs that are in another size than the manifest says
 }
 
 // at gives the layouts at a path: the one there, or those in the folder that is there.
@@ -95,7 +96,7 @@ func (d *Depot) layoutBlob(ref registry.Reference, want artifact.Descriptor) (io
 			}
 			if diagnostic.KindOf(err) == diagnostic.Corrupt {
 				// Of another size than the manifest says: which of the two is wrong shows when others are asked.
-				d.warn("a mirror is not asked for a blob: %s", strings.SplitN(err.Error(), "\n", 2)[0])
+				d.warnOnce(fmt.Sprintf("a mirror is not asked for a blob, but others are: %s", strings.SplitN(err.Error(), "\n", 2)[0]))
 			}
 		}
 	}
@@ -125,6 +126,20 @@ func (d *Depot) passOver(l *artifact.Layout, err error) {
 	d.layouts.mu.Unlock()
 	if !told {
 		d.warn("a mirror is passed over: %s", strings.SplitN(err.Error(), "\n", 2)[0])
+	}
+}
+
+// warnOnce is for what a resumed download or another reader would say again.
+func (d *Depot) warnOnce(message string) {
+	d.layouts.mu.Lock()
+	told := d.layouts.told[message]
+	if d.layouts.told == nil {
+		d.layouts.told = map[string]bool{}
+	}
+	d.layouts.told[message] = true
+	d.layouts.mu.Unlock()
+	if !told {
+		d.warn("%s", message)
 	}
 }
 

@@ -161,7 +161,7 @@ def query_environment(goroot):
     }
 
 def build_environment(goroot, toolchain, cache, settings):
-    """Returns the environment in which `go build` compiles this module.
+    """Returns the environment in which `go run` compiles and starts the tool.
 
     Args:
       goroot: the SDK's directory.

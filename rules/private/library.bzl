@@ -96,8 +96,13 @@ def fetch_library(rctx, name, declared, target = "", spokes = {}, or_nothing = F
         if result.return_code == _MISMATCH and or_nothing:
             return None
         if result.return_code != 0:
-            # The tool says by itself what to do.
-            fail_with(diagnostic("{}: {}".format(told, result.stderr.strip().removeprefix("ocipkg: ") or "exit status {}".format(result.return_code)), ""))
+            if "ocipkg: " in result.stderr:
+                # The tool says by itself what to do.
+                fail_with(diagnostic("{}: {}".format(told, result.stderr.strip().removeprefix("ocipkg: ")), ""))
+            fail_with(diagnostic(
+                "{}: the tool could not be started, or was ended: {} (exit status {})".format(told, result.stderr.strip(), result.return_code),
+                "see whether programs may run from Bazel's output base, or set OCIPKG_TOOL to the absolute path of an ocipkg binary",
+            ))
         if result.stderr.strip():
             # buildifier: disable=print
             print(result.stderr.strip())

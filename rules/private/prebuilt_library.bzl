@@ -94,7 +94,7 @@ prebuilt_library = rule(
             doc = "The import library of a DLL.",
         ),
         "link_name": attr.string(
-            doc = "The name by which `-l` finds it, where that is not its SONAME.",
+            doc = "The name by which `-l` finds the shared library, where that is not its SONAME and there is no static one.",
         ),
         "linkopts": attr.string_list(
             doc = "Linker flags for whatever links it.",

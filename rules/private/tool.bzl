@@ -35,6 +35,8 @@ alias(
 )
 """
 
+_GO_TEMPORARY = ".go-tmp"
+
 _DO_BINARY = "or set OCIPKG_TOOL to the absolute path of an ocipkg binary"
 
 def _fail(error):
@@ -100,6 +102,10 @@ def _compile(rctx):
         # buildifier: disable=print
         print("ocipkg is compiled for this workspace alone, which takes a minute: the environment names no folder for caches that can be written. Pass --repo_env=HOME, or set XDG_CACHE_HOME.")
     env = build_environment(str(goroot), toolchain, cache, _user_settings(rctx, go, str(goroot)))
+
+    # What it links anew, Go starts from there, and not every system's /tmp is for programs.
+    rctx.file(_GO_TEMPORARY + "/README", "")
+    env["GOTMPDIR"] = str(rctx.path(_GO_TEMPORARY))
     rctx.report_progress(
         "Compiling ocipkg with " + sdk if toolchain == "local" else "Downloading {} to compile ocipkg ({} is too old)".format(toolchain, sdk),
     )
@@ -126,9 +132,10 @@ def _compile(rctx):
     if result.return_code != 0:
         _fail(diagnostic(
             "`go run` of it failed ({}): {}".format(sdk, result.stderr),
-            "check the network, or set GOPROXY, if a module could not be downloaded; see whether programs may run from {}, if it could not be started; ".format(cache) + _DO_BINARY,
+            "check the network, or set GOPROXY, if a module could not be downloaded; see whether programs may run from {} and from Bazel's output base, if it could not be started; ".format(cache) + _DO_BINARY,
         ))
     rctx.file(FINGERPRINT, result.stdout, executable = False)
+    rctx.delete(_GO_TEMPORARY)
     if cache == str(rctx.path(".cache")):
         rctx.delete(".cache")
 
