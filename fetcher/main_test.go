@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -73,6 +74,18 @@ func (u *user) command(t *testing.T, args ...string) *exec.Cmd {
 type outcome struct {
 	code           int
 	stdout, stderr string
+}
+
+// process runs the command as a process.
+func (u *user) process(t *testing.T, args ...string) outcome {
+	t.Helper()
+	cmd := u.command(t, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
 // run is the command in this process, its standard output and error being files for as long.
@@ -475,7 +488,8 @@ func TestJSON(t *testing.T) {
 			if c.name == "store-verify" {
 				damage()
 			}
-			o := u.run(t, strings.Fields(c.args)...)
+			// In a process of its own: what a command has leased of the store it keeps to its end.
+			o := u.process(t, strings.Fields(c.args)...)
 			if want := map[string]int{"pin-check": 1, "store-verify": 6}[c.name]; o.code != want { // 1: something is to be pinned; 6: damaged
 				t.Fatalf("exit status %d\n%s", o.code, o.stderr)
 			}
