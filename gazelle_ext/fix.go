@@ -69,7 +69,7 @@ func (l *ocipkgLang) Fix(c *config.Config, f *rule.File) {
 					if repo := gone(item); repo != "" {
 						changed = true
 						workspace, _ := scope()
-						log.Printf("%s: %s %s: took %s out of %s: %s declares no repository %s. If it is to stay, declare that, or mark the label # keep.",
+						log.Printf("%s: %s %s: took %s out of %s: %s declares no repository %s. If the label is to stay, declare the repository, or mark the label # keep.",
 							buildFile, r.Kind(), r.Name(), item.(*build.StringExpr).Value, attr, path.Join(workspace, "MODULE.bazel"), repo)
 						continue
 					}

@@ -42,7 +42,11 @@ func (l *ocipkgLang) GenerateRules(args language.GenerateArgs) (result language.
 	if s == nil && libraries != nil {
 		s = &settings{}
 	}
-	if s == nil || s.off || s.indexes == nil && s.labels == nil && libraries == nil {
+	switch {
+	case s != nil && s.off:
+		return result
+	case s == nil || s.indexes == nil && s.labels == nil && libraries == nil:
+		l.withoutLibraries(args)
 		return result
 	}
 	for _, r := range args.OtherGen {
@@ -70,6 +74,27 @@ func (l *ocipkgLang) GenerateRules(args language.GenerateArgs) (result language.
 		result.RelsToIndex = libraries.ToIndex(args.Config)
 	}
 	return result
+}
+
+// withoutLibraries tells what is left of the last library, in a workspace that has none. Nothing is changed: whose the cdeps
+// of a rule are cannot be told there.
+func (l *ocipkgLang) withoutLibraries(args language.GenerateArgs) {
+	if args.File == nil || !slices.ContainsFunc(args.File.Rules, func(r *rule.Rule) bool { return r.Attr("cdeps") != nil }) {
+		return
+	}
+	for _, r := range args.OtherGen {
+		if _, ok := goKinds[r.Kind()]; !ok {
+			continue
+		}
+		there := existing(args, r)
+		switch {
+		case there == nil || there.Attr("cdeps") == nil || kept(there, "cdeps"):
+		case isTrue(r.Attr("cgo")) || isTrue(there.Attr("cgo")) && kept(there, "cgo"):
+			l.edit(args, &settings{}, there, cdeps{pkg: args.Rel})
+		default:
+			l.withoutCgo(args, &settings{}, there)
+		}
+	}
 }
 
 // mayLink reports whether any rule of a file has cdeps or cgo. Most rules have no cgo and never had, and finding out which

@@ -3,6 +3,7 @@ package ocipkg_test
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -324,6 +325,61 @@ func TestIndexFromRunfiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTheLastLibraryIsGone from MODULE.bazel: of its labels there is a message, though there is no index any more, and
+// "gazelle fix" takes them out. What somebody wrote of the workspace's own targets is nobody's concern.
+func TestTheLastLibraryIsGone(t *testing.T) {
+	command := built(t)
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"MODULE.bazel":       "module(name = \"m\")\n\nbazel_dep(name = \"rules_go\", version = \"0.59.0\")\n",
+		"BUILD.bazel":        "# gazelle:prefix example.com/m\n",
+		"uses/a.go":          "package uses\n\n// #include <zlib.h>\nimport \"C\"\n",
+		"uses/BUILD.bazel":   rules("uses", `["@zlib"]`),
+		"used/a.go":          "package used\n",
+		"used/BUILD.bazel":   rules("used", `["@zlib"]`),
+		"own/a.go":           "package own\n\n// #include <own.h>\nimport \"C\"\n",
+		"own/BUILD.bazel":    rules("own", `["//c:own"]`),
+		"off/a.go":           "package off\n",
+		"off/BUILD.bazel":    "# gazelle:ocipkg_cdeps off\n" + rules("off", `["@zlib"]`),
+		"marked/a.go":        "package marked\n\n// #include <zlib.h>\nimport \"C\"\n",
+		"marked/BUILD.bazel": rules("marked", "[\n        \"@zlib\",  # keep\n    ]"),
+	} {
+		at := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	result := gazelletest.Run(t, command, dir)
+	undeclared := "go_library %s: cdeps has @zlib, and MODULE.bazel declares no repository zlib. Declare it, or run `gazelle fix`, which takes the label out.\n"
+	want := "gazelle: used/BUILD.bazel: " + fmt.Sprintf(undeclared, "used") +
+		"gazelle: used/BUILD.bazel: go_library used imports \"C\" no more, and rules_go refuses the cdeps that are left, which are not known to be the work of this extension. Remove them; or, if a source that Gazelle does not see imports \"C\", mark cgo = True with # keep.\n" +
+		"gazelle: uses/BUILD.bazel: " + fmt.Sprintf(undeclared, "uses")
+	if result.ExitStatus != 0 || result.Stderr != want {
+		t.Errorf("exit status %d; logged:\n%s\nwant:\n%s", result.ExitStatus, result.Stderr, want)
+	}
+	for pkg, has := range map[string]bool{"uses": true, "used": true, "own": true, "marked": true} {
+		if got := files(t, dir)[pkg+"/BUILD.bazel"]; strings.Contains(got, "cdeps") != has {
+			t.Errorf("%s:\n%s", pkg, got)
+		}
+	}
+	if fixed := gazelletest.Run(t, command, dir, "fix"); fixed.ExitStatus != 0 {
+		t.Errorf("fix: exit status %d\n%s", fixed.ExitStatus, fixed.Stderr)
+	}
+	for pkg, has := range map[string]bool{"uses": false, "used": false, "own": true, "marked": true} {
+		if got := files(t, dir)[pkg+"/BUILD.bazel"]; strings.Contains(got, "cdeps") != has {
+			t.Errorf("%s, fixed:\n%s", pkg, got)
+		}
+	}
+	if again := gazelletest.Run(t, command, dir); again.Stderr != "" {
+		t.Errorf("after that it says:\n%s", again.Stderr)
+	}
+}
+
+// rules is a BUILD file with a library for Go.
+func rules(name, cdeps string) string {
+	return fmt.Sprintf("load(\"@rules_go//go:def.bzl\", \"go_library\")\n\ngo_library(\n    name = %[1]q,\n    srcs = [\"a.go\"],\n    cdeps = %[2]s,\n    cgo = True,\n    importpath = \"example.com/m/%[1]s\",\n    visibility = [\"//visibility:public\"],\n)\n", name, cdeps)
 }
 
 // TestVendoredWithoutAnIndex has two libraries in the workspace with one header, and no index. Nobody is told of what the

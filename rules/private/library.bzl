@@ -116,7 +116,7 @@ def fetch_library(rctx, name, declared, target = "", spokes = {}, or_nothing = F
         return None
     if declared and not fetched["wasPinned"]:
         # buildifier: disable=print
-        print("\n{} is not pinned: its tag may point elsewhere tomorrow. In MODULE.bazel write\n    image = \"{}\",\nor run `ocipkg pin`.".format(told, fetched["image"]))
+        print("\n{} is not pinned: its tag may point elsewhere tomorrow. In MODULE.bazel write\n    image = \"{}\",\nor run `bazel run @rules_ocipkg//:ocipkg -- pin`.".format(told, fetched["image"]))
     if hasattr(rctx, "repo_metadata"):
         return rctx.repo_metadata(reproducible = fetched["wasPinned"])
     return None
