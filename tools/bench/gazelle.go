@@ -56,7 +56,8 @@ func (b *bench) gazelle() ([]row, error) {
 		}}
 	}
 	one := []string{"-r=false", "-index=lazy", "f00/p000"} // which uses cgo
-	best, err := b.race(b.turns,
+	// A run varies by several times what is to be seen.
+	best, err := b.race(4*b.turns,
 		run(without, indexed), run(with, indexed), run(without, plain), run(with, plain),
 		run(without, indexed, one...), run(with, indexed, one...), run(without, plain, one...), run(with, plain, one...),
 	)
