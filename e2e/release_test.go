@@ -45,7 +45,7 @@ git tag v0.2.0`, "sh", checkout)
 		}
 	}
 	docs := s.must(t, checkout, "tar", "-tzf", "rules_ocipkg-v0.1.0.docs.tar.gz")
-	if !strings.Contains(docs, "defs.doc.binaryproto") || !strings.Contains(docs, "extensions.doc.binaryproto") {
+	if docs != "defs.doc.binaryproto\nextensions.doc.binaryproto\n" {
 		t.Errorf("the documentation holds %s", docs)
 	}
 	s.must(t, checkout, "tar", "-C", out, "-xzf", "rules_ocipkg-v0.1.0.tar.gz")

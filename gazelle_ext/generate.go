@@ -59,7 +59,7 @@ func (l *ocipkgLang) GenerateRules(args language.GenerateArgs) (result language.
 		}
 		var do func(*settings)
 		switch {
-		case isTrue(r.Attr("cgo")) || there != nil && isTrue(there.Attr("cgo")) && kept(there, "cgo"):
+		case usesCgo(r, there):
 			do = func(s *settings) { l.cgoRule(args, s, r, there) }
 		case there != nil && there.Attr("cdeps") != nil:
 			do = func(s *settings) { l.withoutCgo(args, s, there) }
@@ -89,12 +89,18 @@ func (l *ocipkgLang) withoutLibraries(args language.GenerateArgs) {
 		there := existing(args, r)
 		switch {
 		case there == nil || there.Attr("cdeps") == nil || kept(there, "cdeps"):
-		case isTrue(r.Attr("cgo")) || isTrue(there.Attr("cgo")) && kept(there, "cgo"):
+		case usesCgo(r, there):
 			l.edit(args, &settings{}, there, cdeps{pkg: args.Rel})
 		default:
 			l.withoutCgo(args, &settings{}, there)
 		}
 	}
+}
+
+// usesCgo reports whether a rule is going to have cgo = True: as the language for Go generated it, or because what is there
+// is to be kept.
+func usesCgo(r, there *rule.Rule) bool {
+	return isTrue(r.Attr("cgo")) || there != nil && isTrue(there.Attr("cgo")) && kept(there, "cgo")
 }
 
 // mayLink reports whether any rule of a file has cdeps or cgo. Most rules have no cgo and never had, and finding out which

@@ -61,9 +61,6 @@ libzmq3-dev libfftw3-dev libgsl-dev libjemalloc-dev libgoogle-perftools-dev liba
 libudns-dev libc-ares-dev libutf8proc-dev libuchardet-dev libspeex-dev libspeexdsp-dev libmad0-dev
 `)
 
-// library is one of Debian's, as an install prefix and in the registry.
-type library struct{ name, prefix, ref string }
-
 // realLibraries publishes them. The prefixes are kept for the next run.
 func (b *bench) realLibraries() ([]library, error) {
 	all := make([]library, len(libraryPackages))
@@ -75,24 +72,13 @@ func (b *bench) realLibraries() ([]library, error) {
 				return nil, err
 			}
 		}
-		dir, err := b.fresh()
-		if err != nil {
-			return nil, err
-		}
-		archive := filepath.Join(dir, "library.tar")
-		args := []string{"pack", "--quiet", l.prefix, "--name", l.name, "--version", "1", "-o", archive}
 		needed, err := neededBy(l.prefix)
 		if err != nil {
 			return nil, err
 		}
-		for _, soname := range needed {
-			args = append(args, "--allow-missing", soname)
-		}
-		push := b.ours("push", "--quiet", "--no-upstream-tags", archive, b.host+"/bench/"+l.name+":1")
-		if err := errors.Join(b.ours(args...).run(), push.run()); err != nil {
+		if l.ref, err = b.published(l, needed); err != nil {
 			return nil, err
 		}
-		l.ref = strings.TrimSpace(push.stdout.String())
 		all[i] = l
 	}
 	return all, nil

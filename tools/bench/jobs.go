@@ -306,17 +306,38 @@ func (b *bench) coldGzip() ([]row, error) {
 	return b.cold("gzip", &b.gzip, []contestant{oras, b.crane(&b.gzip)}, []float64{1.6, 0})
 }
 
-// smallLibrary is an archive and a header, as a prefix and in the registry.
-type smallLibrary struct{ name, prefix, ref string }
+// library is an install prefix that is in the registry, too.
+type library struct{ name, prefix, ref string }
 
-func (b *bench) smallLibraries() ([]smallLibrary, error) {
-	if len(b.smalls) > 0 {
-		return b.smalls, nil
+// published packs and pushes a library, and gives its pinned reference. missing are SONAMEs that it needs and nobody here
+// links.
+func (b *bench) published(l library, missing []string) (string, error) {
+	dir, err := b.fresh()
+	if err != nil {
+		return "", err
 	}
+	archive := filepath.Join(dir, "library.tar")
+	pack := []string{"pack", "--quiet", l.prefix, "--name", l.name, "--version", "1", "-o", archive}
+	for _, soname := range missing {
+		pack = append(pack, "--allow-missing", soname)
+	}
+	push := b.ours("push", "--quiet", "--no-upstream-tags", archive, b.host+"/bench/"+l.name+":1")
+	if err := b.ours(pack...).run(); err != nil {
+		return "", err
+	}
+	if err := push.run(); err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(push.stdout.String()), nil
+}
+
+// smallLibraries publishes a hundred of an archive and a header each.
+func (b *bench) smallLibraries() ([]library, error) {
 	archives, err := filepath.Glob(filepath.Join(b.tree, "lib", "libabsl_*.a"))
 	if err != nil || len(archives) == 0 {
 		return nil, fmt.Errorf("no small library in the sample (%v)", err)
 	}
+	var all []library
 	for i := range 100 {
 		dir, err := b.fresh()
 		if err != nil {
@@ -329,17 +350,13 @@ func (b *bench) smallLibraries() ([]smallLibrary, error) {
 			copyFile(archives[i%len(archives)], filepath.Join(prefix, "lib", "lib"+name+".a"))); err != nil {
 			return nil, err
 		}
-		archive := filepath.Join(dir, "small.tar")
-		if err := b.ours("pack", "--quiet", prefix, "--name", name, "--version", "1", "-o", archive).run(); err != nil {
+		l := library{name: name, prefix: prefix}
+		if l.ref, err = b.published(l, nil); err != nil {
 			return nil, err
 		}
-		push := b.ours("push", "--quiet", "--no-upstream-tags", archive, b.host+"/bench/"+name+":1")
-		if err := push.run(); err != nil {
-			return nil, err
-		}
-		b.smalls = append(b.smalls, smallLibrary{name, prefix, strings.TrimSpace(push.stdout.String())})
+		all = append(all, l)
 	}
-	return b.smalls, nil
+	return all, nil
 }
 
 // small pulls a hundred small libraries, each by a process of its own as Bazel does, as many at a time as there are CPUs.

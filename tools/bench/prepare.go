@@ -54,7 +54,6 @@ type bench struct {
 	files      int    // in tree
 	bytes      int64
 	zstd, gzip image
-	smalls     []smallLibrary
 }
 
 // image is the sample in one compression.
