@@ -174,7 +174,8 @@ func newStoreVerify() *cobra.Command {
 		Short: "Compare every byte in the store with what it should be, and fetch again what differs",
 		Long: `Read everything in the store and compare it with what it was when it was fetched and verified:
 every byte and every name. What differs is set aside and fetched again from its registry. A file's
-mode or time that differs is no damage; the mode is set right.
+mode or time that differs is no damage; the mode is set right. What is whole is on the disk
+afterwards, and is not read through when the machine has started anew.
 
 With --no-repair nothing in the store is changed. The exit status is 6 if damage was found and not
 repaired.`,

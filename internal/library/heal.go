@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/ocipkg/rules_ocipkg/internal/store"
 )
 
@@ -16,9 +18,6 @@ func (l *Library) healing(ctx context.Context, use func() error) error {
 		if !ok || l.depot == nil {
 			return err
 		}
-		if l.depot.Warn != nil {
-			l.depot.Warn(damaged.Error() + "; fetching it again")
-		}
 		if healErr := l.depot.heal(ctx, l, damaged); healErr != nil {
 			return healErr
 		}
@@ -28,16 +27,8 @@ func (l *Library) healing(ctx context.Context, use func() error) error {
 }
 
 func (d *Depot) heal(ctx context.Context, l *Library, damaged *store.DamagedError) error {
-	if err := d.Store.SetAside(damaged); err != nil {
-		return err
-	}
-	// The crate's views of it are linked to the damaged files; the next pull makes them again.
 	l.shown = nil
-	inv, err := takeInventory(d.Store)
-	if err == nil {
-		_, err = inv.dropViews(damaged)
-	}
-	if err != nil {
+	if err := d.setAside(damaged); err != nil {
 		return err
 	}
 	for _, t := range l.Trees {
@@ -58,4 +49,24 @@ func (d *Depot) heal(ctx context.Context, l *Library, damaged *store.DamagedErro
 	}
 	l.Trees = again.Trees
 	return nil
+}
+
+// setAside takes something damaged out of the way of the fetch that follows.
+func (d *Depot) setAside(damaged *store.DamagedError) error {
+	if d.Warn != nil {
+		message := damaged.Error() + "; fetching it again"
+		if linked, err := d.Store.LinkedOutside([]v1.Hash{damaged.Digest}); err == nil && damaged.Tree && linked[damaged.Digest] {
+			message += ". An external repository is linked to these files; fetch it again with `bazel fetch --force`"
+		}
+		d.Warn(message)
+	}
+	if err := d.Store.SetAside(damaged); err != nil {
+		return err
+	}
+	// The crate's views of it are linked to the damaged files; the next pull makes them again.
+	inv, err := takeInventory(d.Store)
+	if err == nil {
+		_, err = inv.dropViews(damaged)
+	}
+	return err
 }

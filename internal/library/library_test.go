@@ -3,7 +3,9 @@ package library
 import (
 	"archive/tar"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -192,6 +194,105 @@ func TestDamageHealsWhenUsed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Invariant: what a power cut took of a tree is noticed by the next pull, before anybody lays it out, and fetched again with
+// a word about the repositories that have it as well; what it took nothing of is had without a request, whatever became of
+// manifest, config and names.
+func TestPowerCutHealsWhenPulled(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	files := installed("foo", "foo.h")
+	pinned := publishLibrary(t, server, "acme/foo:1", files)
+	root := t.TempDir()
+	d := newDepot(t, root)
+	d.Show = true
+	l := pull(t, d, pinned)
+	if _, err := Repository(t.Context(), l, filepath.Join(t.TempDir(), "repo"), "foo", nil); err != nil {
+		t.Fatal(err)
+	}
+	l.release()
+	torn := treeWith(t, l, "lib/libfoo.a")
+	for _, c := range []struct {
+		lost func() error
+		want int // requests for layers
+	}{
+		{func() error { return nil }, 0},
+		// What a file system has noted and not written yet is a file of zeros, or an empty one.
+		{func() error {
+			fi, err := os.Stat(torn)
+			if err != nil {
+				return err
+			}
+			return errors.Join(os.Chmod(torn, 0o644), os.WriteFile(torn, make([]byte, fi.Size()), 0o644), os.Chmod(torn, 0o444), os.Chtimes(torn, fi.ModTime(), fi.ModTime()))
+		}, 1},
+		{func() error { return emptyFiles(filepath.Join(root, ".store", "v1", "blobs", "sha256")) }, 0},
+		{func() error { return emptyFiles(filepath.Join(root, ".store", "v1", "names")) }, 0},
+		{func() error { return emptyFiles(filepath.Join(root, ".store", "v1", "records", "sha256")) }, 3},
+	} {
+		if err := errors.Join(otherBoot(root), c.lost()); err != nil {
+			t.Fatal(err)
+		}
+		var warned []string
+		d := newDepot(t, root)
+		d.Show = true
+		d.Warn = func(message string) { warned = append(warned, message) }
+		server.Clear()
+		l := pull(t, d, pinned)
+		layers := 0
+		for _, layer := range l.Manifest.Layers {
+			layers += len(server.Requests(layer.Digest.String()))
+		}
+		if layers != c.want || len(warned) != c.want {
+			t.Errorf("%d layers fetched, %d wanted, warned %q", layers, c.want, warned)
+		}
+		if c.want == 1 && (!strings.Contains(warned[0], "lib/libfoo.a") || !strings.Contains(warned[0], "bazel fetch --force")) {
+			t.Errorf("warned %q", warned)
+		}
+		view, err := l.View(t.Context(), pinned)
+		if err != nil {
+			t.Fatal(err)
+		}
+		has(t, view, files)
+		dir := filepath.Join(t.TempDir(), "repo")
+		if _, err := Repository(t.Context(), l, dir, "foo", nil); err != nil {
+			t.Fatal(err)
+		}
+		has(t, dir, files)
+		l.release()
+	}
+}
+
+// otherBoot lets the records of a store's trees say that these were written in another boot than this.
+func otherBoot(root string) error {
+	dir := filepath.Join(root, ".store", "v1", "records", "sha256")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := filepath.Join(dir, e.Name())
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		head, rest, _ := strings.Cut(string(data), "\n")
+		body := rest[:strings.LastIndex(rest, "end ")]
+		text := strings.Join(strings.Fields(head)[:6], " ") + " another\n" + body
+		if err := errors.Join(os.Remove(name), os.WriteFile(name, fmt.Appendf(nil, "%send %x\n", text, sha256.Sum256([]byte(text))), 0o444)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func emptyFiles(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		name := filepath.Join(dir, e.Name())
+		err = errors.Join(err, os.Remove(name), os.WriteFile(name, nil, 0o444))
+	}
+	return err
 }
 
 // Invariant: damage that cannot be healed is an error that says so, and leaves nothing where the files were wanted.

@@ -200,6 +200,11 @@ func (d *Depot) fillWith(ctx context.Context, l *Library, config artifact.Config
 	var missing []int
 	for i, layer := range l.Manifest.Layers {
 		tree, err := d.Store.Tree(layer.Digest)
+		if damaged, ok := errors.AsType[*store.DamagedError](err); ok { // a power cut's work
+			if err = d.setAside(damaged); err == nil {
+				err = fs.ErrNotExist
+			}
+		}
 		switch {
 		case err == nil:
 			l.Trees[i] = tree

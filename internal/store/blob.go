@@ -55,8 +55,9 @@ func readAll(f *os.File) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// PutBlob stores data and returns its digest. On return it is there whole, and outlives a power cut. Of what is there
-// already it writes the time alone: what has no name yet is removed by its age, and this one has just come.
+// PutBlob stores data and returns its digest. On return it is there whole; what a power cut leaves of it is another
+// blob's, as Blob finds. Of what is there already it writes the time alone: what has no name yet is removed by its age,
+// and this one has just come.
 func (s *Store) PutBlob(data []byte) (v1.Hash, error) {
 	d := digestOf(data)
 	path, err := s.object("blobs", d)
@@ -66,14 +67,16 @@ func (s *Store) PutBlob(data []byte) (v1.Hash, error) {
 	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, data) {
 		now := time.Now()
 		if err := os.Chtimes(path, now, now); !errors.Is(err, fs.ErrNotExist) {
-			// Whoever renamed it may not have come to its fsync yet. A store that cannot be written has no such writer.
-			_ = syncDir(filepath.Dir(path))
+			if thisBoot() == "" {
+				// Whoever renamed it may not have come to its fsync yet. A store that cannot be written has no such writer.
+				_ = syncDir(filepath.Dir(path))
+			}
 			return d, nil
 		}
 		// A Removal has just taken it.
 	}
 	// A damaged one, if any, is replaced by the rename.
-	if err := s.writeFile(path, data, 0o444); err != nil {
+	if err := s.writeFile(path, data, 0o444, false); err != nil {
 		return v1.Hash{}, s.writeError("store blob "+d.String(), err)
 	}
 	return d, nil
@@ -109,8 +112,8 @@ func (h *Hold) Blob(d v1.Hash) ([]byte, error) {
 	return h.store.Blob(d)
 }
 
-// PutBlob has data stored, as Store.PutBlob does it, and held. It does not wait for that, which is some times the disk's
-// latency; Settle does.
+// PutBlob has data stored, as Store.PutBlob does it, and held. It does not wait for that, which may be some times the
+// disk's latency; Settle does.
 func (h *Hold) PutBlob(data []byte) {
 	d := digestOf(data)
 	h.mu.Lock()
@@ -143,8 +146,7 @@ func (h *Hold) put(data []byte) error {
 	}
 }
 
-// Settle returns when everything that was put is there whole, and outlives a power cut: not before may a name that
-// leads to it be set. Its error is that of the first that could not be stored.
+// Settle returns when everything that was put is there whole: not before may a name that leads to it be set. Its error is that of the first that could not be stored.
 func (h *Hold) Settle() error {
 	h.writes.Wait()
 	h.mu.Lock()

@@ -130,12 +130,13 @@ type disturbed struct {
 	store *Store
 	near  string // where it materialises, on the store's disk
 	far   string // and elsewhere, if there is another
+	waits bool   // for the disk, as where boots cannot be told apart
 	out   []byte
 	err   error
 	trace string // the calls of the kinds that strace was told
 }
 
-func newDisturbed(t *testing.T) *disturbed {
+func newDisturbed(t *testing.T, call string) *disturbed {
 	t.Helper()
 	elsewhere := t.TempDir()
 	near := elsewhere
@@ -144,7 +145,7 @@ func newDisturbed(t *testing.T) *disturbed {
 		t.Cleanup(func() { os.RemoveAll(shm) })
 		near = shm
 	}
-	d := &disturbed{store: open(t, filepath.Join(near, "store")), near: filepath.Join(near, "near"), far: filepath.Join(elsewhere, "far")}
+	d := &disturbed{store: open(t, filepath.Join(near, "store")), near: filepath.Join(near, "near"), far: filepath.Join(elsewhere, "far"), waits: strings.Contains(call, "sync")}
 	prepare(t, d.store)
 	return d
 }
@@ -155,6 +156,9 @@ func (d *disturbed) run(t *testing.T, strace string, args ...string) {
 	log := filepath.Join(t.TempDir(), "trace")
 	cmd := child(t, "everything", d.store.root, d.near, d.far)
 	cmd.Env = append(cmd.Env, "GOMAXPROCS=1") // or others help to materialise
+	if d.waits {
+		cmd.Env = append(cmd.Env, bootVar+"=")
+	}
 	// Under this umask modes have to be set right, too.
 	cmd.Args = slices.Concat([]string{"sh", "-c", `umask 077; exec "$@"`, "sh", strace, "-qq", "-o", log}, args, []string{cmd.Path}, cmd.Args[1:])
 	cmd.Path = "/bin/sh"
@@ -247,20 +251,24 @@ func openFolders(t *testing.T, dir string) {
 	}
 }
 
-// counted returns how many system calls of each kind everything makes.
+// counted returns how many system calls of each kind everything makes when one of them is disturbed.
 func counted(t *testing.T, strace string, calls []string) map[string]int {
 	t.Helper()
 	if out, err := exec.Command(strace, "-qq", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED, strace does not work here: %v\n%s", err, out)
 	}
-	d := newDisturbed(t)
-	d.run(t, strace, "-e", "trace="+strings.Join(calls, ","))
-	if d.err != nil {
-		t.Fatalf("undisturbed: %v\n%s", d.err, d.out)
-	}
 	counts := map[string]int{}
-	for _, call := range regexp.MustCompile(`(?m)^\w+`).FindAllString(d.trace, -1) {
-		counts[call]++
+	for _, like := range []string{"", "fsync"} {
+		d := newDisturbed(t, like)
+		d.run(t, strace, "-e", "trace="+strings.Join(calls, ","))
+		if d.err != nil {
+			t.Fatalf("undisturbed: %v\n%s", d.err, d.out)
+		}
+		for _, call := range regexp.MustCompile(`(?m)^\w+`).FindAllString(d.trace, -1) {
+			if strings.Contains(call, "sync") == d.waits {
+				counts[call]++
+			}
+		}
 	}
 	for _, call := range calls {
 		if counts[call] == 0 {
@@ -317,7 +325,7 @@ func TestKilledAtEachCall(t *testing.T) {
 // killedAt kills everything at its nth system call of a kind. It reports whether it came so far.
 func killedAt(t *testing.T, strace, call string, nth int) (killed bool) {
 	t.Run(strconv.Itoa(nth), func(t *testing.T) {
-		d := newDisturbed(t)
+		d := newDisturbed(t, call)
 		d.run(t, strace, "-e", "trace="+call, "-e", fmt.Sprintf("inject=%s:signal=SIGKILL:when=%d", call, nth))
 		var exit *exec.ExitError
 		killed = errors.As(d.err, &exit) && !exit.Exited() // strace dies of what its child died of
@@ -382,7 +390,7 @@ func TestFailingCalls(t *testing.T) {
 func failsAt(t *testing.T, strace, call string, errno syscall.Errno, nth int) (failed bool) {
 	name := unix.ErrnoName(errno)
 	t.Run(fmt.Sprint(name, " ", nth), func(t *testing.T) {
-		d := newDisturbed(t)
+		d := newDisturbed(t, call)
 		d.run(t, strace, "-e", "trace="+call, "-e", "inject="+call+":error="+name+":when="+strconv.Itoa(nth))
 		failed = d.failed(t, errno)
 	})
@@ -437,7 +445,7 @@ func TestFailingCallsAtPlaces(t *testing.T) {
 		"what could not be cloned cannot be deleted": {"unlinkat", "1", syscall.EIO, func(d *disturbed) string { return filepath.Join(d.near, "bin") }},
 	} {
 		t.Run(what, func(t *testing.T) {
-			d := newDisturbed(t)
+			d := newDisturbed(t, c.call)
 			d.run(t, strace, "-P", c.file(d), "-e", "trace="+c.call, "-e", "inject="+c.call+":error="+unix.ErrnoName(c.errno)+":when="+c.nth)
 			if !d.failed(t, c.errno) {
 				t.Errorf("it did not fail:\n%s", d.trace)

@@ -283,16 +283,16 @@ func TestForeignStore(t *testing.T) {
 	t.Run("remove", TestRemoveFromReadOnlyStore)
 }
 
-// Invariant: power may fail. Every byte of a tree is on the disk before its final name is, and the name before AddTree
-// returns; the same for files. A power cut cannot be had in a test; the order of the system calls can.
-func TestSyncOrder(t *testing.T) {
+// syncCalls adds a tree in a boot, in a process of its own, and returns its system calls that matter for a power cut.
+func syncCalls(t *testing.T, s *Store, boot string) string {
+	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("SKIPPED, needs strace:", err)
 	}
-	s := newStore(t)
 	log := filepath.Join(t.TempDir(), "strace")
 	cmd := child(t, "fill", s.root, filepath.Join(t.TempDir(), "fills"), "7")
+	cmd.Env = append(cmd.Env, bootVar+"="+boot)
 	// Under this umask modes have to be set right, too.
 	cmd.Args = append([]string{"sh", "-c", `umask 077; exec "$@"`, "sh", strace, "-f", "-y", "-o", log, "-e", "trace=syncfs,fsync,rename,renameat,renameat2,write,fchmod,fchmodat,?fchmodat2", cmd.Path}, cmd.Args[1:]...)
 	cmd.Path = "/bin/sh"
@@ -303,7 +303,13 @@ func TestSyncOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	calls := string(data)
+	return string(data)
+}
+
+// Invariant: where boots cannot be told apart, every byte of a tree is on the disk before its final name is, and the name
+// before AddTree returns; the same for files.
+func TestSyncOrder(t *testing.T) {
+	calls := syncCalls(t, newStore(t), "")
 	last := func(pattern string) int {
 		t.Helper()
 		all := regexp.MustCompile(`(?m)^.*`+pattern).FindAllStringIndex(calls, -1)
@@ -321,5 +327,26 @@ func TestSyncOrder(t *testing.T) {
 	}
 	if write > sync || chmod > sync || sync > rename || rename > parent {
 		t.Errorf("write %d, chmod %d, sync %d, rename %d, sync of the parent %d in\n%s", write, chmod, sync, rename, parent, calls)
+	}
+}
+
+// Invariant: elsewhere nothing waits for the disk; but a record that takes another's place is there before its tree is.
+func TestNothingIsSynced(t *testing.T) {
+	s := newStore(t)
+	calls := syncCalls(t, s, "one")
+	if !regexp.MustCompile(`rename.*/tmp/.*trees/sha256/`).MatchString(calls) || strings.Contains(calls, "sync") {
+		t.Errorf("a tree is made and something synced in\n%s", calls)
+	}
+	path, err := s.object("trees", seedDigest(7))
+	if err == nil {
+		err = os.RemoveAll(path) // as a process does that is killed before it comes to the record
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls = syncCalls(t, s, "one")
+	synced := strings.LastIndex(calls, "fsync(")
+	if tree := regexp.MustCompile(`rename.*/tmp/.*trees/sha256/`).FindStringIndex(calls); synced < 0 || tree == nil || synced > tree[0] {
+		t.Errorf("the last sync is at %d, the tree is there at %v in\n%s", synced, tree, calls)
 	}
 }

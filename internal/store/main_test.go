@@ -35,7 +35,13 @@ var roles = map[string]func(args []string) error{
 	"use":   roleUse,
 }
 
+// bootVar says in which boot a test's other processes think they are.
+const bootVar = "OCIPKG_STORE_TEST_BOOT"
+
 func TestMain(m *testing.M) {
+	if boot, ok := os.LookupEnv(bootVar); ok {
+		thisBoot = func() string { return boot }
+	}
 	if role := os.Getenv(roleVar); role != "" {
 		if err := roles[role](os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -36,8 +36,7 @@ type Stats struct {
 // Each tree is compared with its record on the way: names, kinds, sizes, and the bytes of files that were written or made
 // writable since. A difference is a DamagedError in a diagnostic of kind Corrupt; SetAside, and fetching again, heals it.
 //
-// Nothing is written outside dst, whatever the trees hold. Nothing is synced either: dst can be made again, and what
-// it is made of cannot be lost.
+// Nothing is written outside dst, whatever the trees hold. Nothing is synced either: dst can be made again.
 func Materialise(dst string, overwrite bool, trees ...Tree) (Stats, error) {
 	return materialise(dst, overwrite, len(trees), func(i int) (Tree, error) { return trees[i], nil })
 }
@@ -169,7 +168,7 @@ func (m *materialising) tree(i int, out *os.Root) error {
 	if err := m.damaged(t, m.check.finish()); err != nil {
 		return err
 	}
-	m.check.freshen(t.store, t.digest)
+	m.check.freshen(t.store, t.digest, false)
 	return nil
 }
 

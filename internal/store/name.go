@@ -54,7 +54,7 @@ func (s *Store) SetName(ref string, d v1.Hash) error {
 	}
 	data, err := json.Marshal(nameRecord{Ref: ref, Digest: d})
 	if err == nil {
-		err = s.writeFile(path, append(data, '\n'), 0o644)
+		err = s.writeFile(path, append(data, '\n'), 0o644, false)
 	}
 	return s.writeError("store name "+ref, err)
 }

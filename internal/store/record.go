@@ -24,19 +24,20 @@ import (
 )
 
 // A record says what a tree was when it was made, since the compressed layer that it was made from is not kept. It is
-// on the disk before the tree gets its name, so every tree has one. Whoever finds a record missing or illegible knows
-// nothing against the tree: it is used unchecked, and Verify says that it cannot say.
+// there before the tree gets its name, so every tree has one, and one without has been through a power cut, or worse.
 //
 // The file has a line for each entry of the tree, in the order of a walk, between one that sums them up and one with
-// the SHA-256 of all before it: records rot as everything does.
+// the SHA-256 of all before it: records rot as everything does. The first line names the boot in which the tree was
+// written, and no more once it is known to be on the disk.
 //
-//	ocipkg tree 1 <files> <bytes> <nanoseconds since 1970>
+//	ocipkg tree 1 <files> <bytes> <nanoseconds since 1970> [<boot>]
 //	f 444 <size> <CRC-32C in hex> "lib/libz.a"
 //	d "lib"
 //	l "lib/libz.a" "libz.a"
 //	end <sha256 in hex>
 type record struct {
 	sealed  time.Time // no file was written later
+	boot    string    // in which the tree was written, if it may not be on the disk yet
 	files   int
 	bytes   int64
 	entries []recorded
@@ -108,7 +109,7 @@ func hashFile(name string, size int64, buf []byte) (sum uint32, err error) {
 
 func (r *record) marshal() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %d %d %d\n", recordMagic, r.files, r.bytes, r.sealed.UnixNano())
+	fmt.Fprintln(&b, strings.TrimSpace(fmt.Sprintf("%s %d %d %d %s", recordMagic, r.files, r.bytes, r.sealed.UnixNano(), r.boot)))
 	for _, e := range r.entries {
 		switch e.kind {
 		case fs.ModeDir:
@@ -153,6 +154,11 @@ func parseRecord(data []byte) (*record, error) {
 func parseRecordHead(line string) (*record, error) {
 	rest, ok := strings.CutPrefix(line, recordMagic+" ")
 	f := strings.Fields(rest)
+	boot := ""
+	if len(f) == 4 {
+		boot = f[3]
+		f = f[:3]
+	}
 	if !ok || len(f) != 3 {
 		return nil, errBadRecord
 	}
@@ -162,7 +168,7 @@ func parseRecordHead(line string) (*record, error) {
 	if err1 != nil || err2 != nil || err3 != nil {
 		return nil, errBadRecord
 	}
-	return &record{files: files, bytes: size, sealed: time.Unix(0, at)}, nil
+	return &record{files: files, bytes: size, sealed: time.Unix(0, at), boot: boot}, nil
 }
 
 func parseRecorded(line string) (e recorded, ok bool) {
@@ -213,13 +219,16 @@ func (s *Store) record(d v1.Hash) (*record, error) {
 	return parseRecord(data)
 }
 
+// writeRecord writes the record of the tree d. One that takes another's place is on the disk on return: the tree that
+// comes next may not be met with a record that calls it safe.
 func (s *Store) writeRecord(d v1.Hash, r *record) error {
 	final := s.recordPath(d)
 	// A store of before there were records has no such directory.
 	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
 		return err
 	}
-	return s.writeFile(final, r.marshal(), 0o444)
+	_, err := os.Lstat(final)
+	return s.writeFile(final, r.marshal(), 0o444, r.boot == "" || !errors.Is(err, fs.ErrNotExist))
 }
 
 // TreeSize returns how many bytes the files of the tree d hold.
@@ -351,13 +360,16 @@ func (c *checking) finish() []Damage {
 }
 
 // freshen spares the next one the hashing of files that only look younger than their record, as after a restore from a
-// backup that keeps no times.
-func (c *checking) freshen(s *Store, d v1.Hash) {
-	if s == nil || c.readOnly || len(c.damage) > 0 || !c.latest.After(c.sealed) {
+// backup that keeps no times; and of all of them, if the tree is known to be on the disk.
+func (c *checking) freshen(s *Store, d v1.Hash, onDisk bool) {
+	if s == nil || c.readOnly || len(c.damage) > 0 || !c.latest.After(c.sealed) && !onDisk {
 		return
 	}
 	if r, err := s.record(d); err == nil {
 		r.sealed = c.latest
+		if onDisk {
+			r.boot = ""
+		}
 		_ = s.writeRecord(d, r) // best effort
 	}
 }

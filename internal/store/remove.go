@@ -87,7 +87,9 @@ func (s *Store) forgetRecord(d v1.Hash, tree string) {
 	}
 	defer releaseLock(f, path)
 	if _, err := os.Lstat(tree); errors.Is(err, fs.ErrNotExist) {
-		_ = os.Remove(s.recordPath(d))
+		path := s.recordPath(d)
+		_ = os.Remove(path)
+		_ = syncDir(filepath.Dir(path)) // it may not come back, and speak for the next tree of this digest
 	}
 }
 

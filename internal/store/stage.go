@@ -64,8 +64,10 @@ func (st *staging) discard() {
 	}
 }
 
-// writeFile replaces the file at final by one with this content, or leaves it as it is.
-func (s *Store) writeFile(final string, data []byte, mode fs.FileMode) error {
+// writeFile replaces the file at final by one with this content, or leaves it as it is. What a power cut makes of it, its
+// reader has to see; with onDisk, and on a system that does not tell its boots apart, it is on the disk on return.
+func (s *Store) writeFile(final string, data []byte, mode fs.FileMode, onDisk bool) error {
+	onDisk = onDisk || thisBoot() == ""
 	st, err := s.stage()
 	if err != nil {
 		return err
@@ -79,7 +81,7 @@ func (s *Store) writeFile(final string, data []byte, mode fs.FileMode) error {
 	if err == nil {
 		err = f.Chmod(mode) // whatever the umask
 	}
-	if err == nil {
+	if err == nil && onDisk {
 		// Before the rename: a file system may write the new name to the disk before the content, and after a power
 		// cut the name would stand over an empty file.
 		err = f.Sync()
@@ -90,7 +92,7 @@ func (s *Store) writeFile(final string, data []byte, mode fs.FileMode) error {
 	if err == nil {
 		err = rename(st.path, final)
 	}
-	if err == nil {
+	if err == nil && onDisk {
 		err = syncDir(filepath.Dir(final))
 	}
 	return err

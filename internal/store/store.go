@@ -1,10 +1,13 @@
 // Package store keeps verified artifacts on this machine for every project and process of one user.
 //
 // The invariant: whatever can be seen under a final name is whole and verified. A blob, a tree or a name comes into
-// being by one rename(2) of something complete and already on the disk; until then it exists only below tmp/, where
-// no reader looks. So a process may be killed at any instruction, or the machine may lose power, and the store
-// holds either the whole object or nothing of it. Blobs and trees never change once they are there; names change by
-// being replaced.
+// being by one rename(2) of something complete; until then it exists only below tmp/, where no reader looks. So a process
+// may be killed at any instruction, and the store holds either the whole object or nothing of it. Blobs and trees never
+// change once they are there; names change by being replaced.
+//
+// A machine that loses power may lose what was not on the disk yet, and nobody waits for that (boot.go). So nothing is handed
+// out that might have lost something: blobs are hashed and names checked at each read, and trees are read through at their
+// first use in another boot.
 //
 // This needs no locks. Two processes that make the same object make the same bytes, and the second rename loses
 // harmlessly. Locks save work only: of many processes that want one object, one makes it and the others wait. Where a
@@ -16,7 +19,7 @@
 //	.store/format                   the format's version; any other than ours is refused
 //	.store/v1/blobs/sha256/<hex>    small documents (manifests, configs), 0444, their mtime when they were last put
 //	.store/v1/trees/sha256/<hex>/   unpacked trees: files 0444 or 0555, directories 0755
-//	.store/v1/records/sha256/<hex>  what is in the tree of that name: paths, sizes, SHA-256 (record.go)
+//	.store/v1/records/sha256/<hex>  what is in the tree of that name: paths, sizes, sums (record.go)
 //	.store/v1/names/<hex>           what a reference resolved to last; <hex> is the SHA-256 of the reference, its mtime
 //	                                the time of last use, to the hour
 //	.store/v1/locks/<hex>           locks: files of no content worth keeping, deleted when free
@@ -44,7 +47,7 @@
 // What was hard-linked or copied out of a tree keeps its bytes in any case. LinkedOutside tells which trees an external
 // repository is linked to.
 //
-// Every tree has a record, on the disk before the tree has its name. Materialise compares the two at no cost but that of
+// Every tree has a record, which is there before the tree has its name. Materialise compares the two at no cost but that of
 // reading the record: names, sizes, and times and modes, by which it knows files that were written to. VerifyTree reads
 // every byte. Neither repairs: SetAside makes what is damaged be as if it were not there.
 //
@@ -60,6 +63,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -74,8 +78,9 @@ const (
 
 // A Store is one store. Its methods may be called from any number of goroutines and processes at once.
 type Store struct {
-	root string // absolute
-	dir  string // root/.store/v1
+	root string   // absolute
+	dir  string   // root/.store/v1
+	read sync.Map // v1.Hash of trees that outlasted has read
 }
 
 // Open opens the store at root and makes what is missing of it. A store that cannot be written opens as well: what is
@@ -152,7 +157,7 @@ func (s *Store) create(marked bool) error {
 	if marked {
 		return nil
 	}
-	return s.writeFile(s.markerPath(), []byte(markerPrefix+strconv.Itoa(format)+"\n"), 0o644)
+	return s.writeFile(s.markerPath(), []byte(markerPrefix+strconv.Itoa(format)+"\n"), 0o644, true)
 }
 
 func (s *Store) markerPath() string { return filepath.Join(filepath.Dir(s.dir), "format") }

@@ -38,8 +38,22 @@ func (t Tree) Digest() v1.Hash { return t.digest }
 // Release gives the lease back, for this Tree and all copies of it. A process that ends soon need not call it.
 func (t Tree) Release() { t.lease.release() }
 
-// Tree returns the tree of d, leased, or an fs.ErrNotExist.
+// Tree returns the tree of d, leased, or an fs.ErrNotExist. One that was not on the disk yet when the system went down
+// is read through first, once; what is lost of it is a DamagedError.
 func (s *Store) Tree(d v1.Hash) (Tree, error) {
+	t, err := s.find(d)
+	if err != nil {
+		return Tree{}, err
+	}
+	if err := s.outlasted(t); err != nil {
+		t.Release()
+		return Tree{}, err
+	}
+	return t, nil
+}
+
+// find returns the tree of d, leased, whatever has become of it.
+func (s *Store) find(d v1.Hash) (Tree, error) {
 	path, err := s.object("trees", d)
 	if err != nil {
 		return Tree{}, err
@@ -99,11 +113,13 @@ func (s *Store) AddTree(ctx context.Context, d v1.Hash, waiting func(pid int), f
 		return Tree{}, err
 	}
 	// The record may be there without its tree, which is what a crash leaves, too.
-	recorded := make(chan error, 1)
-	go func() { recorded <- s.writeRecord(d, rec) }()
-	err = errors.Join(syncTree(st.path), <-recorded)
-	// From here on every byte and entry below st.path is on the disk, in its final mode, and so is its record; nobody
-	// writes there any more. What is left to a crash is whether the rename happened.
+	rec.boot = thisBoot()
+	err = s.writeRecord(d, rec)
+	if err == nil && rec.boot == "" {
+		err = syncTree(st.path)
+	}
+	// From here on every byte and entry below st.path is written, in its final mode, and so is its record; nobody writes
+	// there any more. What a power cut leaves of it, outlasted finds.
 	//
 	// Leased before it can be found: nobody can remove it before this call has returned it.
 	var l lease
@@ -127,11 +143,11 @@ func (s *Store) AddTree(ctx context.Context, d v1.Hash, waiting func(pid int), f
 		}
 		return Tree{}, s.writeError(what, err)
 	}
-	// Until this returns, a power cut may undo the rename, and the next AddTree fills again. It matters to callers
-	// who go on to write down elsewhere that the tree is there.
-	if err := syncDir(filepath.Dir(path)); err != nil {
-		l.release()
-		return Tree{}, s.writeError(what, err)
+	if rec.boot == "" {
+		if err := syncDir(filepath.Dir(path)); err != nil {
+			l.release()
+			return Tree{}, s.writeError(what, err)
+		}
 	}
 	return Tree{store: s, path: path, digest: d, lease: l}, nil
 }

@@ -37,11 +37,12 @@ func (s *Store) VerifyBlob(d v1.Hash) error {
 func (s *Store) VerifyTree(ctx context.Context, d v1.Hash) error { return s.verifyTree(ctx, d, true) }
 
 // CorrectTree is VerifyTree for a store that is to be put right. It sets right the modes of files whose bytes are what
-// they were, and takes down when those were written, which spares the next reader their hashing. Damage it leaves.
+// they were, and takes down when those were written, and that the tree is on the disk, which it sees to; that spares the
+// next reader their hashing. Damage it leaves.
 func (s *Store) CorrectTree(ctx context.Context, d v1.Hash) error { return s.verifyTree(ctx, d, false) }
 
 func (s *Store) verifyTree(ctx context.Context, d v1.Hash, readOnly bool) error {
-	t, err := s.Tree(d)
+	t, err := s.find(d)
 	if err != nil {
 		return err
 	}
@@ -49,6 +50,12 @@ func (s *Store) verifyTree(ctx context.Context, d v1.Hash, readOnly bool) error 
 	r, err := s.record(d)
 	if err != nil {
 		return &DamagedError{Digest: d, Tree: true, Damage: []Damage{{What: "what it was made of is not on record"}}}
+	}
+	if r.boot == thisBoot() && r.boot != "" && !readOnly {
+		// What was written in an earlier boot is read from the disk below; this may be read from memory.
+		if err := syncTree(t.path); err != nil {
+			return s.writeError("store tree "+d.String(), err)
+		}
 	}
 	c := newChecking(t.path, r, true)
 	c.readOnly = readOnly
@@ -92,7 +99,7 @@ func (s *Store) verifyTree(ctx context.Context, d v1.Hash, readOnly bool) error 
 	if damage := c.finish(); len(damage) > 0 {
 		return &DamagedError{Digest: d, Tree: true, Damage: damage}
 	}
-	c.freshen(s, d)
+	c.freshen(s, d, r.boot != "")
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,7 +186,7 @@ func TestVerifyTreeChangesNothing(t *testing.T) {
 	}
 }
 
-// Invariant: a tree is used whether its record is there or not, and verified only with one.
+// Invariant: who has a tree uses it whether its record is there or not; nobody is given one without, or verifies it.
 func TestWithoutRecord(t *testing.T) {
 	s := newStore(t)
 	tree := addFiles(t, s, "static", static)
@@ -210,6 +211,9 @@ func TestWithoutRecord(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		mustContain(t, s.VerifyTree(t.Context(), tree.Digest()), "not on record")
+		if _, err := s.Tree(tree.Digest()); (err != nil) != slices.Contains([]string{"none", "empty"}, name) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -24,6 +24,8 @@ type View struct {
 	Ours   bool      // PutView made it
 	Digest v1.Hash   // of the manifest or index that it shows; zero where it is not ours, or cannot be told
 	Made   time.Time // when it was made
+
+	current bool // no system went down since, in which what was not on the disk yet was lost
 }
 
 // viewMarker is the file that makes a directory ours. It is in the directory itself, so that it goes with it: the crate
@@ -32,6 +34,7 @@ const viewMarker = ".ocipkg-view.json"
 
 type viewRecord struct {
 	Digest v1.Hash `json:"digest"`
+	Boot   string  `json:"boot,omitempty"` // in which it was made, unless it was on the disk before it had its name
 }
 
 // viewOf looks at the directory at rel. An fs.ErrNotExist says that there is none.
@@ -55,6 +58,7 @@ func (s *Store) viewOf(rel string) (View, error) {
 	// A power cut may leave it empty; ours it is all the same.
 	if json.Unmarshal(data, &rec) == nil {
 		v.Digest = rec.Digest
+		v.current = rec.Boot == "" || rec.Boot == thisBoot()
 	}
 	return v, nil
 }
@@ -112,7 +116,7 @@ func (s *Store) PutViewAsTheyCome(ctx context.Context, rel string, d v1.Hash, ov
 	if !fs.ValidPath(rel) || !strings.HasPrefix(path.Base(rel), "__") || strings.HasPrefix(rel, ".") {
 		return "", &diagnostic.Error{Kind: diagnostic.Failure, What: "view " + rel, Why: "it is not the path of an image", Do: "this is a mistake of ocipkg's: report it, with the command"}
 	}
-	if v, err := s.viewOf(rel); err == nil && v.Ours && v.Digest == d {
+	if v, err := s.viewOf(rel); err == nil && v.Ours && v.Digest == d && v.current {
 		return dir, nil
 	}
 	unlock, err := s.lock(ctx, "view "+rel, nil)
@@ -128,7 +132,7 @@ func (s *Store) PutViewAsTheyCome(ctx context.Context, rel string, d v1.Hash, ov
 		return "", readError("view "+rel, err)
 	case !there.Ours:
 		return "", ErrForeign
-	case there.Digest == d:
+	case there.Digest == d && there.current:
 		return dir, nil
 	}
 	what := "make " + dir
@@ -146,9 +150,11 @@ func (s *Store) PutViewAsTheyCome(ctx context.Context, rel string, d v1.Hash, ov
 	if err := s.mark(st.path, d); err != nil {
 		return "", s.writeError(what, err)
 	}
-	// What cannot be linked is copied, and nobody looks at a view again that has its mark.
-	if err := syncTree(st.path); err != nil {
-		return "", s.writeError(what, err)
+	if thisBoot() == "" {
+		// What cannot be linked is copied, and nobody looks at a view again that has its mark.
+		if err := syncTree(st.path); err != nil {
+			return "", s.writeError(what, err)
+		}
 	}
 	if missing {
 		var err error
@@ -182,7 +188,7 @@ func (s *Store) PutViewAsTheyCome(ctx context.Context, rel string, d v1.Hash, ov
 
 // mark makes the directory ours. Not by writing into a file that a tree may have brought: that would be the store's.
 func (s *Store) mark(dir string, d v1.Hash) error {
-	data, err := json.Marshal(viewRecord{Digest: d})
+	data, err := json.Marshal(viewRecord{Digest: d, Boot: thisBoot()})
 	if err != nil {
 		return err
 	}
