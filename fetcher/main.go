@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -19,6 +21,7 @@ import (
 
 func main() {
 	leaveRunfiles()
+	postponeCollection()
 	os.Exit(run(os.Args[1:]))
 }
 
@@ -29,6 +32,17 @@ func leaveRunfiles() {
 	if dir := os.Getenv("BUILD_WORKING_DIRECTORY"); err == nil && dir != "" && strings.Contains(cwd, ".runfiles") {
 		_ = os.Chdir(dir) // where that is gone, relative paths fail and say so
 	}
+}
+
+// postponeCollection has garbage collected for the first time when there are 40 MB of memory in use, and from then on as
+// always. Most commands have ended by then; beginning with 4 MB, Go would collect some times while a library comes, which
+// is mostly the window of a decompressor that is still in use.
+func postponeCollection() {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	debug.SetGCPercent(1000)
+	runtime.AddCleanup(new([64]byte), func(percent int) { debug.SetGCPercent(percent) }, 100)
 }
 
 func run(args []string) int {

@@ -13,10 +13,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact/artifacttest"
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
@@ -524,5 +527,31 @@ func golden(t *testing.T, file, got string) {
 	}
 	if got != string(want) {
 		t.Errorf("%s is\n%s\nand would be\n%s\nrun `go generate ./fetcher` if that is meant", file, want, got)
+	}
+}
+
+// The first collection gives Go its own pace back: only commands that end before do without.
+func TestCollectionIsPostponedOnce(t *testing.T) {
+	was := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(was)
+	t.Setenv("GOGC", "")
+	postponeCollection()
+	pace := func() uint64 {
+		percent := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+		metrics.Read(percent)
+		return percent[0].Value.Uint64()
+	}
+	if pace() != 1000 {
+		t.Errorf("before any collection the pace is %d", pace())
+	}
+	for deadline := time.Now().Add(time.Minute); pace() != 100; runtime.GC() {
+		if time.Now().After(deadline) {
+			t.Fatal("it is postponed for ever")
+		}
+	}
+	t.Setenv("GOGC", "50")
+	postponeCollection()
+	if pace() != 100 {
+		t.Errorf("GOGC is set, and the pace is %d", pace())
 	}
 }

@@ -13,12 +13,13 @@ type aheadReader struct {
 	n           int64  // bytes read from this one
 }
 
+// The first buffer is small, because most layers are, and so is what a memory page costs to get; the others are made when
+// they are needed.
+const firstAhead, otherAhead, buffersAhead = 32 << 10, 256 << 10, 4
+
 func newAheadReader(r io.Reader) *aheadReader {
-	const buffers, size = 4, 256 << 10
-	a := &aheadReader{full: make(chan []byte, buffers), empty: make(chan []byte, buffers), stop: make(chan struct{}), ended: make(chan struct{})}
-	for range buffers {
-		a.empty <- make([]byte, size)
-	}
+	a := &aheadReader{full: make(chan []byte, buffersAhead), empty: make(chan []byte, buffersAhead), stop: make(chan struct{}), ended: make(chan struct{})}
+	a.empty <- make([]byte, firstAhead)
 	go a.run(r)
 	return a
 }
@@ -26,7 +27,12 @@ func newAheadReader(r io.Reader) *aheadReader {
 func (a *aheadReader) run(r io.Reader) {
 	defer close(a.ended)
 	defer close(a.full)
+	made := 1
 	for a.err == nil {
+		if made < buffersAhead && len(a.empty) == 0 {
+			made++
+			a.empty <- make([]byte, otherAhead)
+		}
 		select {
 		case <-a.stop:
 			return

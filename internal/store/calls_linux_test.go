@@ -30,6 +30,7 @@ func init() {
 		return everything(s, args[1:])
 	}
 	if os.Getenv(roleVar) == "everything" {
+		mayClone = func(string) bool { return true } // where it fails, it has to be undone
 		runtime.LockOSThread()
 	}
 }

@@ -35,3 +35,17 @@ func clone(e *ends, name string, fi fs.FileInfo) error {
 	}
 	return err
 }
+
+// mayClone reports whether the file system of path may have reflinks. Where it is known not to, trying would leave a deleted
+// inode for each tree. It is a variable for tests.
+var mayClone = func(path string) bool {
+	var disk unix.Statfs_t
+	if err := unix.Statfs(path, &disk); err != nil {
+		return true
+	}
+	switch uint32(disk.Type) {
+	case unix.EXT4_SUPER_MAGIC, unix.TMPFS_MAGIC: // ext2 and ext3 have the number of ext4
+		return false
+	}
+	return true
+}

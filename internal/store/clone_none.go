@@ -8,3 +8,5 @@ import (
 )
 
 func clone(*ends, string, fs.FileInfo) error { return errors.ErrUnsupported }
+
+func mayClone(string) bool { return false }

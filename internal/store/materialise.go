@@ -152,7 +152,7 @@ func (m *materialising) tree(i int, out *os.Root) error {
 	}
 	defer in.Close()
 	m.now = i
-	m.noClone.Store(false)
+	m.noClone.Store(!mayClone(t.path))
 	m.noLinks.Store(false)
 	var rec *record
 	if t.store != nil {

@@ -3,10 +3,12 @@ package store
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ocipkg/rules_ocipkg/internal/filelock"
@@ -15,26 +17,49 @@ import (
 // sweepEvery is how often an Open looks for the leavings of dead processes.
 const sweepEvery = time.Hour
 
-// A staging is a place below tmp/ where one thing is made before it is renamed to its final name. The lock file beside
-// it is held as long as its maker lives, by the kernel's word and not by a process id, which another process may have
-// by now.
+// A staging is a place below tmp/ where one thing is made before it is renamed to its final name. Its name begins with that
+// of a lock file, which is held as long as its maker lives, by the kernel's word and not by a process id, which another
+// process may have by now.
 type staging struct {
-	path string   // does not exist yet
-	lock *os.File // nil where there are no locks
+	path  string // does not exist yet
+	store *Store
 }
 
-// stage reserves a staging. The lock is held before anything is made at path, so that a sweep never finds the thing
+// stagings are those that a Store has at the moment. They share a lock: making and deleting a file for each would cost more
+// than many a library does. ext4 looks at every inode that was freed in the last minutes before it takes a free one.
+type stagings struct {
+	mu   sync.Mutex
+	n    int      // of them
+	made int      // so far, under this lock
+	path string   // that their names begin with
+	lock *os.File // at path, ".lock" added; nil where there are no locks
+}
+
+// stage reserves a staging. The lock is held before anything is made at its path, so that a sweep never finds the thing
 // without its lock.
 func (s *Store) stage() (*staging, error) {
+	all := &s.stagings
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if all.n == 0 {
+		path, lock, err := s.lockStagings()
+		if err != nil {
+			return nil, err
+		}
+		all.path, all.lock, all.made = path, lock, 0
+	}
+	all.n++
+	all.made++
+	return &staging{path: fmt.Sprintf("%s-%d", all.path, all.made), store: s}, nil
+}
+
+func (s *Store) lockStagings() (path string, lock *os.File, err error) {
 	for remade := false; ; {
-		st := &staging{path: filepath.Join(s.dir, "tmp", rand.Text())}
-		f, err := tryLock(st.path + ".lock")
+		path := filepath.Join(s.dir, "tmp", rand.Text())
+		lock, err := tryLock(path + ".lock")
 		switch {
-		case err == nil:
-			st.lock = f
-			return st, nil
-		case errors.Is(err, filelock.ErrUnsupported):
-			return st, nil
+		case err == nil, errors.Is(err, filelock.ErrUnsupported):
+			return path, lock, nil
 		case errors.Is(err, fs.ErrNotExist) && !remade:
 			// Someone has deleted the store since it was opened, or it could not be made then; the second try tells why.
 			remade = true
@@ -43,24 +68,32 @@ func (s *Store) stage() (*staging, error) {
 				err = s.create(marked)
 			}
 			if err != nil {
-				return nil, err
+				return "", nil, err
 			}
 		case errors.Is(err, filelock.ErrLocked):
 			// A sweep came between the making of the lock file and its locking. It deletes what it holds; take another.
 		default:
-			return nil, err
+			return "", nil, err
 		}
 	}
 }
 
-// discard deletes what is left of the staging, which is nothing after a commit, and then its lock: the other way
-// round, a sweep could meet the thing without its lock while it is deleted.
+// discard deletes what is left of the staging, which is nothing after a commit, and then, after the last, the lock: the
+// other way round, a sweep could meet the thing without its lock while it is deleted.
 func (st *staging) discard() {
-	_ = removeAll(st.path)
-	if st.lock != nil {
-		releaseLock(st.lock, st.path+".lock")
-	} else {
-		_ = os.Remove(st.path + ".lock")
+	if _, err := os.Lstat(st.path); !errors.Is(err, fs.ErrNotExist) {
+		_ = removeAll(st.path)
+	}
+	all := &st.store.stagings
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.n--
+	switch {
+	case all.n > 0:
+	case all.lock != nil:
+		releaseLock(all.lock, all.path+".lock")
+	default:
+		_ = os.Remove(all.path + ".lock")
 	}
 }
 
@@ -133,35 +166,43 @@ func (s *Store) sweep() {
 	if err != nil {
 		return
 	}
-	seen := map[string]bool{}
+	made := map[string][]string{} // by what their names begin with
 	for _, e := range entries {
 		path := filepath.Join(tmp, e.Name())
 		if strings.HasSuffix(path, ".trash") {
 			_ = removeAll(path)
 			continue
 		}
-		path = strings.TrimSuffix(path, ".lock")
-		if !seen[path] {
-			seen[path] = true
-			reap(path)
+		if begin, isLock := strings.CutSuffix(path, ".lock"); isLock {
+			if _, ok := made[begin]; !ok {
+				made[begin] = nil // it may be all that is left
+			}
+			continue
 		}
+		begin := filepath.Join(tmp, strings.Split(e.Name(), "-")[0])
+		made[begin] = append(made[begin], path)
+	}
+	for begin, paths := range made {
+		reap(begin+".lock", paths)
 	}
 }
 
-// reap deletes the staging at path if its maker is dead, that is, if its lock can be had. Where there are no locks,
-// nobody can tell, and the staging stays.
-func reap(path string) {
-	lock, err := tryLock(path + ".lock")
+// reap deletes stagings if their maker is dead, that is, if their lock can be had. Where there are no locks, nobody can tell,
+// and they stay.
+func reap(lockPath string, stagings []string) {
+	lock, err := tryLock(lockPath)
 	if err != nil {
 		return
 	}
-	// The thing is renamed before it is deleted. Should the maker live in spite of the lock (another machine on a
-	// network file system whose locks are local), then its own rename finds nothing and fails; deleting in place could
-	// let it publish what is half deleted.
-	if rename(path, path+".trash") == nil {
-		_ = removeAll(path + ".trash")
+	for _, path := range stagings {
+		// The thing is renamed before it is deleted. Should the maker live in spite of the lock (another machine on a
+		// network file system whose locks are local), then its own rename finds nothing and fails; deleting in place could
+		// let it publish what is half deleted.
+		if rename(path, path+".trash") == nil {
+			_ = removeAll(path + ".trash")
+		}
 	}
-	releaseLock(lock, path+".lock")
+	releaseLock(lock, lockPath)
 }
 
 // removeAll is os.RemoveAll also for directories without write permission, such as an interrupted fill may leave.

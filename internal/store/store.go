@@ -23,7 +23,8 @@
 //	.store/v1/names/<hex>           what a reference resolved to last; <hex> is the SHA-256 of the reference, its mtime
 //	                                the time of last use, to the hour
 //	.store/v1/locks/<hex>           locks: files of no content worth keeping, deleted when free
-//	.store/v1/tmp/<id>, <id>.lock   what is being made, and the lock that says its maker lives
+//	.store/v1/tmp/<id>-<n>          what is being made
+//	.store/v1/tmp/<id>.lock         the lock that says its maker lives
 //	.store/v1/tmp/<id>.trash        what is being deleted
 //	.store/v1/corrupt/              what was not what it should be, kept for whoever wants to know why
 //	.store/v1/swept                 its mtime: when tmp and locks were last swept
@@ -78,9 +79,11 @@ const (
 
 // A Store is one store. Its methods may be called from any number of goroutines and processes at once.
 type Store struct {
-	root string   // absolute
-	dir  string   // root/.store/v1
-	read sync.Map // v1.Hash of trees that outlasted has read
+	root string // absolute
+	dir  string // root/.store/v1
+
+	stagings stagings
+	read     sync.Map // v1.Hash of trees that outlasted has read
 }
 
 // Open opens the store at root and makes what is missing of it. A store that cannot be written opens as well: what is
