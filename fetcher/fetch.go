@@ -144,9 +144,9 @@ func fetchBlobs(cmd *cobra.Command, t *talk, depot *library.Depot, ref registry.
 	var err error
 	switch {
 	case lacking && len(spokes) > 0:
-		digests, err = depot.LackingHub(ref, spokes, decl)
+		digests, err = depot.LackingHub(cmd.Context(), ref, spokes, decl)
 	case lacking:
-		digests, err = depot.Lacking(ref, want, decl)
+		digests, err = depot.Lacking(cmd.Context(), ref, want, decl)
 	default:
 		if len(spokes) > 0 {
 			err = depot.PullHub(cmd.Context(), ref, spokes, decl)

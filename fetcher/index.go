@@ -211,7 +211,7 @@ func (in *indexing) blobs(ctx context.Context, files []*modulefile.File, lacking
 			case err != nil || !ref.Pinned():
 			case lacking:
 				var found []v1.Hash
-				found, err = depot.LackingIndex(ref, want)
+				found, err = depot.LackingIndex(ctx, ref, want)
 				all = append(all, found...)
 			default:
 				_, err = depot.Index(ctx, ref, want, declared(l))

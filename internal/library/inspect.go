@@ -122,7 +122,7 @@ func (d *Depot) inspect(ctx context.Context, ref registry.Reference, want artifa
 			}
 			return l.Package, nil
 		},
-		stored: d.storedLayer,
+		stored: d.Store.Has,
 	}
 	if local {
 		i.known = inStore
@@ -176,16 +176,10 @@ func inspectLayout(ctx context.Context, s *store.Store, path string, want artifa
 			if s == nil {
 				return false
 			}
-			_, err := s.Tree(h)
-			return err == nil
+			return s.Has(h)
 		},
 	}
 	return x, i.fill(ctx, x, data, want, must)
-}
-
-func (d *Depot) storedLayer(h v1.Hash) bool {
-	_, err := d.Store.Tree(h)
-	return err == nil
 }
 
 // fill reads the platforms behind the document data.

@@ -1,6 +1,7 @@
 package library
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -131,16 +132,16 @@ func (d *Depot) KeptBlobs() ([]v1.Hash, error) {
 // Lacking lists the blobs of a pinned library that are neither in the store nor in Kept, as far as can be told without
 // those: of the manifest alone while it is lacking, then of the config, then of the layers. It asks no registry. A layer
 // whose tree the store has is not lacking.
-func (d *Depot) Lacking(ref registry.Reference, want artifact.Triple, decl *Declaration) ([]v1.Hash, error) {
-	return d.lacking(ref, want, decl, true)
+func (d *Depot) Lacking(ctx context.Context, ref registry.Reference, want artifact.Triple, decl *Declaration) ([]v1.Hash, error) {
+	return d.lacking(ctx, ref, want, decl, true)
 }
 
 // LackingHub is Lacking for what Hub reads: of a spoke in a repository of its own what describes it, and layers where
 // nothing else does; of one in a folder everything.
-func (d *Depot) LackingHub(ref registry.Reference, spokes []Spoke, decl *Declaration) ([]v1.Hash, error) {
+func (d *Depot) LackingHub(ctx context.Context, ref registry.Reference, spokes []Spoke, decl *Declaration) ([]v1.Hash, error) {
 	var all []v1.Hash
 	for _, s := range spokes {
-		lacking, err := d.lacking(ref, s.Target, decl, s.Repository == "")
+		lacking, err := d.lacking(ctx, ref, s.Target, decl, s.Repository == "")
 		if s.Repository != "" && diagnostic.KindOf(err) == diagnostic.Mismatch {
 			continue // the hub leaves it out
 		}
@@ -154,7 +155,7 @@ func (d *Depot) LackingHub(ref registry.Reference, spokes []Spoke, decl *Declara
 }
 
 // LackingIndex is Lacking for what Index reads.
-func (d *Depot) LackingIndex(ref registry.Reference, want artifact.Triple) ([]v1.Hash, error) {
+func (d *Depot) LackingIndex(ctx context.Context, ref registry.Reference, want artifact.Triple) ([]v1.Hash, error) {
 	data, ok := d.local(ref.Digest)
 	if !ok {
 		return []v1.Hash{ref.Digest}, nil
@@ -167,7 +168,7 @@ func (d *Depot) LackingIndex(ref registry.Reference, want artifact.Triple) ([]v1
 	for _, target := range targets {
 		elsewhere = append(elsewhere, Spoke{Target: target, Repository: "any"})
 	}
-	return d.LackingHub(ref, elsewhere, nil)
+	return d.LackingHub(ctx, ref, elsewhere, nil)
 }
 
 // local reads a blob out of the store or Kept.
@@ -185,7 +186,7 @@ func (d *Depot) local(h v1.Hash) ([]byte, bool) {
 }
 
 // lacking is Lacking; without layers, those of an artifact that describes itself are not wanted.
-func (d *Depot) lacking(ref registry.Reference, want artifact.Triple, decl *Declaration, layers bool) ([]v1.Hash, error) {
+func (d *Depot) lacking(ctx context.Context, ref registry.Reference, want artifact.Triple, decl *Declaration, layers bool) ([]v1.Hash, error) {
 	l := &Library{Reference: ref, Digest: ref.Digest}
 	data, ok := d.local(ref.Digest)
 	if ok && artifact.IsIndex(mediaTypeOf(data)) {
@@ -225,7 +226,8 @@ func (d *Depot) lacking(ref registry.Reference, want artifact.Triple, decl *Decl
 	}
 	var lacking []v1.Hash
 	for _, layer := range l.Manifest.Layers {
-		if d.storedLayer(layer.Digest) {
+		if tree, err := d.Store.Tree(ctx, layer.Digest); err == nil {
+			tree.Release()
 			continue
 		}
 		if _, err := os.Stat(filepath.Join(d.Kept, layer.Digest.Hex)); err != nil {

@@ -45,7 +45,7 @@ func TestKeptBlobsOfHub(t *testing.T) {
 			server.Clear()
 			var rounds []int
 			for {
-				lacking, err := other.LackingHub(c.ref, c.spokes, nil)
+				lacking, err := other.LackingHub(t.Context(), c.ref, c.spokes, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -95,7 +95,7 @@ func TestKeptBlobs(t *testing.T) {
 	d := newDepot(t, t.TempDir())
 	d.Kept = kept
 	server.Clear()
-	lacking, err := d.Lacking(curl, x86, decl)
+	lacking, err := d.Lacking(t.Context(), curl, x86, decl)
 	if err != nil || len(lacking) != 1 || lacking[0] != curl.Digest {
 		t.Fatalf("of an empty folder %v is lacking (%v)", lacking, err)
 	}
@@ -121,7 +121,7 @@ func TestKeptBlobs(t *testing.T) {
 	}
 	var rounds []int
 	for {
-		lacking, err := other.Lacking(curl, x86, decl)
+		lacking, err := other.Lacking(t.Context(), curl, x86, decl)
 		if err != nil {
 			t.Fatal(err)
 		}

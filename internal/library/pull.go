@@ -102,7 +102,7 @@ func (d *Depot) pull(ctx context.Context, ref registry.Reference, want artifact.
 	if err := l.declare(decl); err != nil {
 		return nil, err
 	}
-	// While the layers come: each takes the disk some times its latency.
+	// While the layers come: where there is no boot, each takes the disk some times its latency.
 	var remembering sync.WaitGroup
 	var unsettled error
 	filling, giveUp := context.WithCancel(ctx)
@@ -198,24 +198,36 @@ func (d *Depot) fillWith(ctx context.Context, l *Library, config artifact.Config
 		a.there[i] = make(chan struct{})
 	}
 	var missing []int
+	var mu sync.Mutex
+	looking, ending := errgroup.WithContext(ctx)
+	looking.SetLimit(parallelLayers) // some may have to be read through
 	for i, layer := range l.Manifest.Layers {
-		tree, err := d.Store.Tree(layer.Digest)
-		if damaged, ok := errors.AsType[*store.DamagedError](err); ok { // a power cut's work
-			if err = d.setAside(damaged); err == nil {
-				err = fs.ErrNotExist
+		looking.Go(func() error {
+			tree, err := d.Store.Tree(ending, layer.Digest)
+			if damaged, ok := errors.AsType[*store.DamagedError](err); ok { // a power cut's work
+				if err = d.setAside(damaged); err == nil {
+					err = fs.ErrNotExist
+				}
 			}
-		}
-		switch {
-		case err == nil:
-			l.Trees[i] = tree
-			close(a.there[i])
-		case errors.Is(err, fs.ErrNotExist):
-			missing = append(missing, i)
-			total += layer.Size
-		default:
-			return err
-		}
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				l.Trees[i] = tree
+				close(a.there[i])
+			case errors.Is(err, fs.ErrNotExist):
+				missing = append(missing, i)
+				total += layer.Size
+			default:
+				return err
+			}
+			return nil
+		})
 	}
+	if err := looking.Wait(); err != nil {
+		return err
+	}
+	slices.Sort(missing)
 	// The largest first: what ends last should not be alone for long.
 	slices.SortStableFunc(missing, func(a, b int) int { return cmp.Compare(l.Manifest.Layers[b].Size, l.Manifest.Layers[a].Size) })
 	var beside sync.WaitGroup
@@ -242,6 +254,11 @@ func (d *Depot) fillWith(ctx context.Context, l *Library, config artifact.Config
 			tree, err := d.Store.AddTree(ctx, layer.Digest, d.Waiting, fill)
 			for errors.Is(err, registry.ErrMirrorLied) { // each time there is a mirror less
 				tree, err = d.Store.AddTree(ctx, layer.Digest, d.Waiting, fill)
+			}
+			if damaged, ok := errors.AsType[*store.DamagedError](err); ok { // by another machine that went down since
+				if err = d.setAside(damaged); err == nil {
+					tree, err = d.Store.AddTree(ctx, layer.Digest, d.Waiting, fill)
+				}
 			}
 			if err == nil {
 				l.Trees[i] = tree

@@ -86,6 +86,9 @@ func (d *Depot) Verify(ctx context.Context, mend bool) (Verified, error) {
 	if len(damaged) > 0 && mend {
 		err = d.mend(ctx, inv, damaged, v.Damaged)
 	}
+	if mend {
+		err = errors.Join(err, d.Store.KeepViews())
+	}
 	left := 0
 	for _, f := range v.Damaged {
 		if !f.Mended {

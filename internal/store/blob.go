@@ -67,7 +67,7 @@ func (s *Store) PutBlob(data []byte) (v1.Hash, error) {
 	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, data) {
 		now := time.Now()
 		if err := os.Chtimes(path, now, now); !errors.Is(err, fs.ErrNotExist) {
-			if thisBoot() == "" {
+			if s.boot() == "" {
 				// Whoever renamed it may not have come to its fsync yet. A store that cannot be written has no such writer.
 				_ = syncDir(filepath.Dir(path))
 			}

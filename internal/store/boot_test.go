@@ -2,12 +2,14 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 )
@@ -33,13 +35,13 @@ func TestAnotherBoot(t *testing.T) {
 			if err := c.do(tree.Path()); err != nil {
 				t.Fatal(err)
 			}
-			tree, err := s.Tree(d)
+			tree, err := s.Tree(t.Context(), d)
 			if err != nil {
 				t.Fatal("in the same boot it is not looked at:", err)
 			}
 			tree.Release()
 			boot(t, "two")
-			_, err = s.Tree(d)
+			_, err = s.Tree(t.Context(), d)
 			e, ok := errors.AsType[*DamagedError](err)
 			if !ok || len(e.Damage) != 1 || e.Damage[0].Path != c.at || diagnostic.KindOf(err) != diagnostic.Corrupt {
 				t.Fatalf("%+v", err)
@@ -68,7 +70,7 @@ func TestReadOnceAfterBoot(t *testing.T) {
 	for name, before := range map[string]func(*Store, Tree) error{
 		"in the next boot": func(s *Store, tree Tree) error {
 			boot(t, "two")
-			_, err := s.Tree(tree.Digest())
+			_, err := s.Tree(t.Context(), tree.Digest())
 			return err
 		},
 		"by CorrectTree": func(s *Store, tree Tree) error { return s.CorrectTree(t.Context(), tree.Digest()) },
@@ -88,7 +90,7 @@ func TestReadOnceAfterBoot(t *testing.T) {
 			}
 			flip(t, tree)
 			boot(t, "three")
-			if _, err := open(t, s.root).Tree(tree.Digest()); err != nil {
+			if _, err := open(t, s.root).Tree(t.Context(), tree.Digest()); err != nil {
 				t.Error("it was read again:", err)
 			}
 		})
@@ -105,18 +107,18 @@ func TestAnotherBootReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	boot(t, "two")
-	if _, err := s.Tree(tree.Digest()); err != nil {
+	if _, err := s.Tree(t.Context(), tree.Digest()); err != nil {
 		t.Fatal(err)
 	}
 	if in, err := s.writtenIn(tree.Digest()); err != nil || in != "one" {
 		t.Fatal(in, err)
 	}
 	flip(t, tree)
-	if _, err := s.Tree(tree.Digest()); err != nil {
+	if _, err := s.Tree(t.Context(), tree.Digest()); err != nil {
 		t.Error("it was read again:", err)
 	}
 	other := &Store{root: s.root, dir: s.dir}
-	_, err := other.Tree(tree.Digest())
+	_, err := other.Tree(t.Context(), tree.Digest())
 	mustContain(t, err, "lib/libz.a", "bytes are not")
 }
 
@@ -141,7 +143,7 @@ func TestAnotherBootWithoutRecord(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		_, err := s.Tree(tree.Digest())
+		_, err := s.Tree(t.Context(), tree.Digest())
 		if _, ok := errors.AsType[*DamagedError](err); !ok {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -190,4 +192,108 @@ func TestBootID(t *testing.T) {
 	if !bytes.HasPrefix((&record{}).marshal(), []byte(recordMagic+" 0 0 ")) {
 		t.Error("the first line of a record is another one")
 	}
+}
+
+// Invariant: who gives up while a tree is read through gets an answer, and the tree is as it was.
+func TestReadingAfterBootIsCancelled(t *testing.T) {
+	s := newStore(t)
+	boot(t, "one")
+	tree := addFiles(t, s, "static", static)
+	boot(t, "two")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Tree(ctx, tree.Digest()); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if in, err := s.writtenIn(tree.Digest()); err != nil || in != "one" {
+		t.Error(in, err)
+	}
+	idle(t, s, 1)
+}
+
+// Invariant: a record that cannot be read says nothing against its tree.
+func TestAnotherBootUnreadableRecord(t *testing.T) {
+	s := newStore(t)
+	boot(t, "one")
+	tree := addFiles(t, s, "static", static)
+	path := s.recordPath(tree.Digest())
+	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o755)); err != nil { // reading a folder fails for root, too
+		t.Fatal(err)
+	}
+	boot(t, "two")
+	_, err := s.Tree(t.Context(), tree.Digest())
+	if _, ok := errors.AsType[*DamagedError](err); ok || diagnostic.KindOf(err) != diagnostic.Failure {
+		t.Errorf("%v", err)
+	}
+}
+
+// Invariant: KeepViews lets the views of this boot outlast it, and none of an earlier one; and a view that cannot be made
+// again is used as it is.
+func TestKeepViews(t *testing.T) {
+	s := newStore(t)
+	boot(t, "one")
+	tree := addFiles(t, s, "static", static)
+	d := digestOf([]byte("{}"))
+	view := func() View {
+		v, err := s.viewOf(newView)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	put := func() {
+		if _, err := s.PutView(t.Context(), newView, d, false, tree); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put()
+	boot(t, "two")
+	if err := s.KeepViews(); err != nil || view().current {
+		t.Errorf("one of an earlier boot is kept: %v", err)
+	}
+	tmp := filepath.Join(s.dir, "tmp")
+	if err := errors.Join(os.Remove(tmp), os.WriteFile(tmp, nil, 0o444)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.PutView(t.Context(), newView, d, false, tree); err == nil {
+		t.Error("it is no read-only store that has a file for a folder")
+	}
+	if err := errors.Join(os.Remove(tmp), os.Mkdir(tmp, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	put()
+	if err := s.KeepViews(); err != nil {
+		t.Fatal(err)
+	}
+	boot(t, "three")
+	if v := view(); !v.current || !v.Ours || v.Digest != d {
+		t.Errorf("%+v", v)
+	}
+	checkView(t, filepath.Join(s.root, filepath.FromSlash(newView)), static)
+	idle(t, s, 1)
+}
+
+// Invariant: a store that was deleted while it was open begins anew with the next write.
+func TestDeletedWhileOpen(t *testing.T) {
+	s := newStore(t)
+	if err := os.RemoveAll(s.root); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.PutBlob([]byte("{}"))
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it waits for itself")
+	}
+	if _, err := open(t, s.root).Blob(digestOf([]byte("{}"))); err != nil {
+		t.Error(err)
+	}
+	idle(t, s, 0)
 }

@@ -179,7 +179,7 @@ func (d *disturbed) check(t *testing.T) {
 	s := d.store
 	visible := func(when string) {
 		for _, seed := range []int{coming, going} {
-			tree, err := s.Tree(seedDigest(seed))
+			tree, err := s.Tree(t.Context(), seedDigest(seed))
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}

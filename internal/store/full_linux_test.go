@@ -53,7 +53,7 @@ func TestFullAtEachStage(t *testing.T) {
 				t.Errorf("%s: %s: left in %s: %v", option, stage, dir, left)
 			}
 		}
-		if tree, err := s.Tree(seedDigest(1)); err == nil {
+		if tree, err := s.Tree(t.Context(), seedDigest(1)); err == nil {
 			if err := errors.Join(content.check(tree.Path()), s.VerifyTree(t.Context(), seedDigest(1))); err != nil {
 				t.Errorf("%s: %s: %v", option, stage, err)
 			}
@@ -108,7 +108,7 @@ func fillUp(t *testing.T, root string, content files) (stage string, err error) 
 	}
 	tree, err := s.AddTree(t.Context(), seedDigest(1), nil, content.fill)
 	if err != nil {
-		if _, err := s.Tree(seedDigest(1)); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.Tree(t.Context(), seedDigest(1)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("a tree that could not be made is visible: %v", err)
 		}
 		return "tree", err

@@ -77,7 +77,7 @@ func TestWithoutLocks(t *testing.T) {
 	if err := remove(t, s, tree.Digest()); err != nil {
 		t.Errorf("an old one: %v", err)
 	}
-	if _, err := s.Tree(tree.Digest()); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.Tree(t.Context(), tree.Digest()); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 }

@@ -223,7 +223,7 @@ func (s *Store) record(d v1.Hash) (*record, error) {
 // comes next may not be met with a record that calls it safe.
 func (s *Store) writeRecord(d v1.Hash, r *record) error {
 	final := s.recordPath(d)
-	// A store of before there were records has no such directory.
+	// Who has deleted it has deleted the records as well.
 	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
 		return err
 	}

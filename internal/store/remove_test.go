@@ -39,7 +39,7 @@ func TestLeasedTreeStays(t *testing.T) {
 	d := seedDigest(1)
 	for name, hold := range map[string]func(s *Store) (Tree, error){
 		"made":  func(s *Store) (Tree, error) { return s.AddTree(t.Context(), d, nil, fillSeed(1)) },
-		"found": func(s *Store) (Tree, error) { return s.Tree(d) },
+		"found": func(s *Store) (Tree, error) { return s.Tree(t.Context(), d) },
 		"both":  func(s *Store) (Tree, error) { return s.AddTree(t.Context(), d, nil, nil) },
 	} {
 		if name != "made" {
@@ -59,7 +59,7 @@ func TestLeasedTreeStays(t *testing.T) {
 		if err := whole(tree.Path(), 1); err != nil {
 			t.Error(err)
 		}
-		second, err := s.Tree(d)
+		second, err := s.Tree(t.Context(), d)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +72,7 @@ func TestLeasedTreeStays(t *testing.T) {
 		if err := remove(t, s, d); err != nil {
 			t.Errorf("%s: not removed when free: %v", name, err)
 		}
-		if _, err := s.Tree(d); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.Tree(t.Context(), d); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: still there: %v", name, err)
 		}
 		if err := remove(t, s, d); !errors.Is(err, fs.ErrNotExist) {
@@ -110,7 +110,7 @@ func TestRemovalAsksUnderTheLock(t *testing.T) {
 	if err := r.Finish(); err != nil {
 		t.Error(err)
 	}
-	tree, err := s.Tree(d)
+	tree, err := s.Tree(t.Context(), d)
 	if err != nil {
 		t.Fatal("a wanted tree was removed:", err)
 	}
@@ -333,7 +333,7 @@ func TestInterruptedRemoval(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Here it dies. What is gone is gone, and can be made again at once.
-	if _, err := s.Tree(seedDigest(0)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.Tree(t.Context(), seedDigest(0)); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 	if _, err := s.Blob(blob); !errors.Is(err, fs.ErrNotExist) {
@@ -726,7 +726,7 @@ func TestRemoveFromReadOnlyStore(t *testing.T) {
 	if diagnostic.KindOf(err) != diagnostic.Failure {
 		t.Errorf("kind %d", diagnostic.KindOf(err))
 	}
-	if _, err := s.Tree(digestOf([]byte("x"))); err != nil {
+	if _, err := s.Tree(t.Context(), digestOf([]byte("x"))); err != nil {
 		t.Error(err)
 	}
 }

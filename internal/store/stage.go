@@ -29,9 +29,13 @@ type staging struct {
 // than many a library does. ext4 looks at every inode that was freed in the last minutes before it takes a free one.
 type stagings struct {
 	mu   sync.Mutex
-	n    int      // of them
-	made int      // so far, under this lock
-	path string   // that their names begin with
+	n    int // of them
+	made int // so far, under this lock
+	stagingsLock
+}
+
+type stagingsLock struct {
+	path string   // that the stagings' names begin with
 	lock *os.File // at path, ".lock" added; nil where there are no locks
 }
 
@@ -39,27 +43,48 @@ type stagings struct {
 // without its lock.
 func (s *Store) stage() (*staging, error) {
 	all := &s.stagings
+	if st := all.next(s, nil); st != nil {
+		return st, nil
+	}
+	first, err := s.lockStagings() // which may come here again, for what a store begins with
+	if err != nil {
+		return nil, err
+	}
+	return all.next(s, first), nil
+}
+
+// next adds a staging to those there are. Where there are none, it begins with first, and is nil without.
+func (all *stagings) next(s *Store, first *stagingsLock) *staging {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	if all.n == 0 {
-		path, lock, err := s.lockStagings()
-		if err != nil {
-			return nil, err
-		}
-		all.path, all.lock, all.made = path, lock, 0
+	switch {
+	case all.n > 0 && first != nil:
+		first.release() // another was faster
+	case all.n == 0 && first == nil:
+		return nil
+	case all.n == 0:
+		all.stagingsLock, all.made = *first, 0
 	}
 	all.n++
 	all.made++
-	return &staging{path: fmt.Sprintf("%s-%d", all.path, all.made), store: s}, nil
+	return &staging{path: fmt.Sprintf("%s-%d", all.path, all.made), store: s}
 }
 
-func (s *Store) lockStagings() (path string, lock *os.File, err error) {
+func (l *stagingsLock) release() {
+	if l.lock != nil {
+		releaseLock(l.lock, l.path+".lock")
+	} else {
+		_ = os.Remove(l.path + ".lock")
+	}
+}
+
+func (s *Store) lockStagings() (*stagingsLock, error) {
 	for remade := false; ; {
 		path := filepath.Join(s.dir, "tmp", rand.Text())
 		lock, err := tryLock(path + ".lock")
 		switch {
 		case err == nil, errors.Is(err, filelock.ErrUnsupported):
-			return path, lock, nil
+			return &stagingsLock{path, lock}, nil
 		case errors.Is(err, fs.ErrNotExist) && !remade:
 			// Someone has deleted the store since it was opened, or it could not be made then; the second try tells why.
 			remade = true
@@ -68,12 +93,12 @@ func (s *Store) lockStagings() (path string, lock *os.File, err error) {
 				err = s.create(marked)
 			}
 			if err != nil {
-				return "", nil, err
+				return nil, err
 			}
 		case errors.Is(err, filelock.ErrLocked):
 			// A sweep came between the making of the lock file and its locking. It deletes what it holds; take another.
 		default:
-			return "", nil, err
+			return nil, err
 		}
 	}
 }
@@ -87,20 +112,15 @@ func (st *staging) discard() {
 	all := &st.store.stagings
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	all.n--
-	switch {
-	case all.n > 0:
-	case all.lock != nil:
-		releaseLock(all.lock, all.path+".lock")
-	default:
-		_ = os.Remove(all.path + ".lock")
+	if all.n--; all.n == 0 {
+		all.release()
 	}
 }
 
 // writeFile replaces the file at final by one with this content, or leaves it as it is. What a power cut makes of it, its
-// reader has to see; with onDisk, and on a system that does not tell its boots apart, it is on the disk on return.
+// reader has to see; with onDisk, and where there is no boot, it is on the disk on return.
 func (s *Store) writeFile(final string, data []byte, mode fs.FileMode, onDisk bool) error {
-	onDisk = onDisk || thisBoot() == ""
+	onDisk = onDisk || s.boot() == ""
 	st, err := s.stage()
 	if err != nil {
 		return err

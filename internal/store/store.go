@@ -84,6 +84,8 @@ type Store struct {
 
 	stagings stagings
 	read     sync.Map // v1.Hash of trees that outlasted has read
+	look     sync.Once
+	remote   bool // after look: see boot
 }
 
 // Open opens the store at root and makes what is missing of it. A store that cannot be written opens as well: what is

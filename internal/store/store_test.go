@@ -116,7 +116,7 @@ func TestOnlyDigestsAreLookedUp(t *testing.T) {
 		{Algorithm: "sha256", Hex: strings.Repeat("A", 64)},
 	} {
 		_, blobErr := s.Blob(d)
-		_, treeErr := s.Tree(d)
+		_, treeErr := s.Tree(t.Context(), d)
 		_, addErr := s.AddTree(t.Context(), d, nil, func(writer) error { t.Error("filled"); return nil })
 		for _, err := range []error{blobErr, treeErr, addErr, s.SetName("x", d)} {
 			if diagnostic.KindOf(err) != diagnostic.Unsupported || errors.Is(err, fs.ErrNotExist) {

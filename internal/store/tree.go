@@ -38,18 +38,28 @@ func (t Tree) Digest() v1.Hash { return t.digest }
 // Release gives the lease back, for this Tree and all copies of it. A process that ends soon need not call it.
 func (t Tree) Release() { t.lease.release() }
 
-// Tree returns the tree of d, leased, or an fs.ErrNotExist. One that was not on the disk yet when the system went down
-// is read through first, once; what is lost of it is a DamagedError.
-func (s *Store) Tree(d v1.Hash) (Tree, error) {
+// Tree returns the tree of d, leased, or an fs.ErrNotExist. One that may not have been on the disk yet when the system went
+// down is read through first, once; what has lost something is a DamagedError. The context ends the reading.
+func (s *Store) Tree(ctx context.Context, d v1.Hash) (Tree, error) {
 	t, err := s.find(d)
 	if err != nil {
 		return Tree{}, err
 	}
-	if err := s.outlasted(t); err != nil {
+	if err := s.outlasted(ctx, t); err != nil {
 		t.Release()
 		return Tree{}, err
 	}
 	return t, nil
+}
+
+// Has reports whether the tree d is there, whatever has become of it.
+func (s *Store) Has(d v1.Hash) bool {
+	path, err := s.object("trees", d)
+	if err != nil {
+		return false
+	}
+	fi, err := os.Lstat(path)
+	return err == nil && fi.IsDir()
 }
 
 // find returns the tree of d, leased, whatever has become of it.
@@ -85,7 +95,7 @@ func treeLock(d v1.Hash) string { return "tree " + d.String() }
 // process, one fills and the others wait; waiting is as in Lock. An error of fill comes back as it is, unless the
 // store's disk is to blame; one of a done context only while waiting.
 func (s *Store) AddTree(ctx context.Context, d v1.Hash, waiting func(pid int), fill func(tree.Writer) error) (Tree, error) {
-	if t, err := s.Tree(d); !errors.Is(err, fs.ErrNotExist) {
+	if t, err := s.Tree(ctx, d); !errors.Is(err, fs.ErrNotExist) {
 		return t, err
 	}
 	unlock, err := s.lock(ctx, treeLock(d), waiting)
@@ -94,7 +104,7 @@ func (s *Store) AddTree(ctx context.Context, d v1.Hash, waiting func(pid int), f
 	}
 	defer unlock()
 	// Whoever had the lock before may have made it.
-	if t, err := s.Tree(d); !errors.Is(err, fs.ErrNotExist) {
+	if t, err := s.Tree(ctx, d); !errors.Is(err, fs.ErrNotExist) {
 		return t, err
 	}
 
@@ -113,7 +123,7 @@ func (s *Store) AddTree(ctx context.Context, d v1.Hash, waiting func(pid int), f
 		return Tree{}, err
 	}
 	// The record may be there without its tree, which is what a crash leaves, too.
-	rec.boot = thisBoot()
+	rec.boot = s.boot()
 	err = s.writeRecord(d, rec)
 	if err == nil && rec.boot == "" {
 		err = syncTree(st.path)
@@ -138,7 +148,7 @@ func (s *Store) AddTree(ctx context.Context, d v1.Hash, waiting func(pid int), f
 		l.release()
 		// Without working locks another may have been faster. A directory is never renamed onto one that holds
 		// something, so its tree stands, and is as good as this one.
-		if t, treeErr := s.Tree(d); treeErr == nil {
+		if t, treeErr := s.Tree(ctx, d); treeErr == nil {
 			return t, nil
 		}
 		return Tree{}, s.writeError(what, err)

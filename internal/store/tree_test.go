@@ -159,7 +159,7 @@ func killWriter(t *testing.T, s *Store, first int, within time.Duration) {
 func checkAfterKill(t *testing.T, s *Store, first int) int {
 	seed := first
 	for ; ; seed++ {
-		tree, err := s.Tree(seedDigest(seed))
+		tree, err := s.Tree(t.Context(), seedDigest(seed))
 		if err != nil {
 			break
 		}
@@ -211,7 +211,7 @@ func TestFillFails(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		idle(t, s, 0)
-		if _, err := s.Tree(seedDigest(1)); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.Tree(t.Context(), seedDigest(1)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: the tree is visible: %v", name, err)
 		}
 	}
@@ -283,7 +283,7 @@ func TestSweepOfTheLivingPublishesNothing(t *testing.T) {
 	if err == nil {
 		t.Error("AddTree succeeded without its staging")
 	}
-	if _, err := s.Tree(seedDigest(1)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.Tree(t.Context(), seedDigest(1)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("visible: %v", err)
 	}
 	if _, err := s.AddTree(t.Context(), seedDigest(1), nil, fillSeed(1)); err != nil {

@@ -48,15 +48,15 @@ func (s *Store) verifyTree(ctx context.Context, d v1.Hash, readOnly bool) error 
 	}
 	defer t.Release()
 	r, err := s.record(d)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errBadRecord) {
 		return &DamagedError{Digest: d, Tree: true, Damage: []Damage{{What: "what it was made of is not on record"}}}
 	}
-	if r.boot == thisBoot() && r.boot != "" && !readOnly {
-		// What was written in an earlier boot is read from the disk below; this may be read from memory.
-		if err := syncTree(t.path); err != nil {
-			return s.writeError("store tree "+d.String(), err)
-		}
+	if err != nil {
+		return readError("the record of tree "+d.String(), err)
 	}
+	// Before it is read: then what is read is on the disk. It may be in memory alone in another boot, too, if the store was
+	// copied here, or is shared with what has a boot of its own, as some containers do.
+	onDisk := r.boot != "" && !readOnly && syncTree(t.path) == nil
 	c := newChecking(t.path, r, true)
 	c.readOnly = readOnly
 	err = filepath.WalkDir(t.path, func(p string, e fs.DirEntry, err error) error {
@@ -99,7 +99,9 @@ func (s *Store) verifyTree(ctx context.Context, d v1.Hash, readOnly bool) error 
 	if damage := c.finish(); len(damage) > 0 {
 		return &DamagedError{Digest: d, Tree: true, Damage: damage}
 	}
-	c.freshen(s, d, r.boot != "")
+	if t.lease.file == nil || samePath(t.lease.file, t.path) { // else this was set aside meanwhile, and the record is another tree's
+		c.freshen(s, d, onDisk)
+	}
 	return nil
 }
 

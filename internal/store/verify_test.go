@@ -98,7 +98,7 @@ func TestDamagedTree(t *testing.T) {
 			if err := s.SetAside(e); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.Tree(d); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := s.Tree(t.Context(), d); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("still there: %v", err)
 			}
 			if kept := below(t, s, "corrupt"); len(kept) != 1 {
@@ -211,7 +211,7 @@ func TestWithoutRecord(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		mustContain(t, s.VerifyTree(t.Context(), tree.Digest()), "not on record")
-		if _, err := s.Tree(tree.Digest()); (err != nil) != slices.Contains([]string{"none", "empty"}, name) {
+		if _, err := s.Tree(t.Context(), tree.Digest()); (err != nil) != slices.Contains([]string{"none", "empty"}, name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

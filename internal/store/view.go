@@ -58,7 +58,7 @@ func (s *Store) viewOf(rel string) (View, error) {
 	// A power cut may leave it empty; ours it is all the same.
 	if json.Unmarshal(data, &rec) == nil {
 		v.Digest = rec.Digest
-		v.current = rec.Boot == "" || rec.Boot == thisBoot()
+		v.current = rec.Boot == "" || rec.Boot == s.boot()
 	}
 	return v, nil
 }
@@ -137,6 +137,9 @@ func (s *Store) PutViewAsTheyCome(ctx context.Context, rel string, d v1.Hash, ov
 	}
 	what := "make " + dir
 	st, err := s.stage()
+	if readOnly(err) && there.Ours && there.Digest == d {
+		return dir, nil // it cannot be made again, and is most likely whole
+	}
 	if err != nil {
 		return "", s.writeError(what, err)
 	}
@@ -150,7 +153,7 @@ func (s *Store) PutViewAsTheyCome(ctx context.Context, rel string, d v1.Hash, ov
 	if err := s.mark(st.path, d); err != nil {
 		return "", s.writeError(what, err)
 	}
-	if thisBoot() == "" {
+	if s.boot() == "" {
 		// What cannot be linked is copied, and nobody looks at a view again that has its mark.
 		if err := syncTree(st.path); err != nil {
 			return "", s.writeError(what, err)
@@ -186,9 +189,31 @@ func (s *Store) PutViewAsTheyCome(ctx context.Context, rel string, d v1.Hash, ov
 	return dir, s.writeError(what, errors.Join(err, r.Finish()))
 }
 
+// KeepViews sees to it that the views of this boot are on the disk, so that they are not made again after it, or where the
+// store is copied to. A store that cannot be written stays as it is.
+func (s *Store) KeepViews() error {
+	views, err := s.Views()
+	for _, v := range views {
+		dir := filepath.Join(s.root, filepath.FromSlash(v.Path))
+		if err != nil || !v.Ours || !v.current || s.boot() == "" {
+			continue
+		}
+		if err = syncTree(dir); err == nil {
+			var data []byte
+			if data, err = json.Marshal(viewRecord{Digest: v.Digest}); err == nil {
+				err = s.writeFile(filepath.Join(dir, viewMarker), append(data, '\n'), 0o644, true)
+			}
+		}
+		if err = s.writeError("keep "+dir, err); readOnly(err) {
+			return nil
+		}
+	}
+	return err
+}
+
 // mark makes the directory ours. Not by writing into a file that a tree may have brought: that would be the store's.
 func (s *Store) mark(dir string, d v1.Hash) error {
-	data, err := json.Marshal(viewRecord{Digest: d, Boot: thisBoot()})
+	data, err := json.Marshal(viewRecord{Digest: d, Boot: s.boot()})
 	if err != nil {
 		return err
 	}

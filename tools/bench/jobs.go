@@ -5,6 +5,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -438,7 +439,7 @@ func (b *bench) materialise() ([]row, error) {
 	}
 	var list []entry
 	for _, l := range b.zstd.layers {
-		t, err := s.Tree(l.Digest)
+		t, err := s.Tree(context.Background(), l.Digest)
 		if err != nil {
 			return nil, err
 		}
