@@ -35,8 +35,8 @@ func newStorePath() *cobra.Command {
 		Use:   "path IMAGE",
 		Short: "Print the directory with the files of a library in the store",
 		Long: `Print the directory that has the files of IMAGE, a reference or a digest, for scripts and other
-build systems. It is read-only, and there until the image is removed. Nothing is fetched: an image
-that is not in the store is an error (exit status 3).`,
+build systems. It is read-only, and there until the image is removed. Nothing is fetched, but what
+of it was damaged: an image that is not in the store is an error (exit status 3).`,
 		Example:           `  cc app.c -I"$(ocipkg store path ghcr.io/acme/zlib:1.3.1)/include"`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeImages,

@@ -243,7 +243,7 @@ func (d *Depot) pullAgain(ctx context.Context, h *held, view bool) error {
 }
 
 // Locate returns the directory with all files of an image that is in the store, made of links if need be. It asks no
-// registry; an image that is not there, or not whole, is an error of kind NotFound.
+// registry but for what turns out to be damaged; an image that is not there, or not whole, is an error of kind NotFound.
 func (d *Depot) Locate(ctx context.Context, image string, want artifact.Triple) (*Library, string, error) {
 	inv, err := takeInventory(d.Store)
 	if err != nil {

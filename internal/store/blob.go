@@ -146,7 +146,8 @@ func (h *Hold) put(data []byte) error {
 	}
 }
 
-// Settle returns when everything that was put is there whole: not before may a name that leads to it be set. Its error is that of the first that could not be stored.
+// Settle returns when everything that was put is there whole: not before may a name that leads to it be set. Its error is
+// that of the first that could not be stored.
 func (h *Hold) Settle() error {
 	h.writes.Wait()
 	h.mu.Lock()

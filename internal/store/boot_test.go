@@ -230,19 +230,20 @@ func TestAnotherBootUnreadableRecord(t *testing.T) {
 // Invariant: KeepViews lets the views of this boot outlast it, and none of an earlier one; and a view that cannot be made
 // again is used as it is.
 func TestKeepViews(t *testing.T) {
+	const keptView = "example.com/lib/__kept"
 	s := newStore(t)
 	boot(t, "one")
 	tree := addFiles(t, s, "static", static)
 	d := digestOf([]byte("{}"))
 	view := func() View {
-		v, err := s.viewOf(newView)
+		v, err := s.viewOf(keptView)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return v
 	}
 	put := func() {
-		if _, err := s.PutView(t.Context(), newView, d, false, tree); err != nil {
+		if _, err := s.PutView(t.Context(), keptView, d, false, tree); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -255,7 +256,7 @@ func TestKeepViews(t *testing.T) {
 	if err := errors.Join(os.Remove(tmp), os.WriteFile(tmp, nil, 0o444)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.PutView(t.Context(), newView, d, false, tree); err == nil {
+	if _, err := s.PutView(t.Context(), keptView, d, false, tree); err == nil {
 		t.Error("it is no read-only store that has a file for a folder")
 	}
 	if err := errors.Join(os.Remove(tmp), os.Mkdir(tmp, 0o755)); err != nil {
@@ -269,7 +270,7 @@ func TestKeepViews(t *testing.T) {
 	if v := view(); !v.current || !v.Ours || v.Digest != d {
 		t.Errorf("%+v", v)
 	}
-	checkView(t, filepath.Join(s.root, filepath.FromSlash(newView)), static)
+	checkView(t, filepath.Join(s.root, filepath.FromSlash(keptView)), static)
 	idle(t, s, 1)
 }
 

@@ -45,7 +45,7 @@ var jobs = []struct {
 	{"gazelle", (*bench).gazelle},
 }
 
-// pull is a pull into a store of its own, which ends with everything on the disk.
+// pull is a pull into a store of its own.
 func (b *bench) pull(img *image) contestant {
 	return contestant{"ocipkg pull", func(dir string) (time.Duration, error) {
 		p := b.ours("pull", "--quiet", img.ref).with("OCIPKG_STORE=" + dir)
