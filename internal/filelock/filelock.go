@@ -1,4 +1,4 @@
-// Package filelock takes the kernel's locks on open files and folders, at once or not at all.
+// Package filelock takes the kernel's locks on open files and folders.
 //
 // Invariant: a lock ends with its holder, however that ends, and is the holder's alone until then. Locks belong to open files: two
 // goroutines that each opened a file exclude each other as two processes do, and closing the file gives the lock back. They hold

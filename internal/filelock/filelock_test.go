@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/ocipkg/rules_ocipkg/internal/filelock"
 )
@@ -62,5 +63,55 @@ func TestLocks(t *testing.T) {
 		if err := filelock.Exclusive(four); err != nil {
 			t.Errorf("%s: after all have left: %v", path, err)
 		}
+	}
+}
+
+// Invariant: who waits gets the lock when its holder's file is closed, and not before.
+func TestAwait(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	one := open(t, file)
+	if err := filelock.Exclusive(one); errors.Is(err, filelock.ErrUnsupported) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	two, three := open(t, file), open(t, file)
+	second, third := filelock.Await(two), filelock.Await(three)
+	select {
+	case err := <-second:
+		t.Fatalf("a second holder: %v", err)
+	case err := <-third:
+		t.Fatalf("a second holder: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	one.Close()
+	var next *os.File
+	var err error
+	select {
+	case err = <-second:
+		next, second = two, nil
+	case err = <-third:
+		next, third = three, nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-second:
+		t.Fatalf("two holders: %v", err)
+	case err := <-third:
+		t.Fatalf("two holders: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	next.Close()
+	select {
+	case err = <-second:
+	case err = <-third:
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }

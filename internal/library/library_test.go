@@ -17,6 +17,8 @@ import (
 	"testing/fstest"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
 	"github.com/ocipkg/rules_ocipkg/internal/artifact/artifacttest"
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
@@ -135,6 +137,48 @@ func TestWarmPullAsksNobody(t *testing.T) {
 }
 
 // treeWith returns the path of a file of a library in the store.
+// TestManyAskOnce: of many that want one library, one asks the registry for it, and a registry that keeps one waiting does not
+// keep the others.
+func TestManyAskOnce(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	ref := publishLibrary(t, server, "z", installed("z", "z.h"))
+	server.Clear()
+	root := t.TempDir()
+	newDepot(t, root)
+	var group errgroup.Group
+	for range 8 {
+		d := newDepot(t, root)
+		group.Go(func() error {
+			l, err := d.Pull(t.Context(), ref, x86)
+			if err == nil {
+				l.release()
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	asked := map[string]int{}
+	for _, r := range server.Requests("/blobs/|/manifests/") {
+		if asked[r.Path]++; asked[r.Path] > 1 {
+			t.Errorf("asked again for %s", r.Path)
+		}
+	}
+	if len(asked) < 3 {
+		t.Errorf("%d requests for a manifest, a config and layers", len(asked))
+	}
+
+	slow := newDepot(t, t.TempDir())
+	unlock, err := slow.Store.Lock(t.Context(), "describe "+ref.Digest.String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	pull(t, slow, ref).release()
+}
+
 func treeWith(t *testing.T, l *Library, name string) string {
 	t.Helper()
 	for _, tree := range l.Trees {

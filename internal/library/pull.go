@@ -16,6 +16,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -282,6 +283,11 @@ func (d *Depot) describe(ctx context.Context, hold *store.Hold, ref registry.Ref
 	if err := d.Policy.Admit(ref.Pinned()); err != nil {
 		return fail(d.suggest(ctx, ref, err))
 	}
+	asked, err := d.askOnce(ctx, hold, ref)
+	if err != nil {
+		return fail(err)
+	}
+	defer asked()
 	data, mediaType, digest, err := d.document(ctx, hold, ref)
 	if err != nil {
 		return fail(err)
@@ -324,6 +330,31 @@ func (d *Depot) describe(ctx context.Context, hold *store.Hold, ref registry.Ref
 	}
 	l.Package, l.foreign = config.Package, config.Package == nil
 	return l, config, nil
+}
+
+// askPatience is how long it is waited for what another process asks the registry: who has it wait longer has an
+// unwell registry, whose many tries all would else have to end one after the other.
+const askPatience = time.Second
+
+// askOnce has one of many processes that want ref ask for it, when it is not in the store, and the others wait for what
+// comes of that. It is over when asked is called.
+func (d *Depot) askOnce(ctx context.Context, hold *store.Hold, ref registry.Reference) (asked func(), err error) {
+	if !ref.Pinned() { // what it is now, everybody asks for himself
+		return func() {}, nil
+	}
+	if _, err := hold.Blob(ref.Digest); !errors.Is(err, fs.ErrNotExist) {
+		return func() {}, nil
+	}
+	patient, enough := context.WithTimeout(ctx, askPatience)
+	defer enough()
+	unlock, err := d.Store.Lock(patient, "describe "+ref.Digest.String(), nil)
+	if err != nil {
+		return func() {}, ctx.Err()
+	}
+	return func() {
+		_ = hold.Settle() // who put it is told what went wrong
+		unlock()
+	}, nil
 }
 
 // document reads a manifest or index, a pinned one from the store where it is there.

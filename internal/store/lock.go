@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -38,37 +39,72 @@ func (s *Store) Lock(ctx context.Context, key string, waiting func(pid int)) (un
 // caller already holds.
 func (s *Store) lock(ctx context.Context, key string, waiting func(pid int)) (unlock func(), err error) {
 	path := filepath.Join(s.dir, "locks", digestOf([]byte(key)).Hex)
-	start := time.Now()
-	// Polling, because a thread blocked in flock(2) cannot be called back: after a cancel it would stay, get the lock
-	// at some later time and hold up others. A try costs a few microseconds; the back-off bounds both the load of many
-	// waiters and the time a free lock lies idle.
+	told := waiting == nil
+	tell := func() {
+		if !told {
+			told = true
+			waiting(holder(path))
+		}
+	}
+	patience := time.NewTimer(waitingAfter)
+	defer patience.Stop()
 	for {
 		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("wait for a lock of the store: %w", err)
+			return nil, stillLocked(err)
 		}
 		f, err := tryLock(path)
-		if err == nil {
+		if errors.Is(err, filelock.ErrLocked) {
+			f, err = awaitLock(ctx, path, patience.C, tell)
+		}
+		switch {
+		case err == nil && f != nil:
 			handover.Add(1)
 			return sync.OnceFunc(func() {
 				handover.Add(1)
 				releaseLock(f, path)
 			}), nil
-		}
-		if errors.Is(err, filelock.ErrUnsupported) {
-			_ = os.Remove(path)
-		}
-		if !errors.Is(err, filelock.ErrLocked) {
+		case err == nil: // who had it deleted the file
+		case ctx.Err() != nil:
+			return nil, stillLocked(ctx.Err())
+		default:
+			if errors.Is(err, filelock.ErrUnsupported) {
+				_ = os.Remove(path)
+			}
 			return func() {}, nil
 		}
-		if waiting != nil && time.Since(start) >= waitingAfter {
-			waiting(holder(path))
-			waiting = nil
-		}
-		// A free lock lies idle for a few hundredths of what the wait has taken; for 5 ms at least, and 100 at most.
-		pause := min(max(time.Since(start)/32, 5*time.Millisecond), 100*time.Millisecond)
+	}
+}
+
+func stillLocked(err error) error { return fmt.Errorf("wait for a lock of the store: %w", err) }
+
+// awaitLock waits for the lock on the file at path, and returns that, locked, or nil where it is no longer the file at path
+// by then. It calls tell when patience is at its end, and returns ctx's error when that is done.
+func awaitLock(ctx context.Context, path string, patience <-chan time.Time, tell func()) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	got := filelock.Await(f)
+	for {
 		select {
+		case err := <-got:
+			if err == nil && samePath(f, path) {
+				sign(f)
+				return f, nil
+			}
+			f.Close()
+			return nil, err
+		case <-patience:
+			tell()
 		case <-ctx.Done():
-		case <-time.After(pause):
+			go func() {
+				<-got
+				f.Close()
+			}()
+			return nil, ctx.Err()
 		}
 	}
 }
@@ -88,7 +124,7 @@ func tryLock(path string) (*os.File, error) {
 		// Holders delete their lock file. Between open and flock the one before may have done so: then this lock is on
 		// a file that no one else can find, and someone may hold the lock on a new one.
 		if samePath(f, path) {
-			_, _ = f.WriteAt(fmt.Appendf(nil, "%-20d\n", os.Getpid()), 0)
+			sign(f)
 			return f, nil
 		}
 		f.Close()
@@ -96,6 +132,9 @@ func tryLock(path string) (*os.File, error) {
 	// No race is lost so often: this file system gives one file a new identity at every look (some FUSE ones do).
 	return nil, filelock.ErrUnsupported
 }
+
+// sign writes who has the lock into its file.
+func sign(f *os.File) { _, _ = f.WriteAt(fmt.Appendf(nil, "%-20d\n", os.Getpid()), 0) }
 
 func samePath(f *os.File, path string) bool {
 	mine, err := f.Stat()

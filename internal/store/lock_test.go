@@ -106,4 +106,11 @@ func TestLockCancelled(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
+	// Nor does the lock go to who has stopped waiting for it.
+	unlock()
+	again, err := s.Lock(t.Context(), "k", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
 }
