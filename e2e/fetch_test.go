@@ -139,8 +139,9 @@ func TestTool(t *testing.T) {
 	}
 }
 
-// TestToolCompilesOnce: the second workspace on a machine compiles nothing of the tool anew, and neither does one whose
-// user has set Go up for work of their own, for which the tool comes out the same.
+// TestToolCompilesOnce: the second workspace on a machine takes the tool that was kept, and where that is damaged or gone compiles
+// nothing anew; neither does one whose user has set Go up for work of their own, for which the tool comes out the same. Other
+// sources make another tool.
 func TestToolCompilesOnce(t *testing.T) {
 	s := theSuite
 	server := registrytest.New(t.TempDir())
@@ -173,6 +174,45 @@ func TestToolCompilesOnce(t *testing.T) {
 	if len(before) == 0 {
 		t.Fatalf("nothing is in %s: this test tells nothing", cache)
 	}
+	kept := func() (tools []string) {
+		t.Helper()
+		for _, path := range files(t, filepath.Join(cache, "ocipkg", "tool")) {
+			if filepath.Ext(path) == "" {
+				tools = append(tools, path)
+			}
+		}
+		if len(tools) == 0 {
+			t.Fatal("no tool is kept")
+		}
+		return tools
+	}
+	// In the place of the tool that is kept, one that says so: no other one would.
+	real := filepath.Join(t.TempDir(), "ocipkg")
+	if err := os.WriteFile(real, first, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, tool := range kept() {
+		marked := fmt.Sprintf("#!/bin/sh\ntest \"$1 $2\" = \"fingerprint --copy\" && cp '%s' \"$3\" && echo marked\n", real)
+		if err := errors.Join(os.WriteFile(tool, []byte(marked), 0o755), os.WriteFile(tool+".fingerprint", []byte("marked\n"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again := build(); !bytes.Equal(first, again) {
+		t.Error("the tool that was kept is another")
+	}
+	prints, err := filepath.Glob(filepath.Join(strings.TrimSpace(w.bazel(t, "info", "output_base")), "external", "*rules_ocipkg_tool", "fingerprint"))
+	if err != nil || len(prints) != 1 {
+		t.Fatalf("%v, %v", prints, err)
+	}
+	if data, err := os.ReadFile(prints[0]); err != nil || string(data) != "marked\n" {
+		t.Errorf("the tool that was kept was not asked: %q, %v", data, err)
+	}
+	// Damaged.
+	for _, tool := range kept() {
+		if err := os.WriteFile(tool, first[:len(first)/2], 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, env := range [][]string{
 		nil,
 		{"GOFLAGS=-race -tags=other -mod=vendor", "GOOS=plan9", "GOARCH=arm", "GOAMD64=v4", "GOWORK=/nonexistent/go.work", "GO111MODULE=off", "CGO_ENABLED=1", "GOEXPERIMENT=jsonv2"},
@@ -183,6 +223,31 @@ func TestToolCompilesOnce(t *testing.T) {
 		if after := compiled(); !slices.Equal(before, after) {
 			t.Errorf("with %v, %d files became %d in the cache of what is compiled", env, len(before), len(after))
 		}
+		whole := 0
+		for _, tool := range kept() {
+			if data, err := os.ReadFile(tool); err == nil && bytes.Equal(data, first) {
+				whole++
+			}
+			if err := os.Remove(tool); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if whole != 1 {
+			t.Errorf("with %v, %d whole tools are kept in place of damaged ones or none", env, whole)
+		}
+	}
+
+	build()
+	sources := filepath.Join(t.TempDir(), "rules_ocipkg")
+	s.must(t, s.repository, "sh", "-c", `mkdir "$1" && cp -r MODULE.bazel BUILD.bazel go.mod go.sum fetcher internal rules "$1" && cd "$1" && sed -i 's/Print the SHA-256 of this program/&, which is another/' fetcher/fingerprint.go`, "sh", sources)
+	w.edit(t, "MODULE.bazel", func(text string) string {
+		return strings.Replace(text, fmt.Sprintf("%q", s.repository), fmt.Sprintf("%q", sources), 1)
+	})
+	if other := build(); bytes.Equal(first, other) {
+		t.Error("other sources make the same tool")
+	}
+	if n := len(kept()); n != 2 {
+		t.Errorf("%d tools are kept, of two kinds of sources", n)
 	}
 }
 

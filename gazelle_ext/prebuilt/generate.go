@@ -95,7 +95,7 @@ func planOf(fsys fs.FS, name string, buildFiles []string) (ccplan.Plan, error) {
 	}
 	slices.Sort(files)
 	// The flag for the linkage is for libraries that are fetched, whose labels cannot say what they link.
-	plan := ccplan.New(ccplan.Input{Name: name, Package: described, Files: files, Linkage: ccplan.Auto})
+	plan := ccplan.New(ccplan.Input{Name: name, Package: described, Files: files, Linkage: ccplan.Auto, ForPeople: true})
 	plan.Public = append(plan.Public, name)
 	return plan, nil
 }
@@ -121,6 +121,9 @@ func value(v any, apparent func(string) string) any {
 			return s
 		}
 		return "@" + apparent(module) + "//" + target
+	}
+	if list, ok := v.(ccplan.List); ok {
+		v = list.Values
 	}
 	if list, ok := v.([]string); ok {
 		list = slices.Clone(list)

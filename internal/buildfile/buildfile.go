@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/bazelbuild/buildtools/build"
+	"github.com/bazelbuild/buildtools/tables"
 
 	"github.com/ocipkg/rules_ocipkg/internal/ccplan"
 )
@@ -56,6 +57,17 @@ var loads = map[ccplan.Kind]string{
 	ccplan.Needed:      "@rules_ocipkg//rules/private:dependency.bzl",
 }
 
+// order is what of buildifier's rewriting has something to do here: the order of attributes, and that of lists of labels.
+var order = build.Rewriter{
+	RewriteSet:        []string{"callsort", "listsort"},
+	IsLabelArg:        tables.IsLabelArg,
+	LabelDenyList:     tables.LabelDenylist,
+	IsSortableListArg: tables.IsSortableListArg,
+	SortableDenylist:  tables.SortableDenylist,
+	SortableAllowlist: tables.SortableAllowlist,
+	NamePriority:      tables.NamePriority,
+}
+
 // Render writes the plan. header is put on top as a comment, one line of it a line.
 func Render(plan ccplan.Plan, header string, repositories Repositories) []byte {
 	f := &build.File{Path: "BUILD.bazel", Type: build.TypeBuild}
@@ -73,20 +85,51 @@ func Render(plan ccplan.Plan, header string, repositories Repositories) []byte {
 		}
 		f.Stmt = append(f.Stmt, load)
 	}
-	comment(f.Stmt, header)
-	f.Stmt = append(f.Stmt, call("package", []ccplan.Attr{{Name: "default_visibility", Value: []string{"//visibility:public"}}}, repositories))
+	f.Stmt = append(f.Stmt, call("package", []ccplan.Attr{{Name: "default_visibility", Value: []string{"//visibility:public"}}}, nil, repositories))
+	shared := sharedLists(plan)
+	for _, l := range shared {
+		f.Stmt = append(f.Stmt, &build.AssignExpr{LHS: &build.Ident{Name: l.Name}, Op: "=", RHS: list(l.Values)})
+	}
 	for _, t := range plan.Targets {
 		attrs := append([]ccplan.Attr{{Name: "name", Value: t.Name}}, t.Attrs...)
-		rule := call(string(t.Kind), attrs, repositories)
+		rule := call(string(t.Kind), attrs, shared, repositories)
 		comment([]build.Expr{rule}, t.Doc)
 		f.Stmt = append(f.Stmt, rule)
 	}
 	if len(plan.Files) > 0 {
 		// Bazel 10 no longer exports what nobody exports. These are names of targets, not labels.
-		f.Stmt = append(f.Stmt, &build.CallExpr{X: &build.Ident{Name: "exports_files"}, List: []build.Expr{list(plan.Files)}})
+		var names build.Expr = list(plan.Files)
+		for _, l := range shared {
+			if rest := plan.Files[min(len(l.Values), len(plan.Files)):]; slices.Equal(append(slices.Clone(l.Values), rest...), plan.Files) {
+				names = &build.Ident{Name: l.Name}
+				if len(rest) > 0 {
+					names = &build.BinaryExpr{X: names, Op: "+", Y: list(rest)}
+				}
+			}
+		}
+		f.Stmt = append(f.Stmt, &build.CallExpr{X: &build.Ident{Name: "exports_files"}, List: []build.Expr{names}})
 	}
-	build.Rewrite(f) // buildifier's order of attributes and of lists of labels
-	return build.Format(f)
+	comment(f.Stmt, header)
+	return build.FormatWithRewriter(&order, f)
+}
+
+// sharedLists are the lists of the plan that are worth a name, in the order in which they come. A file that has to be marked
+// as none of another repository has two names, one as a label and one to be exported: such a list is written where it stands.
+func sharedLists(plan ccplan.Plan) []ccplan.List {
+	var shared []ccplan.List
+	for _, t := range plan.Targets {
+		for _, a := range t.Attrs {
+			l, ok := a.Value.(ccplan.List)
+			if ok && len(l.Values) > 1 && !named(shared, l) && !slices.ContainsFunc(l.Values, func(f string) bool { return strings.HasPrefix(f, "@") }) {
+				shared = append(shared, l)
+			}
+		}
+	}
+	return shared
+}
+
+func named(shared []ccplan.List, l ccplan.List) bool {
+	return slices.ContainsFunc(shared, func(s ccplan.List) bool { return s.Name == l.Name })
 }
 
 func comment(stmts []build.Expr, text string) {
@@ -104,42 +147,50 @@ func comment(stmts []build.Expr, text string) {
 	}
 }
 
-func call(name string, attrs []ccplan.Attr, repositories Repositories) *build.CallExpr {
+func call(name string, attrs []ccplan.Attr, shared []ccplan.List, repositories Repositories) *build.CallExpr {
 	c := &build.CallExpr{X: &build.Ident{Name: name}}
 	for _, a := range attrs {
-		var value build.Expr
 		as := func(s string) string { return s }
 		if labels[a.Name] {
 			as = repositories.label
 		}
-		switch v := a.Value.(type) {
-		case string:
-			value = str(as(v))
-		case bool:
-			value = &build.Ident{Name: map[bool]string{true: "True", false: "False"}[v]}
-		case []string:
-			written := make([]string, len(v))
-			for i := range v {
-				written[i] = as(v[i])
-			}
-			value = list(written)
-		case ccplan.Select:
-			cases := &build.DictExpr{ForceMultiLine: true}
-			for _, c := range v {
-				condition := "//conditions:default"
-				if c.Condition != "" {
-					condition = repositories.label(c.Condition)
-				}
-				cases.List = append(cases.List, &build.KeyValueExpr{Key: str(condition), Value: str(as(c.Label))})
-			}
-			value = &build.CallExpr{X: &build.Ident{Name: "select"}, List: []build.Expr{cases}}
-		default:
-			panic(fmt.Sprintf("attribute %s of %s is a %T", a.Name, name, a.Value))
+		value := a.Value
+		if l, ok := value.(ccplan.List); ok && !named(shared, l) {
+			value = l.Values
 		}
-		c.List = append(c.List, &build.AssignExpr{LHS: &build.Ident{Name: a.Name}, Op: "=", RHS: value})
+		c.List = append(c.List, &build.AssignExpr{LHS: &build.Ident{Name: a.Name}, Op: "=", RHS: expression(value, as, repositories)})
 	}
 	c.ForceMultiLine = len(c.List) > 1
 	return c
+}
+
+// expression writes an attribute's value, each string in it by as.
+func expression(value any, as func(string) string, repositories Repositories) build.Expr {
+	switch v := value.(type) {
+	case string:
+		return str(as(v))
+	case bool:
+		return &build.Ident{Name: map[bool]string{true: "True", false: "False"}[v]}
+	case []string:
+		written := make([]string, len(v))
+		for i := range v {
+			written[i] = as(v[i])
+		}
+		return list(written)
+	case ccplan.List:
+		return &build.Ident{Name: v.Name}
+	case ccplan.Select:
+		cases := &build.DictExpr{ForceMultiLine: true}
+		for _, c := range v {
+			condition := "//conditions:default"
+			if c.Condition != "" {
+				condition = repositories.label(c.Condition)
+			}
+			cases.List = append(cases.List, &build.KeyValueExpr{Key: str(condition), Value: str(as(c.Label))})
+		}
+		return &build.CallExpr{X: &build.Ident{Name: "select"}, List: []build.Expr{cases}}
+	}
+	panic(fmt.Sprintf("an attribute that is a %T", value))
 }
 
 func str(s string) *build.StringExpr { return &build.StringExpr{Value: s} }

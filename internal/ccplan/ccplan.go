@@ -38,12 +38,18 @@ const (
 	Unsupported Kind = "unsupported_platform"
 )
 
-// Attr is an attribute of a target. Value is a string, a bool, a []string or a Select, and means what Bazel makes of it:
+// Attr is an attribute of a target. Value is a string, a bool, a []string, a List or a Select, and means what Bazel makes of it:
 // where an attribute is subject to "Make" variables and to the shell's quoting, as linkopts of a cc_library is and that
 // of an import is not, the value is written so that it comes out right.
 type Attr struct {
 	Name  string
 	Value any
+}
+
+// List is a list that several targets have. What has one Name in a plan has the same Values.
+type List struct {
+	Name   string
+	Values []string
 }
 
 // Select is a label that the configuration chooses. Of its cases one at most holds; the last may have no condition, and
@@ -97,6 +103,9 @@ type Input struct {
 	// Dependencies are linked with the libraries, in this order.
 	Dependencies []Dependency
 	Linkage      Linkage
+	// ForPeople says everything once, in the targets that others here depend on, because a person will read it. Where it is not set
+	// the main target names the headers too, and a platform is named where people meet it: Bazel has less to analyse.
+	ForPeople bool
 	// Artifact is the file beside these that says which artifact the library is; "" where there is none.
 	Artifact string
 }
@@ -164,6 +173,8 @@ type planner struct {
 	depends    map[string]string   // label of a dependency, and what is needed of it, to the target that stands for it
 	labels     map[mode]map[string]string
 	public     []string
+	ofHeaders  []Attr   // what :headers is, without its deps,
+	headerDeps []string // and these
 }
 
 // unique gives a name that nothing else has, and takes it.
@@ -184,8 +195,15 @@ func (p *planner) add(kind Kind, name, doc string, attrs ...Attr) Target {
 // said are the attributes that say anything.
 func said(attrs []Attr) []Attr {
 	return slices.DeleteFunc(slices.Clone(attrs), func(a Attr) bool {
-		list, isList := a.Value.([]string)
-		return a.Value == "" || isList && len(list) == 0
+		switch v := a.Value.(type) {
+		case string:
+			return v == ""
+		case []string:
+			return len(v) == 0
+		case List:
+			return len(v.Values) == 0
+		}
+		return false
 	})
 }
 
@@ -239,10 +257,13 @@ func (p *planner) headers() {
 		p.add(Described, described, "Which artifact it is, for ocipkg_package(dependencies = ...) of whoever names a target that has the headers.", Attr{"inspected", p.Artifact})
 		hints = []string{":" + described}
 	}
-	p.add(Library, p.fixed["headers"], "The headers alone.",
-		Attr{"hdrs", hdrs}, Attr{"defines", words(p.Package.Defines)},
+	p.ofHeaders = []Attr{
+		{"hdrs", List{"HEADERS", hdrs}}, {"defines", words(p.Package.Defines)},
 		// Without it, rules_cc on Bazel 9 passes includes with -I, and the warnings in a library's headers become the consumer's.
-		Attr{"features", []string{"system_include_paths"}}, Attr{"includes", includes}, Attr{"target_compatible_with", p.compatible}, Attr{"deps", p.dependencyHeaders()}, Attr{"aspect_hints", hints})
+		{"features", []string{"system_include_paths"}}, {"includes", includes}, {"target_compatible_with", p.compatible}, {"aspect_hints", hints},
+	}
+	p.headerDeps = p.dependencyHeaders()
+	p.add(Library, p.fixed["headers"], "The headers alone.", append(p.ofHeaders, Attr{"deps", p.headerDeps})...)
 }
 
 // How a library is imported; the value is the end of the target's name.
@@ -290,9 +311,18 @@ func (p *planner) forms(as mode) map[string]form {
 
 // linking makes what people depend on.
 func (p *planner) linking() {
-	headers := ":" + p.fixed["headers"]
+	auto := "" // what the main target stands for where the flag does not choose
+	// together makes a target of the headers and some of the libraries.
 	together := func(name, doc string, as mode, forms map[string]form, libraries []string, tags ...string) {
-		deps := []string{headers}
+		deps := []string{":" + p.fixed["headers"]}
+		var attrs []Attr
+		switch isMain := name == p.Name || name == auto; {
+		case p.ForPeople:
+		case isMain:
+			attrs, deps = slices.Clone(p.ofHeaders), slices.Clone(p.headerDeps)
+		default:
+			attrs = []Attr{{"target_compatible_with", p.compatible}}
+		}
 		for _, l := range libraries {
 			deps = append(deps, p.imported(l, as, forms))
 		}
@@ -303,7 +333,7 @@ func (p *planner) linking() {
 		if len(libraries) == 0 {
 			linkopts = words(p.linkopts(form{static: true}))
 		}
-		p.add(Library, name, doc, Attr{"linkopts", linkopts}, Attr{"additional_linker_inputs", archives}, Attr{"tags", tags}, Attr{"deps", deps})
+		p.add(Library, name, doc, append(attrs, Attr{"linkopts", linkopts}, Attr{"additional_linker_inputs", archives}, Attr{"tags", tags}, Attr{"deps", deps})...)
 	}
 	both, static, shared := p.forms(asBoth), p.forms(asStatic), p.forms(asShared)
 	// chosen makes what people depend on, from targets for each linkage: those called static and shared, which are made
@@ -325,12 +355,15 @@ func (p *planner) linking() {
 		case p.Linkage == Shared:
 			together(name, doc+"It is linked dynamically, as was asked for.", asShared, shared, libraries, linkageDeclared)
 		default:
-			auto := p.unique(name + "_auto")
-			together(auto, "", asBoth, both, libraries)
+			either := p.unique(name + "_auto")
+			if name == p.Name {
+				auto = either
+			}
+			together(either, "", asBoth, both, libraries)
 			p.add(Alias, name, doc+"The flag for the linkage chooses, or linkstatic where that is auto.", Attr{"actual", Select{
 				{linkageSetting + string(Static), ":" + staticName()},
 				{linkageSetting + string(Shared), ":" + sharedName()},
-				{"", ":" + auto},
+				{"", ":" + either},
 			}})
 		}
 	}
@@ -502,7 +535,10 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 		}
 	}
 	doc = strings.TrimSpace(doc)
-	attrs = append(attrs, Attr{"linkopts", linkopts}, Attr{"tags", tags}, Attr{"target_compatible_with", p.compatible}, Attr{"deps", deps})
+	attrs = append(attrs, Attr{"linkopts", linkopts}, Attr{"tags", tags}, Attr{"deps", deps})
+	if p.ForPeople {
+		attrs = append(attrs, Attr{"target_compatible_with", p.compatible})
+	}
 	for _, t := range p.made[name] {
 		if reflect.DeepEqual(t, Target{Kind: kind, Name: t.Name, Doc: doc, Attrs: said(attrs)}) {
 			return ":" + t.Name
@@ -689,7 +725,7 @@ func (p *planner) notForImport(l artifact.Library) string {
 
 func (p *planner) groups() {
 	p.public = append(p.public, p.fixed["files"], p.fixed["pkgconfig"], p.fixed["license"])
-	p.add(FileGroup, p.fixed["files"], "Every file of the library.", Attr{"srcs", p.Files})
+	p.add(FileGroup, p.fixed["files"], "Every file of the library.", Attr{"srcs", List{"FILES", p.Files}})
 	p.add(FileGroup, p.fixed["pkgconfig"], "The descriptions for pkg-config.", Attr{"srcs", p.existing(p.Package.PkgConfig)})
 	p.add(FileGroup, p.fixed["license"], "The licence texts.", Attr{"srcs", p.existing(p.Package.Licenses)})
 }

@@ -206,7 +206,11 @@ func text(p Plan) string {
 			if _, ok := a.Value.(bool); ok {
 				verb = "%v"
 			}
-			fmt.Fprintf(&b, "    %s = "+verb+"\n", a.Name, a.Value)
+			value := a.Value
+			if l, ok := value.(List); ok {
+				value = l.Values
+			}
+			fmt.Fprintf(&b, "    %s = "+verb+"\n", a.Name, value)
 		}
 	}
 	fmt.Fprintf(&b, "public = %q\n", p.Public)
@@ -249,6 +253,8 @@ func (t Target) attr(name string) []string {
 			switch v := a.Value.(type) {
 			case string:
 				return []string{v}
+			case List:
+				return v.Values
 			case Select:
 				var labels []string
 				for _, c := range v {

@@ -146,6 +146,8 @@ func TestManyAskOnce(t *testing.T) {
 	server.Clear()
 	root := t.TempDir()
 	newDepot(t, root)
+	defer func(patience time.Duration) { askPatience = patience }(askPatience)
+	askPatience = time.Hour
 	var group errgroup.Group
 	for range 8 {
 		d := newDepot(t, root)
@@ -170,6 +172,7 @@ func TestManyAskOnce(t *testing.T) {
 		t.Errorf("%d requests for a manifest, a config and layers", len(asked))
 	}
 
+	askPatience = 10 * time.Millisecond
 	slow := newDepot(t, t.TempDir())
 	unlock, err := slow.Store.Lock(t.Context(), "describe "+ref.Digest.String(), nil)
 	if err != nil {

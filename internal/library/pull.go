@@ -332,9 +332,9 @@ func (d *Depot) describe(ctx context.Context, hold *store.Hold, ref registry.Ref
 	return l, config, nil
 }
 
-// askPatience is how long it is waited for what another process asks the registry: who has it wait longer has an
-// unwell registry, whose many tries all would else have to end one after the other.
-const askPatience = time.Second
+// askPatience is how long what another process asks the registry is waited for. Where that takes longer the registry is unwell, and
+// the tries of all who wait would else come to their ends one after the other.
+var askPatience = time.Second
 
 // askOnce has one of many processes that want ref ask for it, when it is not in the store, and the others wait for what
 // comes of that. It is over when asked is called.

@@ -54,7 +54,7 @@ func Repository(ctx context.Context, l *Library, dir, name string, repositories 
 		return stats, err
 	}
 	defer root.Close()
-	files, err := listFiles(root)
+	files, err := settle(root, stats.Entries)
 	if err != nil {
 		return stats, err
 	}
@@ -163,52 +163,50 @@ func writeIndex(root *os.Root, name string, plan ccplan.Plan) error {
 	return create(root, HeaderIndexFile, index)
 }
 
-// listFiles lists files and links, sorted, and takes away what does not belong into a repository: package markers,
-// what is about to be written, and links that lead nowhere. A link out of the tree is an error of kind Refused: each
-// layer was judged by itself, and laid over each other they may come to mean something else.
-func listFiles(root *os.Root) ([]string, error) {
-	err := fs.WalkDir(root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+// settle takes away what does not belong into a repository, of the entries that were put there: package markers, what is about
+// to be written, and links that lead nowhere. It returns the paths of the files and links that are left, sorted. A link out of
+// the tree is an error of kind Refused: each layer was judged by itself, and laid over each other they may come to mean
+// something else.
+func settle(root *os.Root, entries []store.Entry) (files []string, err error) {
+	for _, name := range []string{HeaderIndexFile, ArtifactFile, buildFile} {
+		if err := root.RemoveAll(name); err != nil {
+			return nil, err
 		}
-		if p == HeaderIndexFile || p == ArtifactFile || p == buildFile {
-			if err := root.RemoveAll(p); err != nil || !d.IsDir() {
-				return err
-			}
-			return fs.SkipDir
-		}
-		if !d.IsDir() && slices.Contains(packageMarkers, path.Base(p)) {
-			return root.Remove(p)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
-	var files []string
-	err = fs.WalkDir(root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+	left := make([]store.Entry, 0, len(entries))
+	for _, e := range entries {
+		switch top, _, _ := strings.Cut(e.Path, "/"); {
+		case top == HeaderIndexFile || top == ArtifactFile || top == buildFile:
+		case slices.Contains(packageMarkers, path.Base(e.Path)):
+			if err := root.Remove(e.Path); err != nil {
+				return nil, err
+			}
+		default:
+			left = append(left, e)
 		}
-		if d.Type() == fs.ModeSymlink {
-			info, err := root.Stat(p)
+	}
+	files = make([]string, 0, len(left))
+	for _, e := range left {
+		if e.Symlink {
+			info, err := root.Stat(e.Path)
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
-				return root.Remove(p)
+				if err := root.Remove(e.Path); err != nil {
+					return nil, err
+				}
+				continue
 			case err != nil:
-				return &diagnostic.Error{Kind: diagnostic.Refused, What: "link " + p, Why: "it leads out of the library, or in a circle", Do: "the artifact is damaged or made to do harm; tell its author", Err: err}
+				return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: "link " + e.Path, Why: "it leads out of the library, or in a circle", Do: "the artifact is damaged or made to do harm; tell its author", Err: err}
 			case info.IsDir():
-				return nil // no label: what is in the folder has labels of its own
+				continue // no label: what is in the folder has labels of its own
 			}
 		}
-		if why := notInLabel(p); why != "" {
-			return &diagnostic.Error{Kind: diagnostic.Refused, What: fmt.Sprintf("file %q", p), Why: why, Do: "ask its author for one without this file"}
+		if why := notInLabel(e.Path); why != "" {
+			return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: fmt.Sprintf("file %q", e.Path), Why: why, Do: "ask its author for one without this file"}
 		}
-		files = append(files, p)
-		return nil
-	})
-	slices.Sort(files)
-	return files, err
+		files = append(files, e.Path)
+	}
+	return files, nil
 }
 
 // notInLabel says why Bazel would not take a file's path as the name of a target, "" where it does (bazel.build,

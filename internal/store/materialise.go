@@ -23,6 +23,14 @@ type Stats struct {
 	Reflinked int   // files of their own that share the store's blocks
 	Copied    int   // files of their own
 	Bytes     int64 // what the files hold together, however they came
+
+	Entries []Entry // the files and the symbolic links, in the order of their paths
+}
+
+// Entry is a file or a symbolic link that Materialise put somewhere. Path is relative to there, slash-separated.
+type Entry struct {
+	Path    string
+	Symlink bool
 }
 
 // Materialise puts every file of the trees, in order, into dst, which is missing or an empty directory: as a reflink,
@@ -70,6 +78,7 @@ func materialise(dst string, overwrite bool, n int, next func(i int) (Tree, erro
 	}
 	out.Close()
 	if err == nil {
+		slices.SortFunc(m.stats.Entries, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
 		return m.stats, nil
 	}
 	if made {
@@ -280,6 +289,7 @@ func (m *materialising) put(out *os.Root, at string, create func() error) error 
 		if err := out.RemoveAll(path.Base(at)); err != nil {
 			return err
 		}
+		m.gone(at)
 		err = create()
 	}
 	if errors.Is(err, errMerges) {
@@ -289,6 +299,13 @@ func (m *materialising) put(out *os.Root, at string, create func() error) error 
 		m.made = append(m.made, at)
 	}
 	return err
+}
+
+// gone takes what was at a path, and below it, out of the entries.
+func (m *materialising) gone(at string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stats.Entries = slices.DeleteFunc(m.stats.Entries, func(e Entry) bool { return e.Path == at || strings.HasPrefix(e.Path, at+"/") })
 }
 
 func (m *materialising) mkdir(out *os.Root, at string) error {
@@ -318,9 +335,22 @@ func (m *materialising) symlink(e *ends, at string, depth int) error {
 	if !staysInside(target, depth) {
 		return refused(at, fmt.Sprintf("it is a symbolic link to %q, which may lead out of %s", target, m.dst))
 	}
-	return m.put(e.out, at, func() error {
+	err = m.put(e.out, at, func() error {
+		// A link to a link is a link, and unlike a new one it takes no inode, which a file system has to find. Only Linux's have it all.
+		if runtime.GOOS == "linux" && !m.noLinks.Load() {
+			if err := link(e, name, nil); err == nil || errors.Is(err, fs.ErrExist) {
+				return err
+			}
+		}
 		return uninterrupted(func() error { return e.out.Symlink(target, name) })
 	})
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stats.Entries = append(m.stats.Entries, Entry{Path: at, Symlink: true})
+	return nil
 }
 
 func (m *materialising) file(e *ends, at string, entry fs.DirEntry) error {
@@ -342,6 +372,7 @@ func (m *materialising) file(e *ends, at string, entry fs.DirEntry) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	*kind++
+	m.stats.Entries = append(m.stats.Entries, Entry{Path: at})
 	m.stats.Files++
 	m.stats.Bytes += fi.Size()
 	return nil

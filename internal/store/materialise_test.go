@@ -61,6 +61,7 @@ func TestMaterialiseShares(t *testing.T) {
 		if err := merge(headers, static).check(dst); err != nil {
 			t.Error(err)
 		}
+		checkEntries(t, stats, dst)
 		if stats.Files != 5 || stats.Linked+stats.Reflinked != 5 || stats.Copied != 0 || stats.Bytes != 25 {
 			t.Errorf("%+v", stats)
 		}
@@ -112,7 +113,7 @@ func TestMaterialiseAcrossFileSystems(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stats != (Stats{Files: 5, Copied: 5, Bytes: 25}) {
+	if stats.Files != 5 || stats.Copied != 5 || stats.Bytes != 25 {
 		t.Errorf("%+v", stats)
 	}
 	if err := merge(headers, static).check(dst); err != nil {
@@ -154,6 +155,27 @@ func TestMaterialiseTooManyLinks(t *testing.T) {
 	}
 }
 
+// checkEntries compares what Materialise says that it put into dst with what is there.
+func checkEntries(t *testing.T, stats Stats, dst string) {
+	t.Helper()
+	var there []Entry
+	err := filepath.WalkDir(dst, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(dst, p)
+		there = append(there, Entry{Path: filepath.ToSlash(rel), Symlink: d.Type() == fs.ModeSymlink})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(there, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
+	if !slices.Equal(stats.Entries, there) {
+		t.Errorf("entries are %v, and there is %v", stats.Entries, there)
+	}
+}
+
 // Invariant: two trees never fight silently; on an error nothing of the call stays.
 func TestMaterialiseConflicts(t *testing.T) {
 	s := newStore(t)
@@ -189,9 +211,11 @@ func TestMaterialiseConflicts(t *testing.T) {
 				t.Errorf("left behind: %v", left)
 			}
 
-			if _, err := Materialise(dst, true, a, b); err != nil {
+			stats, err := Materialise(dst, true, a, b)
+			if err != nil {
 				t.Fatal(err)
 			}
+			checkEntries(t, stats, dst)
 			want := files{}
 			for key, f := range first {
 				if key != at && (at != "lib/d" || key != "lib/d/x") {

@@ -56,17 +56,54 @@ def _watch_tree(rctx, path):
     if path.exists:
         rctx.watch_tree(path)
 
-def _usable_cache(rctx):
-    """Returns the directory for Go's caches: the user's, or one in this repository where that cannot be written."""
+# Prints the digest of what the tool is made of. Where a tool was kept that is made of the same, it copies itself to $4 and
+# prints its fingerprint, which was kept too: one that has been damaged has another, or does not run.
+_FIND_TOOL = """
+mkdir -p "$1/tool" && test -w "$1/tool" || exit 3
+cd "$2" && if command -v sha256sum >/dev/null; then sum=sha256sum; else sum="shasum -a 256"; fi
+made_of=$({ printf '%s\\n' "$3"; find go.mod go.sum fetcher internal -type f ! -name '*_test.go' ! -path '*/testdata/*' | LC_ALL=C sort | tr '\\n' '\\0' | xargs -0 $sum; } | $sum)
+made_of=${made_of%% *}
+echo "$made_of"
+kept=$1/tool/$made_of
+test -x "$kept" && fingerprint=$("$kept" fingerprint --copy "$4") && test "$fingerprint" = "$(cat "$kept.fingerprint")" || exit 0
+touch "$kept" "$kept.fingerprint"
+echo "$fingerprint"
+"""
+
+# Keeps the tool $1, whose fingerprint is $3, as $2. Nobody finds it half there. What nobody has asked for in a month, goes.
+_KEEP_TOOL = """
+printf '%s\\n' "$3" >"$2.fingerprint.$$" && mv "$2.fingerprint.$$" "$2.fingerprint" &&
+    cp "$1" "$2.$$" && mv "$2.$$" "$2"
+find "${2%/*}" -type f -mtime +30 -exec rm -f {} +
+"""
+
+def _usable_cache(rctx, sources, sdk):
+    """Finds the directory for Go's caches and for tools that were made, and in it the tool.
+
+    Args:
+      rctx: the context of the repository rule.
+      sources: path of this module.
+      sdk: which Go makes it.
+
+    Returns:
+      The directory, the user's or one in this repository where that cannot be written; the digest of what the tool is made
+      of, None where it cannot be told; and whether the tool was kept there and is in this repository now.
+    """
     shared = user_cache_dir(rctx.os.name, rctx.os.environ)
     if shared:
         shared = shared.replace("\\", "/") + "/ocipkg"
         if rctx.os.name.startswith("windows"):
-            return shared
-        script = 'mkdir -p "$1" && test -w "$1"'
-        if rctx.execute(["sh", "-c", script, "sh", shared]).return_code == 0:
-            return shared
-    return str(rctx.path(".cache"))
+            return shared, None, False
+        platform = rctx.os.name + " " + rctx.os.arch
+        result = rctx.execute(["sh", "-c", _FIND_TOOL, "sh", shared, sources, sdk + " for " + platform, rctx.path(tool_file(rctx))])
+        if result.return_code == 0:
+            told = result.stdout.splitlines()
+            if len(told) == 2:
+                rctx.file(FINGERPRINT, told[1] + "\n", executable = False)
+            return shared, told[0], len(told) == 2
+        if result.return_code != 3:
+            return shared, None, False
+    return str(rctx.path(".cache")), None, False
 
 def _user_settings(rctx, go, goroot):
     result = rctx.execute([go, "env", "-json"] + USER_SETTINGS, environment = query_environment(goroot))
@@ -97,7 +134,9 @@ def _compile(rctx):
             "ask for a newer one with go_sdk.download in your MODULE.bazel, " + _DO_BINARY,
         ))
 
-    cache = _usable_cache(rctx)
+    cache, made_of, found = _usable_cache(rctx, sources, sdk)
+    if found:
+        return
     if cache == str(rctx.path(".cache")):
         # buildifier: disable=print
         print("ocipkg is compiled for this workspace alone, which takes a minute: the environment names no folder for caches that can be written. Pass --repo_env=HOME, or set XDG_CACHE_HOME.")
@@ -110,7 +149,7 @@ def _compile(rctx):
         "Compiling ocipkg with " + sdk if toolchain == "local" else "Downloading {} to compile ocipkg ({} is too old)".format(toolchain, sdk),
     )
 
-    # Not `go build`: Go keeps for the next workspace what `go run` has linked.
+    # Not `go build`: it prints its fingerprint, and where nothing of ours keeps it, Go does.
     result = rctx.execute(
         [
             go,
@@ -136,6 +175,8 @@ def _compile(rctx):
         ))
     rctx.file(FINGERPRINT, result.stdout, executable = False)
     rctx.delete(_GO_TEMPORARY)
+    if made_of:
+        rctx.execute(["sh", "-c", _KEEP_TOOL, "sh", rctx.path(tool_file(rctx)), "{}/tool/{}".format(cache, made_of), result.stdout.strip()])
     if cache == str(rctx.path(".cache")):
         rctx.delete(".cache")
 
