@@ -46,11 +46,28 @@ type Entry struct {
 //
 // Nothing is written outside dst, whatever the trees hold. Nothing is synced either: dst can be made again.
 func Materialise(dst string, overwrite bool, trees ...Tree) (Stats, error) {
-	return materialise(dst, overwrite, len(trees), func(i int) (Tree, error) { return trees[i], nil })
+	// The records of all are read while the first trees are linked.
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	checks := make([]chan *checking, len(trees))
+	for i, t := range trees {
+		checks[i] = make(chan *checking, 1)
+		reading.Go(func() { checks[i] <- t.checking() })
+	}
+	return materialise(dst, overwrite, len(trees), func(i int) (Tree, *checking, error) { return trees[i], <-checks[i], nil })
+}
+
+// checking compares what is met in the tree with its record. Without one there is nothing to compare with.
+func (t Tree) checking() *checking {
+	var rec *record
+	if t.store != nil {
+		rec, _ = t.store.record(t.digest)
+	}
+	return newChecking(t.path, rec, false)
 }
 
 // materialise is Materialise for n trees that need not be there yet: next waits for the i-th.
-func materialise(dst string, overwrite bool, n int, next func(i int) (Tree, error)) (Stats, error) {
+func materialise(dst string, overwrite bool, n int, next func(i int) (Tree, *checking, error)) (Stats, error) {
 	what := "materialise " + dst
 	out, made, err := openEmpty(dst)
 	if err != nil {
@@ -62,7 +79,7 @@ func materialise(dst string, overwrite bool, n int, next func(i int) (Tree, erro
 	m := &materialising{dst: dst, trees: make([]Tree, n), overwrite: overwrite, busy: make(chan struct{}, min(runtime.GOMAXPROCS(0), 4))}
 	m.busy <- struct{}{}
 	for i := range n {
-		if m.trees[i], err = next(i); err == nil {
+		if m.trees[i], m.check, err = next(i); err == nil {
 			err = m.tree(i, out)
 		}
 		if err != nil {
@@ -163,11 +180,6 @@ func (m *materialising) tree(i int, out *os.Root) error {
 	m.now = i
 	m.noClone.Store(!mayClone(t.path))
 	m.noLinks.Store(false)
-	var rec *record
-	if t.store != nil {
-		rec, _ = t.store.record(t.digest) // without one there is nothing to compare with
-	}
-	m.check = newChecking(t.path, rec, false)
 	if err := m.directory(in, out, ".", 0); err != nil {
 		if damaged := m.damaged(t, m.check.damage); damaged != nil {
 			return errors.Join(damaged, err) // and may well be why
@@ -207,7 +219,10 @@ func (m *materialising) directory(in, out *os.Root, rel string, depth int) error
 			return err
 		}
 		for _, e := range entries {
-			name, at := e.Name(), path.Join(rel, e.Name())
+			name, at := e.Name(), e.Name()
+			if rel != "." {
+				at = rel + "/" + name
+			}
 			var err error
 			switch e.Type() {
 			case fs.ModeDir:

@@ -144,7 +144,14 @@ func (s *Store) PutViewAsTheyCome(ctx context.Context, rel string, d v1.Hash, ov
 		return "", s.writeError(what, err)
 	}
 	defer st.discard()
-	if _, err := materialise(st.path, overwrite, n, next); err != nil {
+	_, err = materialise(st.path, overwrite, n, func(i int) (Tree, *checking, error) {
+		t, err := next(i)
+		if err != nil {
+			return Tree{}, nil, err
+		}
+		return t, t.checking(), nil
+	})
+	if err != nil {
 		return "", err
 	}
 	if err := refuseNestedImages(st.path); err != nil {

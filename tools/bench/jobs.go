@@ -312,7 +312,7 @@ type library struct{ name, prefix, ref string }
 
 // published packs and pushes a library, and gives its pinned reference. missing are SONAMEs that it needs and nobody here
 // links.
-func (b *bench) published(l library, missing []string) (string, error) {
+func (b *bench) published(host string, l library, missing []string) (string, error) {
 	dir, err := b.fresh()
 	if err != nil {
 		return "", err
@@ -322,7 +322,7 @@ func (b *bench) published(l library, missing []string) (string, error) {
 	for _, soname := range missing {
 		pack = append(pack, "--allow-missing", soname)
 	}
-	push := b.ours("push", "--quiet", "--no-upstream-tags", archive, b.host+"/bench/"+l.name+":1")
+	push := b.ours("push", "--quiet", "--no-upstream-tags", archive, host+"/bench/"+l.name+":1")
 	if err := b.ours(pack...).run(); err != nil {
 		return "", err
 	}
@@ -352,7 +352,7 @@ func (b *bench) smallLibraries() ([]library, error) {
 			return nil, err
 		}
 		l := library{name: name, prefix: prefix}
-		if l.ref, err = b.published(l, nil); err != nil {
+		if l.ref, err = b.published(b.host, l, nil); err != nil {
 			return nil, err
 		}
 		all = append(all, l)
