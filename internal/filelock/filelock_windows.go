@@ -19,7 +19,13 @@ func Exclusive(f *os.File) error {
 // thread in the kernel, which cannot be called back: who no longer wants the lock takes it all the same and closes f.
 func Await(f *os.File) <-chan error {
 	got := make(chan error, 1)
-	go func() { got <- lock(f, windows.LOCKFILE_EXCLUSIVE_LOCK) }()
+	go func() {
+		err := lock(f, windows.LOCKFILE_EXCLUSIVE_LOCK)
+		if errors.Is(err, ErrLocked) { // only for files that are read and written without waiting, of which os.OpenFile makes none
+			err = ErrUnsupported
+		}
+		got <- err
+	}()
 	return got
 }
 

@@ -110,7 +110,7 @@ func (d *Depot) platforms(ctx context.Context, ref registry.Reference, spokes []
 	}
 	hold := d.Store.Hold() // of what is read, until the name is set: a gc may be under way
 	defer hold.Release()
-	data, mediaType, digest, err := d.document(ctx, hold, ref)
+	data, mediaType, digest, err := d.document(ctx, hold, ref, nil)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -72,7 +72,7 @@ func (d *Depot) targets(ctx context.Context, hold *store.Hold, ref registry.Refe
 	if err := d.Policy.Admit(ref.Pinned()); err != nil {
 		return ref, nil, d.suggest(ctx, ref, err)
 	}
-	data, mediaType, digest, err := d.document(ctx, hold, ref)
+	data, mediaType, digest, err := d.document(ctx, hold, ref, nil)
 	if err != nil {
 		return ref, nil, err
 	}

@@ -102,18 +102,18 @@ func (d *Depot) inspect(ctx context.Context, ref registry.Reference, want artifa
 	local := ref.Pinned() && inStore(ref.Digest) && !all
 	hold := d.Store.Hold()
 	defer hold.Release()
-	data, mediaType, digest, err := d.document(ctx, hold, ref)
+	data, mediaType, digest, err := d.document(ctx, hold, ref, nil)
 	if err != nil {
 		return nil, err
 	}
 	pinned := ref.WithDigest(digest)
 	i := inspector{
 		document: func(ctx context.Context, h v1.Hash) ([]byte, error) {
-			data, _, _, err := d.document(ctx, hold, pinned.WithDigest(h))
+			data, _, _, err := d.document(ctx, hold, pinned.WithDigest(h), nil)
 			return data, err
 		},
 		config: func(ctx context.Context, desc artifact.Descriptor) ([]byte, error) {
-			return d.config(ctx, hold, &Library{Reference: pinned, Manifest: artifact.Manifest{Config: desc}})
+			return d.config(ctx, hold, &Library{Reference: pinned, Manifest: artifact.Manifest{Config: desc}}, nil)
 		},
 		measure: func(ctx context.Context, h v1.Hash, _ artifact.Manifest) (*artifact.Package, error) {
 			l, err := d.pull(ctx, ref.WithDigest(h), want, nil)

@@ -136,7 +136,6 @@ func TestWarmPullAsksNobody(t *testing.T) {
 	}
 }
 
-// treeWith returns the path of a file of a library in the store.
 // TestManyAskOnce: of many that want one library, one asks the registry for it, and a registry that keeps one waiting does not
 // keep the others.
 func TestManyAskOnce(t *testing.T) {
@@ -182,6 +181,7 @@ func TestManyAskOnce(t *testing.T) {
 	pull(t, slow, ref).release()
 }
 
+// treeWith returns the path of a file of a library in the store.
 func treeWith(t *testing.T, l *Library, name string) string {
 	t.Helper()
 	for _, tree := range l.Trees {

@@ -283,12 +283,9 @@ func (d *Depot) describe(ctx context.Context, hold *store.Hold, ref registry.Ref
 	if err := d.Policy.Admit(ref.Pinned()); err != nil {
 		return fail(d.suggest(ctx, ref, err))
 	}
-	asked, err := d.askOnce(ctx, hold, ref)
-	if err != nil {
-		return fail(err)
-	}
-	defer asked()
-	data, mediaType, digest, err := d.document(ctx, hold, ref)
+	ask := &asking{depot: d, hold: hold, ref: ref}
+	defer ask.end()
+	data, mediaType, digest, err := d.document(ctx, hold, ref, ask)
 	if err != nil {
 		return fail(err)
 	}
@@ -303,7 +300,7 @@ func (d *Depot) describe(ctx context.Context, hold *store.Hold, ref registry.Ref
 			return fail(err)
 		}
 		l.Digest = chosen.Digest
-		if data, mediaType, _, err = d.document(ctx, hold, ref.WithDigest(chosen.Digest)); err != nil {
+		if data, mediaType, _, err = d.document(ctx, hold, ref.WithDigest(chosen.Digest), ask); err != nil {
 			return fail(err)
 		}
 		if err := chosen.Check(data); err != nil {
@@ -317,7 +314,7 @@ func (d *Depot) describe(ctx context.Context, hold *store.Hold, ref registry.Ref
 		return fail(err)
 	}
 	var config artifact.Config
-	if data, err = d.config(ctx, hold, l); err != nil {
+	if data, err = d.config(ctx, hold, l, ask); err != nil {
 		return fail(diagnostic.Wrap(err, "config %s", l.Manifest.Config.Digest))
 	}
 	if l.Manifest.V1() {
@@ -336,31 +333,44 @@ func (d *Depot) describe(ctx context.Context, hold *store.Hold, ref registry.Ref
 // the tries of all who wait would else come to their ends one after the other.
 var askPatience = time.Second
 
-// askOnce has one of many processes that want ref ask for it, when it is not in the store, and the others wait for what
-// comes of that. It is over when asked is called.
-func (d *Depot) askOnce(ctx context.Context, hold *store.Hold, ref registry.Reference) (asked func(), err error) {
-	if !ref.Pinned() { // what it is now, everybody asks for himself
-		return func() {}, nil
-	}
-	if _, err := hold.Blob(ref.Digest); !errors.Is(err, fs.ErrNotExist) {
-		return func() {}, nil
+// asking has one of many processes that want something ask the registry for what describes it, where the store has not got it,
+// and the others wait for what comes of that. A nil one does not wait.
+type asking struct {
+	depot  *Depot
+	hold   *store.Hold
+	ref    registry.Reference // what they all want
+	unlock func()             // nil before the first question
+}
+
+// blob is hold.Blob. Who gets an fs.ErrNotExist is to ask.
+func (a *asking) blob(ctx context.Context, hold *store.Hold, d v1.Hash) ([]byte, error) {
+	data, err := hold.Blob(d)
+	if a == nil || a.unlock != nil || !errors.Is(err, fs.ErrNotExist) || !a.ref.Pinned() { // what a tag is now, everybody asks for himself
+		return data, err
 	}
 	patient, enough := context.WithTimeout(ctx, askPatience)
 	defer enough()
-	unlock, err := d.Store.Lock(patient, "describe "+ref.Digest.String(), nil)
-	if err != nil {
-		return func() {}, ctx.Err()
+	if a.unlock, err = a.depot.Store.Lock(patient, "describe "+a.ref.Digest.String(), nil); err != nil {
+		a.unlock = func() {}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 	}
-	return func() {
-		_ = hold.Settle() // who put it is told what went wrong
-		unlock()
-	}, nil
+	return hold.Blob(d)
+}
+
+// end lets the next one look.
+func (a *asking) end() {
+	if a.unlock != nil {
+		_ = a.hold.Settle() // who put it is told what went wrong
+		a.unlock()
+	}
 }
 
 // document reads a manifest or index, a pinned one from the store where it is there.
-func (d *Depot) document(ctx context.Context, hold *store.Hold, ref registry.Reference) (data []byte, mediaType string, digest v1.Hash, err error) {
+func (d *Depot) document(ctx context.Context, hold *store.Hold, ref registry.Reference, ask *asking) (data []byte, mediaType string, digest v1.Hash, err error) {
 	if ref.Pinned() {
-		data, err := hold.Blob(ref.Digest)
+		data, err := ask.blob(ctx, hold, ref.Digest)
 		if err == nil {
 			return data, mediaTypeOf(data), ref.Digest, d.keepBytes(data, ref.Digest)
 		}
@@ -414,9 +424,9 @@ func mediaTypeOf(data []byte) string {
 	return artifact.TypeManifest
 }
 
-func (d *Depot) config(ctx context.Context, hold *store.Hold, l *Library) ([]byte, error) {
+func (d *Depot) config(ctx context.Context, hold *store.Hold, l *Library, ask *asking) ([]byte, error) {
 	desc := l.Manifest.Config
-	data, err := hold.Blob(desc.Digest)
+	data, err := ask.blob(ctx, hold, desc.Digest)
 	if err == nil && int64(len(data)) != desc.Size {
 		return nil, otherSize(int64(len(data)), desc.Size)
 	}

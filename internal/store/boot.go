@@ -21,11 +21,16 @@ var thisBoot = sync.OnceValue(bootID)
 // runs on. Elsewhere what was written in a boot is there for as long as that lasts, and what is met after it is read before
 // it is relied upon; so nothing has to wait for the disk.
 func (s *Store) boot() string {
-	s.look.Do(func() { s.remote = remote(s.dir) })
-	if s.remote {
+	if s.elsewhere() {
 		return ""
 	}
 	return thisBoot()
+}
+
+// elsewhere reports whether the store is on another machine's file system, or a program's.
+func (s *Store) elsewhere() bool {
+	s.look.Do(func() { s.remote = remote(s.dir) })
+	return s.remote
 }
 
 // outlasted returns nil if the tree is what was written, as far as a system that went down without warning is concerned:

@@ -46,6 +46,7 @@ func (s *Store) lock(ctx context.Context, key string, waiting func(pid int)) (un
 			waiting(holder(path))
 		}
 	}
+	start := time.Now()
 	patience := time.NewTimer(waitingAfter)
 	defer patience.Stop()
 	for {
@@ -54,7 +55,12 @@ func (s *Store) lock(ctx context.Context, key string, waiting func(pid int)) (un
 		}
 		f, err := tryLock(path)
 		if errors.Is(err, filelock.ErrLocked) {
-			f, err = awaitLock(ctx, path, patience.C, tell)
+			if s.elsewhere() {
+				// NFS's client waits by trying again, too, and may take half a minute between two tries.
+				f, err = nil, pause(ctx, time.Since(start), patience.C, tell)
+			} else {
+				f, err = awaitLock(ctx, path, patience.C, tell)
+			}
 		}
 		switch {
 		case err == nil && f != nil:
@@ -63,7 +69,7 @@ func (s *Store) lock(ctx context.Context, key string, waiting func(pid int)) (un
 				handover.Add(1)
 				releaseLock(f, path)
 			}), nil
-		case err == nil: // who had it deleted the file
+		case err == nil: // once more; who had it may have deleted the file
 		case ctx.Err() != nil:
 			return nil, stillLocked(ctx.Err())
 		default:
@@ -76,6 +82,22 @@ func (s *Store) lock(ctx context.Context, key string, waiting func(pid int)) (un
 }
 
 func stillLocked(err error) error { return fmt.Errorf("wait for a lock of the store: %w", err) }
+
+// pause lets some time pass before the next try, of a wait that has lasted for waited: a free lock lies idle for a few hundredths
+// of that, for 5 ms at least, and 100 at most. Like awaitLock it calls tell, and returns ctx's error.
+func pause(ctx context.Context, waited time.Duration, patience <-chan time.Time, tell func()) error {
+	over := time.After(min(max(waited/32, 5*time.Millisecond), 100*time.Millisecond))
+	for {
+		select {
+		case <-over:
+			return nil
+		case <-patience:
+			tell()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
 
 // awaitLock waits for the lock on the file at path, and returns that, locked, or nil where it is no longer the file at path
 // by then. It calls tell when patience is at its end, and returns ctx's error when that is done.

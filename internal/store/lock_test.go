@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -95,11 +96,12 @@ func TestLockOfKilledHolder(t *testing.T) {
 // Invariant: a done context ends a wait at once.
 func TestLockCancelled(t *testing.T) {
 	s := newStore(t)
-	unlock, err := s.Lock(t.Context(), "k", nil)
+	// Held as by a process that is killed: the file stays.
+	held, err := tryLock(filepath.Join(s.dir, "locks", digestOf([]byte("key k")).Hex))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unlock()
+	defer held.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
 	defer cancel()
 	_, err = s.Lock(ctx, "k", nil)
@@ -107,10 +109,45 @@ func TestLockCancelled(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	// Nor does the lock go to who has stopped waiting for it.
-	unlock()
-	again, err := s.Lock(t.Context(), "k", nil)
+	held.Close()
+	soon, giveUp := context.WithTimeout(t.Context(), time.Minute)
+	defer giveUp()
+	unlock, err := s.Lock(soon, "k", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again()
+	unlock()
+}
+
+// Invariant: the same holds where the kernel is not waited for.
+func TestLockElsewhere(t *testing.T) {
+	s := newStore(t)
+	s.look.Do(func() {})
+	s.remote = true
+	unlock, err := s.Lock(t.Context(), "k", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := s.Lock(ctx, "k", nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	told := 0
+	got := make(chan error, 1)
+	go func() {
+		next, err := s.Lock(t.Context(), "k", func(pid int) {
+			if told++; pid != os.Getpid() {
+				t.Errorf("held by %d", pid)
+			}
+			unlock()
+		})
+		if err == nil {
+			next()
+		}
+		got <- err
+	}()
+	if err := <-got; err != nil || told != 1 {
+		t.Errorf("told %d times, %v", told, err)
+	}
 }

@@ -95,7 +95,7 @@ func materialise(dst string, overwrite bool, n int, next func(i int) (Tree, *che
 	}
 	out.Close()
 	if err == nil {
-		slices.SortFunc(m.stats.Entries, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
+		m.stats.Entries = m.entries()
 		return m.stats, nil
 	}
 	if made {
@@ -158,9 +158,10 @@ type materialising struct {
 	now              int         // the tree at hand, an index of trees
 	noClone, noLinks atomic.Bool // the tree at hand and dst are on file systems that cannot share files in this way
 
-	mu    sync.Mutex
-	stats Stats
-	check *checking // of the tree at hand
+	mu       sync.Mutex
+	stats    Stats
+	replaced map[string]int // path to how many of the entries there were when what was there was removed
+	check    *checking      // of the tree at hand
 }
 
 func (m *materialising) tree(i int, out *os.Root) error {
@@ -316,11 +317,33 @@ func (m *materialising) put(out *os.Root, at string, create func() error) error 
 	return err
 }
 
-// gone takes what was at a path, and below it, out of the entries.
+// gone notes that what was at a path and below it, by now, is no longer there.
 func (m *materialising) gone(at string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.stats.Entries = slices.DeleteFunc(m.stats.Entries, func(e Entry) bool { return e.Path == at || strings.HasPrefix(e.Path, at+"/") })
+	if m.replaced == nil {
+		m.replaced = map[string]int{}
+	}
+	m.replaced[at] = len(m.stats.Entries)
+}
+
+// entries are those that are still there, sorted.
+func (m *materialising) entries() []Entry {
+	left := m.stats.Entries
+	if m.replaced != nil {
+		left = nil
+		for i, e := range m.stats.Entries {
+			there := true
+			for at := e.Path; at != "." && there; at = path.Dir(at) {
+				there = m.replaced[at] <= i
+			}
+			if there {
+				left = append(left, e)
+			}
+		}
+	}
+	slices.SortFunc(left, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
+	return left
 }
 
 func (m *materialising) mkdir(out *os.Root, at string) error {

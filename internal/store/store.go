@@ -85,7 +85,7 @@ type Store struct {
 	stagings stagings
 	read     sync.Map // v1.Hash of trees that outlasted has read
 	look     sync.Once
-	remote   bool // after look: see boot
+	remote   bool // after look: see elsewhere
 }
 
 // Open opens the store at root and makes what is missing of it. A store that cannot be written opens as well: what is

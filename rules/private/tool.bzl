@@ -56,17 +56,19 @@ def _watch_tree(rctx, path):
     if path.exists:
         rctx.watch_tree(path)
 
-# Prints the digest of what the tool is made of. Where a tool was kept that is made of the same, it copies itself to $4 and
-# prints its fingerprint, which was kept too: one that has been damaged has another, or does not run.
+# Prints the digest of what the tool is made of, these rules included; nothing where it cannot be told. Where a tool was kept that is
+# made of the same, it copies itself to $4 and prints its fingerprint, which was kept too: one that has been damaged has another,
+# or none, or does not run.
 _FIND_TOOL = """
 mkdir -p "$1/tool" && test -w "$1/tool" || exit 3
 cd "$2" && if command -v sha256sum >/dev/null; then sum=sha256sum; else sum="shasum -a 256"; fi
-made_of=$({ printf '%s\\n' "$3"; find go.mod go.sum fetcher internal -type f ! -name '*_test.go' ! -path '*/testdata/*' | LC_ALL=C sort | tr '\\n' '\\0' | xargs -0 $sum; } | $sum)
-made_of=${made_of%% *}
+files=$(find -L go.mod go.sum rules/private/tool.bzl rules/private/go_environment.bzl fetcher internal -type f ! -name '*_test.go' ! -path '*/testdata/*') || exit 0
+sums=$(printf '%s\\n' "$files" | LC_ALL=C sort | tr '\\n' '\\0' | xargs -0 $sum) && test -n "$sums" || exit 0
+made_of=$(printf '%s\\n' "$3" "$sums" | $sum) && made_of=${made_of%% *} && test -n "$made_of" || exit 0
 echo "$made_of"
 kept=$1/tool/$made_of
-test -x "$kept" && fingerprint=$("$kept" fingerprint --copy "$4") && test "$fingerprint" = "$(cat "$kept.fingerprint")" || exit 0
-touch "$kept" "$kept.fingerprint"
+test -s "$kept" && fingerprint=$("$kept" fingerprint --copy "$4") && test -n "$fingerprint" && test "$fingerprint" = "$(cat "$kept.fingerprint")" || exit 0
+touch -c "$kept" "$kept.fingerprint"
 echo "$fingerprint"
 """
 
@@ -97,10 +99,10 @@ def _usable_cache(rctx, sources, sdk):
         platform = rctx.os.name + " " + rctx.os.arch
         result = rctx.execute(["sh", "-c", _FIND_TOOL, "sh", shared, sources, sdk + " for " + platform, rctx.path(tool_file(rctx))])
         if result.return_code == 0:
-            told = result.stdout.splitlines()
-            if len(told) == 2:
-                rctx.file(FINGERPRINT, told[1] + "\n", executable = False)
-            return shared, told[0], len(told) == 2
+            made_of, _, fingerprint = result.stdout.strip().partition("\n")
+            if fingerprint:
+                rctx.file(FINGERPRINT, fingerprint + "\n", executable = False)
+            return shared, made_of or None, bool(fingerprint)
         if result.return_code != 3:
             return shared, None, False
     return str(rctx.path(".cache")), None, False
