@@ -100,9 +100,9 @@ func Render(plan ccplan.Plan, header string, repositories Repositories) []byte {
 		// Bazel 10 no longer exports what nobody exports. These are names of targets, not labels.
 		var names build.Expr = list(plan.Files)
 		for _, l := range shared {
-			if rest := plan.Files[min(len(l.Values), len(plan.Files)):]; slices.Equal(append(slices.Clone(l.Values), rest...), plan.Files) {
+			if n := len(l.Values); n <= len(plan.Files) && slices.Equal(l.Values, plan.Files[:n]) {
 				names = &build.Ident{Name: l.Name}
-				if len(rest) > 0 {
+				if rest := plan.Files[n:]; len(rest) > 0 {
 					names = &build.BinaryExpr{X: names, Op: "+", Y: list(rest)}
 				}
 			}

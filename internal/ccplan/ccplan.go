@@ -311,14 +311,13 @@ func (p *planner) forms(as mode) map[string]form {
 
 // linking makes what people depend on.
 func (p *planner) linking() {
-	auto := "" // what the main target stands for where the flag does not choose
-	// together makes a target of the headers and some of the libraries.
-	together := func(name, doc string, as mode, forms map[string]form, libraries []string, tags ...string) {
+	// together makes a target of the headers and some of the libraries, for people who ask for the label of.
+	together := func(name, of, doc string, as mode, forms map[string]form, libraries []string, tags ...string) {
 		deps := []string{":" + p.fixed["headers"]}
 		var attrs []Attr
-		switch isMain := name == p.Name || name == auto; {
+		switch {
 		case p.ForPeople:
-		case isMain:
+		case of == p.Name:
 			attrs, deps = slices.Clone(p.ofHeaders), slices.Clone(p.headerDeps)
 		default:
 			attrs = []Attr{{"target_compatible_with", p.compatible}}
@@ -345,25 +344,22 @@ func (p *planner) linking() {
 		}
 		switch {
 		case same && len(libraries) == 0:
-			together(name, strings.TrimSpace(doc), asBoth, both, libraries)
+			together(name, name, strings.TrimSpace(doc), asBoth, both, libraries)
 		case same:
-			together(name, doc+"It is linked in the one form that there is.", asBoth, both, libraries)
+			together(name, name, doc+"It is linked in the one form that there is.", asBoth, both, libraries)
 		case p.Linkage == Auto:
-			together(name, doc+"linkstatic chooses between the static and the shared library.", asBoth, both, libraries, linkageDeclared)
+			together(name, name, doc+"linkstatic chooses between the static and the shared library.", asBoth, both, libraries, linkageDeclared)
 		case p.Linkage == Static:
-			together(name, doc+"It is linked statically, as was asked for.", asStatic, static, libraries, linkageDeclared)
+			together(name, name, doc+"It is linked statically, as was asked for.", asStatic, static, libraries, linkageDeclared)
 		case p.Linkage == Shared:
-			together(name, doc+"It is linked dynamically, as was asked for.", asShared, shared, libraries, linkageDeclared)
+			together(name, name, doc+"It is linked dynamically, as was asked for.", asShared, shared, libraries, linkageDeclared)
 		default:
-			either := p.unique(name + "_auto")
-			if name == p.Name {
-				auto = either
-			}
-			together(either, "", asBoth, both, libraries)
+			auto := p.unique(name + "_auto")
+			together(auto, name, "", asBoth, both, libraries)
 			p.add(Alias, name, doc+"The flag for the linkage chooses, or linkstatic where that is auto.", Attr{"actual", Select{
 				{linkageSetting + string(Static), ":" + staticName()},
 				{linkageSetting + string(Shared), ":" + sharedName()},
-				{"", ":" + either},
+				{"", ":" + auto},
 			}})
 		}
 	}
@@ -389,7 +385,7 @@ func (p *planner) linking() {
 			one := func(as mode, forms map[string]form, linkage Linkage) func() string {
 				return func() string {
 					name := p.unique(names[l] + "_" + string(linkage))
-					together(name, "", as, forms, p.with(l))
+					together(name, name, "", as, forms, p.with(l))
 					return name
 				}
 			}
@@ -410,8 +406,8 @@ func (p *planner) linking() {
 		p.public = append(p.public, called)
 	}
 	// Headers alone have them too: who needs them as :static does not know that there is no more.
-	together(p.fixed["static"], "The static library where there is one, whatever linkstatic and the flag say.", asStatic, static, p.order)
-	together(p.fixed["shared"], "The shared library where there is one, whatever linkstatic and the flag say.", asShared, shared, p.order)
+	together(p.fixed["static"], p.fixed["static"], "The static library where there is one, whatever linkstatic and the flag say.", asStatic, static, p.order)
+	together(p.fixed["shared"], p.fixed["shared"], "The shared library where there is one, whatever linkstatic and the flag say.", asShared, shared, p.order)
 	p.public = append(p.public, p.fixed["static"], p.fixed["shared"])
 }
 

@@ -78,40 +78,33 @@ func TestAwait(t *testing.T) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	two, three := open(t, file), open(t, file)
-	second, third := filelock.Await(two), filelock.Await(three)
-	select {
-	case err := <-second:
-		t.Fatalf("a second holder: %v", err)
-	case err := <-third:
-		t.Fatalf("a second holder: %v", err)
-	case <-time.After(50 * time.Millisecond):
+	type holder struct {
+		f   *os.File
+		err error
 	}
+	holders := make(chan holder, 2)
+	for range 2 {
+		f := open(t, file)
+		got := filelock.Await(f)
+		go func() { holders <- holder{f, <-got} }()
+	}
+	held := func() {
+		t.Helper()
+		select {
+		case h := <-holders:
+			t.Fatalf("a second holder: %v", h.err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	held()
 	one.Close()
-	var next *os.File
-	var err error
-	select {
-	case err = <-second:
-		next, second = two, nil
-	case err = <-third:
-		next, third = three, nil
+	next := <-holders
+	if next.err != nil {
+		t.Fatal(next.err)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case err := <-second:
-		t.Fatalf("two holders: %v", err)
-	case err := <-third:
-		t.Fatalf("two holders: %v", err)
-	case <-time.After(50 * time.Millisecond):
-	}
-	next.Close()
-	select {
-	case err = <-second:
-	case err = <-third:
-	}
-	if err != nil {
-		t.Error(err)
+	held()
+	next.f.Close()
+	if last := <-holders; last.err != nil {
+		t.Error(last.err)
 	}
 }

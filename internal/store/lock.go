@@ -39,10 +39,8 @@ func (s *Store) Lock(ctx context.Context, key string, waiting func(pid int)) (un
 // caller already holds.
 func (s *Store) lock(ctx context.Context, key string, waiting func(pid int)) (unlock func(), err error) {
 	path := filepath.Join(s.dir, "locks", digestOf([]byte(key)).Hex)
-	told := waiting == nil
 	tell := func() {
-		if !told {
-			told = true
+		if waiting != nil {
 			waiting(holder(path))
 		}
 	}

@@ -98,13 +98,11 @@ def _usable_cache(rctx, sources, sdk):
             return shared, None, False
         platform = rctx.os.name + " " + rctx.os.arch
         result = rctx.execute(["sh", "-c", _FIND_TOOL, "sh", shared, sources, sdk + " for " + platform, rctx.path(tool_file(rctx))])
-        if result.return_code == 0:
+        if result.return_code != 3:
             made_of, _, fingerprint = result.stdout.strip().partition("\n")
             if fingerprint:
                 rctx.file(FINGERPRINT, fingerprint + "\n", executable = False)
             return shared, made_of or None, bool(fingerprint)
-        if result.return_code != 3:
-            return shared, None, False
     return str(rctx.path(".cache")), None, False
 
 def _user_settings(rctx, go, goroot):

@@ -212,11 +212,9 @@ func (b *bench) bazel() ([]row, error) {
 			if err := write(w, dir, s.target); err != nil {
 				return nil, err
 			}
-			steps := []struct{ before, what string }{{"", "cold"}}
-			for range 5 { // half a second is soon disturbed
-				steps = append(steps, struct{ before, what string }{"", "no-op"})
-			}
-			for _, step := range append(steps, struct{ before, what string }{"clean --expunge", "after `clean --expunge`"}) {
+			type step struct{ before, what string }
+			noOps := slices.Repeat([]step{{"", "no-op"}}, 5) // half a second is soon disturbed
+			for _, step := range slices.Concat([]step{{"", "cold"}}, noOps, []step{{"clean --expunge", "after `clean --expunge`"}}) {
 				if before := strings.Fields(step.before); len(before) > 0 {
 					if _, err := run(w, dir, before[0], before[1:]...); err != nil {
 						return nil, err
