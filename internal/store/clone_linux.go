@@ -1,20 +1,19 @@
 package store
 
 import (
-	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
 // clone makes the file name of e.out a reflink of e.in's (btrfs, XFS, bcachefs).
-func clone(e *ends, name string, fi fs.FileInfo) error {
-	src, err := e.in.Open(name)
+func clone(e *ends, name string, l look) error {
+	src, err := e.open(name)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	dst, err := e.out.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode(fi))
+	dst, err := e.create(name, l.treeMode())
 	if err != nil {
 		return err
 	}
@@ -22,14 +21,14 @@ func clone(e *ends, name string, fi fs.FileInfo) error {
 		return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd()))
 	}))
 	if err == nil {
-		err = dst.Chmod(fileMode(fi)) // whatever the umask
+		err = dst.Chmod(l.treeMode()) // whatever the umask
 	}
 	if closeErr := dst.Close(); err == nil {
 		err = closeErr
 	}
 	if err != nil {
 		// What stays would be in the way of the next method, and be taken for another tree's.
-		if err := e.out.Remove(name); err != nil {
+		if err := e.remove(name); err != nil {
 			return err
 		}
 	}

@@ -2,11 +2,8 @@
 
 package store
 
-import (
-	"errors"
-	"io/fs"
-)
+import "errors"
 
-func clone(*ends, string, fs.FileInfo) error { return errors.ErrUnsupported }
+func clone(*ends, string, look) error { return errors.ErrUnsupported }
 
 func mayClone(string) bool { return false }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 )
@@ -76,16 +79,8 @@ func materialise(dst string, overwrite bool, n int, next func(i int) (Tree, *che
 		}
 		return Stats{}, materialiseError(dst, err)
 	}
-	m := &materialising{dst: dst, trees: make([]Tree, n), overwrite: overwrite, busy: make(chan struct{}, min(runtime.GOMAXPROCS(0), 4))}
-	m.busy <- struct{}{}
-	for i := range n {
-		if m.trees[i], m.check, err = next(i); err == nil {
-			err = m.tree(i, out)
-		}
-		if err != nil {
-			break
-		}
-	}
+	m := &materialising{dst: dst, out: out, overwrite: overwrite, busy: make(chan struct{}, min(runtime.GOMAXPROCS(0), 4))}
+	err = m.all(n, next)
 	if err != nil {
 		// Only what this call has made: of two that run into one directory, at least one fails, and must not take the
 		// other's files with it.
@@ -150,145 +145,217 @@ func materialiseError(dst string, err error) error {
 // materialising is one call of Materialise.
 type materialising struct {
 	dst       string
-	trees     []Tree
+	out       *os.Root // dst
 	overwrite bool
-	made      []string      // entries of dst that this call made
 	busy      chan struct{} // holds one for each goroutine that works, and none for those that wait
 
-	now              int         // the tree at hand, an index of trees
-	noClone, noLinks atomic.Bool // the tree at hand and dst are on file systems that cannot share files in this way
-
 	mu       sync.Mutex
+	made     []string // entries of dst that this call made
 	stats    Stats
 	replaced map[string]int // path to how many of the entries there were when what was there was removed
-	check    *checking      // of the tree at hand
 }
 
-func (m *materialising) tree(i int, out *os.Root) error {
-	t := m.trees[i]
+// transfer is what Materialise does with one of the trees.
+type transfer struct {
+	*materialising
+	tree             Tree
+	noClone, noLinks atomic.Bool // the tree and dst are on file systems that cannot share files in this way
+
+	checking sync.Mutex
+	check    *checking
+}
+
+// all transfers the trees: several at the same time, unless one may replace what another has.
+func (m *materialising) all(n int, next func(i int) (Tree, *checking, error)) error {
+	var trees []Tree
+	errs := make([]error, n)
+	var failed atomic.Bool
+	var helping sync.WaitGroup
+	m.busy <- struct{}{}
+	for i := 0; i < n && !failed.Load(); i++ {
+		<-m.busy
+		t, check, err := next(i)
+		m.busy <- struct{}{}
+		if err != nil {
+			errs[i] = err
+			break
+		}
+		trees = append(trees, t)
+		run := func() {
+			if errs[i] = (&transfer{materialising: m, tree: t, check: check}).run(); errs[i] != nil {
+				failed.Store(true)
+			}
+		}
+		if i == n-1 || m.overwrite || !m.help(&helping, run) {
+			run()
+		}
+	}
+	<-m.busy
+	helping.Wait()
+	err := cmp.Or(errs...)
+	if taken, ok := err.(takenError); ok {
+		return conflict(trees, string(taken))
+	}
+	return err
+}
+
+// help has another goroutine do the work, if one may.
+func (m *materialising) help(helping *sync.WaitGroup, work func()) bool {
+	select {
+	case m.busy <- struct{}{}:
+		helping.Go(func() {
+			defer func() { <-m.busy }()
+			work()
+		})
+		return true
+	default:
+		return false
+	}
+}
+
+// takenError says of a path that something is there already.
+type takenError string
+
+func (e takenError) Error() string { return string(e) + ": the path is there already" }
+
+// conflict is the error for trees that hold a path twice. Which of several it was that was met, and by which tree, is a
+// matter of time; what is told is the first, if the trees had come one after the other, or at if that cannot be found.
+func conflict(trees []Tree, at string) error {
+	type held struct {
+		by  v1.Hash
+		dir bool
+	}
+	all := map[string]held{}
+	why := "the path is there already"
+	for _, t := range trees {
+		err := fs.WalkDir(os.DirFS(t.path), ".", func(p string, e fs.DirEntry, err error) error {
+			if err != nil {
+				return nil // whoever reads it meets it
+			}
+			if before, there := all[p]; there && !(before.dir && e.IsDir()) {
+				at, why = p, fmt.Sprintf("two trees hold this path, %s and %s", before.by, t.digest)
+				return fs.ErrExist
+			}
+			all[p] = held{t.digest, e.IsDir()}
+			return nil
+		})
+		if err != nil {
+			break
+		}
+	}
+	return &diagnostic.Error{Kind: diagnostic.Refused, What: at, Why: why, Err: fs.ErrExist,
+		Do: "pack the library so that each path is in one layer"}
+}
+
+func (m *transfer) run() error {
+	t := m.tree
 	if t.path == "" {
 		return errors.New("a Tree that no store has returned")
 	}
 	in, err := os.OpenRoot(t.path)
 	if errors.Is(err, fs.ErrNotExist) && t.store != nil {
 		// A lease keeps away removals, not who found it damaged and has set it aside: it is fetched again, as by them.
-		return m.damaged(t, []Damage{{What: "it is missing"}})
+		return m.damaged([]Damage{{What: "it is missing"}})
 	}
 	if err != nil {
 		return readError("tree "+t.digest.String(), err)
 	}
 	defer in.Close()
-	m.now = i
+	e, err := openEnds(in, m.out)
+	if err != nil {
+		return err
+	}
+	defer e.close()
 	m.noClone.Store(!mayClone(t.path))
-	m.noLinks.Store(false)
-	if err := m.directory(in, out, ".", 0); err != nil {
-		if damaged := m.damaged(t, m.check.damage); damaged != nil {
+	if err := m.directory(e, 0); err != nil {
+		if damaged := m.damaged(m.check.damage); damaged != nil {
 			return errors.Join(damaged, err) // and may well be why
 		}
 		return err
 	}
-	if err := m.damaged(t, m.check.finish()); err != nil {
+	if err := m.damaged(m.check.finish()); err != nil {
 		return err
 	}
 	m.check.freshen(t.store, t.digest, false)
 	return nil
 }
 
-func (m *materialising) damaged(t Tree, damage []Damage) error {
+func (m *transfer) damaged(damage []Damage) error {
 	if len(damage) == 0 {
 		return nil
 	}
-	return (&DamagedError{Digest: t.digest, Tree: true, Damage: damage}).diagnostic()
+	return (&DamagedError{Digest: m.tree.digest, Tree: true, Damage: damage}).diagnostic()
 }
 
-// directory puts what is in the directory in, at rel in its tree and depth levels below its root, into the directory
-// out. Both are opened level by level, so that every name used is a single component: then no symbolic link is ever
-// passed through, neither one in the tree nor one that an earlier tree has put into out.
+// directory puts what is in the directory into its counterpart; its names are single components, and it is level by level
+// that both are opened. So no symbolic link is ever passed through, neither one in the tree nor one that an earlier tree
+// has put into dst.
 //
 // Where a goroutine is idle, it takes a folder: systems make links in two folders at the same time, in one they do not.
 // After an error the other folders are done all the same, so that of several faults the same one is told each time.
-func (m *materialising) directory(in, out *os.Root, rel string, depth int) error {
-	var dirs []string
-	err := func() error { // closes both handles before going deeper, which would hold two more for each level
-		ends, err := openEnds(in, out)
-		if err != nil {
-			return err
-		}
-		defer ends.close()
-		entries, err := ends.read()
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			name, at := e.Name(), e.Name()
-			if rel != "." {
-				at = rel + "/" + name
-			}
-			var err error
-			switch e.Type() {
-			case fs.ModeDir:
-				m.met(at, fs.ModeDir, nil, "")
-				dirs = append(dirs, name)
-				err = m.mkdir(out, at)
-			case 0:
-				err = m.file(ends, at, e)
-			case fs.ModeSymlink:
-				err = m.symlink(ends, at, depth)
-			default:
-				err = refused(at, "it is neither a file nor a directory nor a symbolic link")
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	}()
+func (m *transfer) directory(e *ends, depth int) error {
+	names, err := e.names()
 	if err != nil {
 		return err
+	}
+	var dirs []string
+	for _, name := range names {
+		at := path.Join(e.rel, name)
+		l, err := e.look(name)
+		if err != nil {
+			return err
+		}
+		switch l.mode.Type() {
+		case fs.ModeDir:
+			m.met(at, l, "")
+			dirs = append(dirs, name)
+		case 0:
+			err = m.file(e, name, at, l)
+		case fs.ModeSymlink:
+			err = m.symlink(e, name, at, l, depth)
+		default:
+			err = refused(at, "it is neither a file nor a directory nor a symbolic link")
+		}
+		if err != nil {
+			return err
+		}
 	}
 	errs := make([]error, len(dirs))
 	var helping sync.WaitGroup
+	helped := false
 	for i, name := range dirs {
-		select {
-		case m.busy <- struct{}{}:
-			helping.Go(func() {
-				errs[i] = m.below(in, out, path.Join(rel, name), depth+1)
-				<-m.busy
-			})
-		default:
-			errs[i] = m.below(in, out, path.Join(rel, name), depth+1)
+		below := func() { errs[i] = m.below(e, name, depth+1) }
+		if m.help(&helping, below) {
+			helped = true
+		} else {
+			below()
 		}
 	}
-	<-m.busy
-	helping.Wait()
-	m.busy <- struct{}{}
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+	if helped {
+		<-m.busy
+		helping.Wait()
+		m.busy <- struct{}{}
 	}
-	return nil
+	return cmp.Or(errs...)
 }
 
-// below goes on with the folder at rel, which lies in the directory in, and in out.
-func (m *materialising) below(in, out *os.Root, rel string, depth int) error {
-	subIn, err := in.OpenRoot(path.Base(rel))
+// below makes the directory name, and goes on there.
+func (m *transfer) below(e *ends, name string, depth int) error {
+	if err := m.mkdir(e, name); err != nil {
+		return err
+	}
+	sub, err := e.below(name)
 	if err != nil {
 		return err
 	}
-	defer subIn.Close()
-	subOut, err := out.OpenRoot(path.Base(rel))
-	if err != nil {
-		return err
-	}
-	defer subOut.Close()
-	return m.directory(subIn, subOut, rel, depth)
+	defer sub.close()
+	return m.directory(sub, depth)
 }
 
-func (m *materialising) met(at string, kind fs.FileMode, fi fs.FileInfo, target string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.check.met(at, kind, fi, target)
+func (m *transfer) met(at string, l look, target string) {
+	m.checking.Lock()
+	defer m.checking.Unlock()
+	m.check.met(at, l, target)
 }
 
 // errMerges is what a create of put returns where nothing needs to be made.
@@ -296,13 +363,13 @@ var errMerges = errors.New("the directory is there already")
 
 // put makes the entry at, of the directory out, by create, which fails with fs.ErrExist and changes nothing if
 // something is there. Only then is it asked what to do: the usual case costs no look beforehand.
-func (m *materialising) put(out *os.Root, at string, create func() error) error {
+func (m *materialising) put(at string, create func() error) error {
 	err := create()
 	if errors.Is(err, fs.ErrExist) {
 		if !m.overwrite {
-			return m.conflict(at)
+			return takenError(at)
 		}
-		if err := out.RemoveAll(path.Base(at)); err != nil {
+		if err := m.out.RemoveAll(at); err != nil {
 			return err
 		}
 		m.gone(at)
@@ -312,6 +379,8 @@ func (m *materialising) put(out *os.Root, at string, create func() error) error 
 		return nil
 	}
 	if err == nil && !strings.Contains(at, "/") {
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		m.made = append(m.made, at)
 	}
 	return err
@@ -346,41 +415,39 @@ func (m *materialising) entries() []Entry {
 	return left
 }
 
-func (m *materialising) mkdir(out *os.Root, at string) error {
-	name := path.Base(at)
-	return m.put(out, at, func() error {
-		err := out.Mkdir(name, 0o755)
+func (m *transfer) mkdir(e *ends, name string) error {
+	return m.put(path.Join(e.rel, name), func() error {
+		err := e.mkdir(name)
 		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		// Lstat, because a symbolic link to a directory is not one: what belongs into it would land in its target.
-		if fi, statErr := out.Lstat(name); statErr == nil && fi.IsDir() {
+		// A symbolic link to a directory is not one: what belongs into it would land in its target.
+		if l, lookErr := e.taken(name); lookErr == nil && l.mode.IsDir() {
 			return errMerges
 		}
 		return err
 	})
 }
 
-func (m *materialising) symlink(e *ends, at string, depth int) error {
-	name := path.Base(at)
-	target, err := e.in.Readlink(name)
+func (m *transfer) symlink(e *ends, name, at string, l look, depth int) error {
+	target, err := e.readlink(name)
 	if err != nil {
 		return err
 	}
-	m.met(at, fs.ModeSymlink, nil, target)
+	m.met(at, l, target)
 	// AddTree has looked at it, too. Here it is looked at again because what lies in a directory of the user's may
 	// have been changed since, and this is where it would do harm.
 	if !staysInside(target, depth) {
 		return refused(at, fmt.Sprintf("it is a symbolic link to %q, which may lead out of %s", target, m.dst))
 	}
-	err = m.put(e.out, at, func() error {
+	err = m.put(at, func() error {
 		// A link to a link is a link, and unlike a new one it takes no inode, which a file system has to find. Only Linux's have it all.
 		if runtime.GOOS == "linux" && !m.noLinks.Load() {
-			if err := link(e, name, nil); err == nil || errors.Is(err, fs.ErrExist) {
+			if err := e.link(name); err == nil || errors.Is(err, fs.ErrExist) {
 				return err
 			}
 		}
-		return uninterrupted(func() error { return e.out.Symlink(target, name) })
+		return uninterrupted(func() error { return e.symlink(target, name) })
 	})
 	if err != nil {
 		return err
@@ -391,17 +458,12 @@ func (m *materialising) symlink(e *ends, at string, depth int) error {
 	return nil
 }
 
-func (m *materialising) file(e *ends, at string, entry fs.DirEntry) error {
-	name := path.Base(at)
-	fi, err := entry.Info()
-	if err != nil {
-		return err
-	}
-	m.met(at, 0, fi, "")
+func (m *transfer) file(e *ends, name, at string, l look) error {
+	m.met(at, l, "")
 	var kind *int
-	err = m.put(e.out, at, func() error {
+	err := m.put(at, func() error {
 		var err error
-		kind, err = m.share(e, name, fi)
+		kind, err = m.share(e, name, l)
 		return err
 	})
 	if err != nil {
@@ -412,25 +474,25 @@ func (m *materialising) file(e *ends, at string, entry fs.DirEntry) error {
 	*kind++
 	m.stats.Entries = append(m.stats.Entries, Entry{Path: at})
 	m.stats.Files++
-	m.stats.Bytes += fi.Size()
+	m.stats.Bytes += l.size
 	return nil
 }
 
 // share makes one file by the first method that works and returns its counter. An error that says "not this way" leads
 // to the next method; any other ends it.
-func (m *materialising) share(e *ends, name string, fi fs.FileInfo) (*int, error) {
+func (m *transfer) share(e *ends, name string, l look) (*int, error) {
 	for _, method := range []struct {
-		make   func(e *ends, name string, fi fs.FileInfo) error
+		make   func(e *ends, name string, l look) error
 		off    *atomic.Bool // set once the file systems are known not to have it
 		counts *int
 	}{
 		{clone, &m.noClone, &m.stats.Reflinked},
-		{link, &m.noLinks, &m.stats.Linked},
+		{func(e *ends, name string, _ look) error { return e.link(name) }, &m.noLinks, &m.stats.Linked},
 	} {
 		if method.off.Load() {
 			continue
 		}
-		err := method.make(e, name, fi)
+		err := method.make(e, name, l)
 		switch {
 		case err == nil:
 			return method.counts, nil
@@ -440,52 +502,32 @@ func (m *materialising) share(e *ends, name string, fi fs.FileInfo) (*int, error
 			return nil, err
 		}
 	}
-	return &m.stats.Copied, copyFile(e, name, fi)
+	return &m.stats.Copied, copyFile(e, name, l)
 }
 
-// copyFile makes the file name of e.out, which must not exist, a copy of e.in's.
-func copyFile(e *ends, name string, fi fs.FileInfo) error {
-	src, err := e.in.Open(name)
+// copyFile makes the file name, which must not exist, a copy of the other's.
+func copyFile(e *ends, name string, l look) error {
+	src, err := e.open(name)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	// A mode without write permission is no obstacle to the handle that makes the file.
-	dst, err := e.out.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode(fi))
+	dst, err := e.create(name, l.treeMode())
 	if err != nil {
 		return err
 	}
 	n, err := io.Copy(dst, src)
-	if err == nil && n != fi.Size() {
-		err = fmt.Errorf("%s: %d of %d bytes copied: %w", name, n, fi.Size(), io.ErrUnexpectedEOF)
+	if err == nil && n != l.size {
+		err = fmt.Errorf("%s: %d of %d bytes copied: %w", name, n, l.size, io.ErrUnexpectedEOF)
 	}
 	if err == nil {
-		err = dst.Chmod(fileMode(fi)) // whatever the umask
+		err = dst.Chmod(l.treeMode()) // whatever the umask
 	}
 	if closeErr := dst.Close(); err == nil {
 		err = closeErr
 	}
 	if err != nil {
-		_ = e.out.Remove(name)
+		_ = e.remove(name)
 	}
 	return err
-}
-
-// conflict is the error for the path at, which the tree at hand and an earlier one hold.
-func (m *materialising) conflict(at string) error {
-	why := "the path is there already"
-	earlier := slices.IndexFunc(m.trees[:m.now], func(t Tree) bool {
-		root, err := os.OpenRoot(t.path)
-		if err != nil {
-			return false
-		}
-		defer root.Close()
-		_, err = root.Lstat(at)
-		return err == nil
-	})
-	if earlier >= 0 {
-		why = fmt.Sprintf("two trees hold this path, %s and %s", m.trees[earlier].digest, m.trees[m.now].digest)
-	}
-	return &diagnostic.Error{Kind: diagnostic.Refused, What: at, Why: why, Err: fs.ErrExist,
-		Do: "pack the library so that each path is in one layer"}
 }

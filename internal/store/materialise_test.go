@@ -283,6 +283,26 @@ func TestMaterialiseStaysInside(t *testing.T) {
 	}
 }
 
+// Invariant: of several conflicts the same one is told each time, though the trees come at the same time.
+func TestMaterialiseConflictsAreTold(t *testing.T) {
+	s := newStore(t)
+	var trees []Tree
+	for i, conflicting := range []files{{"z/x": {data: "1"}, "z/y": {data: "1"}}, {"z/x": {data: "2"}, "a/b": {data: "2"}}, {"z/y": {data: "3"}, "a/b": {data: "3"}, "z/w": {data: "3"}}} {
+		for k := range 50 { // so that they meet at different places
+			conflicting[fmt.Sprintf("%c/%d/%d", 'a'+k%26, i, k)] = file{data: "x"}
+		}
+		trees = append(trees, addFiles(t, s, fmt.Sprint(i), conflicting))
+	}
+	for range 50 {
+		dst := filepath.Join(t.TempDir(), "repo")
+		_, err := Materialise(dst, false, trees...)
+		mustContain(t, err, "z/x", trees[0].digest.String(), trees[1].digest.String())
+		if _, err := os.Lstat(dst); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("left behind: %v", err)
+		}
+	}
+}
+
 // Invariant: what a link may share is the content alone: nobody writes the store through a workspace.
 func TestMaterialisedFilesAreReadOnly(t *testing.T) {
 	if runtime.GOOS != "windows" && os.Geteuid() == 0 {

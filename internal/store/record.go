@@ -21,6 +21,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/tree"
 )
 
 // A record says what a tree was when it was made, since the compressed layer that it was made from is not kept. It is
@@ -294,8 +295,20 @@ func (c *checking) note(at, what string, args ...any) {
 	c.damage = append(c.damage, Damage{Path: at, What: fmt.Sprintf(what, args...)})
 }
 
-// met is told of each entry of the tree once. fi is wanted of files, target of symbolic links.
-func (c *checking) met(at string, kind fs.FileMode, fi fs.FileInfo, target string) {
+// A look is what a file's inode tells.
+type look struct {
+	mode    fs.FileMode // kind and permissions
+	size    int64
+	written time.Time
+}
+
+func lookOf(fi fs.FileInfo) look { return look{fi.Mode(), fi.Size(), fi.ModTime()} }
+
+// treeMode returns the mode that the file has in a tree.
+func (l look) treeMode() fs.FileMode { return tree.Mode(l.mode&0o111 != 0) }
+
+// met is told of each entry of the tree once. target is wanted of symbolic links.
+func (c *checking) met(at string, l look, target string) {
 	if c.left == nil {
 		return
 	}
@@ -305,24 +318,24 @@ func (c *checking) met(at string, kind fs.FileMode, fi fs.FileInfo, target strin
 		return
 	}
 	delete(c.left, at)
-	switch {
+	switch kind := l.mode.Type(); {
 	case kind != want.kind:
 		c.note(at, "it is of another kind")
 	case kind == fs.ModeSymlink && target != want.target:
 		c.note(at, "it links to %q, not to %q", target, want.target)
 	case kind == 0:
-		c.file(at, want, fi)
+		c.file(at, want, l)
 	}
 }
 
-func (c *checking) file(at string, want *recorded, fi fs.FileInfo) {
-	if fi.Size() != want.size {
-		c.note(at, "it has %d bytes, not %d", fi.Size(), want.size)
+func (c *checking) file(at string, want *recorded, l look) {
+	if l.size != want.size {
+		c.note(at, "it has %d bytes, not %d", l.size, want.size)
 		return
 	}
 	// To write a file changes its time, also through a hard link to it, and nobody can write it without changing its
 	// mode before, except for root. Bits that flip by themselves change neither; those are for Verify to find.
-	untouched := !fi.ModTime().After(c.sealed) && fileMode(fi) == want.mode && fi.Mode().Perm()&0o222 == 0
+	untouched := !l.written.After(c.sealed) && l.treeMode() == want.mode && l.mode.Perm()&0o222 == 0
 	if untouched && !c.thorough {
 		return
 	}
@@ -338,10 +351,10 @@ func (c *checking) file(at string, want *recorded, fi fs.FileInfo) {
 		c.note(at, "its bytes are not what they were")
 	default:
 		c.hashed++
-		if fi.ModTime().After(c.latest) {
-			c.latest = fi.ModTime()
+		if l.written.After(c.latest) {
+			c.latest = l.written
 		}
-		if fi.Mode().Perm() != want.mode && !c.readOnly {
+		if l.mode.Perm() != want.mode && !c.readOnly {
 			_ = os.Chmod(name, want.mode) // best effort: what counts is right
 		}
 	}

@@ -90,7 +90,7 @@ func (s *Store) verifyTree(ctx context.Context, d v1.Hash, readOnly bool) error 
 				return nil
 			}
 		}
-		c.met(at, e.Type(), fi, target)
+		c.met(at, lookOf(fi), target)
 		return nil
 	})
 	if err != nil {
