@@ -47,7 +47,7 @@ type Claims struct {
 func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 	p := &Package{Schema: Schema, Name: claims.Name, Version: claims.Version, License: claims.License,
 		Defines: claims.Defines, Linkopts: claims.Linkopts}
-	m := &measuring{fsys: fsys, tree: tree, claims: claims, libraries: map[string]*Library{}, archives: map[string]*native.Archive{}, sharedFile: map[string]string{},
+	m := &measuring{fsys: fsys, tree: tree, claims: claims, calling: callingOf(tree), libraries: map[string]*Library{}, archives: map[string]*native.Archive{}, sharedFile: map[string]string{},
 		dlls: map[string]dll{}, interfaces: map[string]*native.Archive{}}
 	for _, place := range tree.paths() {
 		if err := m.library(place); err != nil {
@@ -104,6 +104,7 @@ type measuring struct {
 	fsys      fs.FS
 	tree      Tree
 	claims    Claims
+	calling   calling
 	libraries map[string]*Library
 	order     []string
 	machine   native.Machine
@@ -309,7 +310,7 @@ func (m *measuring) library(place string) error {
 		if s.Machine.OS != "darwin" && s.SONAME != "" && !ValidLibraryName(s.SONAME) {
 			return refuse(fmt.Sprintf("its SONAME is %q, by which no run-time linker finds it in another place", s.SONAME), "link it with -Wl,-soname and a plain file name")
 		}
-		l := m.named(shared)
+		l := m.named(m.calling.linkName(place, shared))
 		if l.Shared != nil {
 			same, err := m.same(place, m.sharedFile[l.Name])
 			if err != nil {
@@ -330,10 +331,7 @@ func (m *measuring) library(place string) error {
 		if target, _, ok := m.resolve(named); ok && target == place {
 			l.Shared.Path = named
 		}
-		link := path.Join(dir, "lib"+l.Name+".so")
-		if s.Machine.OS == "darwin" {
-			link = path.Join(dir, "lib"+l.Name+".dylib")
-		}
+		link := path.Join(dir, "lib"+l.Name+sharedEnding(place))
 		if m.tree[link].Link != "" || link == place {
 			l.Shared.Link = link
 		}
@@ -344,6 +342,58 @@ func (m *measuring) library(place string) error {
 	default:
 		return refuse(fmt.Sprintf("it is called like a library but holds something else (%s)", kind), "leave it out")
 	}
+}
+
+// calling is what files of a tree are called by.
+type calling struct {
+	links    map[string][]string // by shared library, the names by which -l finds it
+	files    map[string]string   // by name, a shared library that is called so itself
+	archives map[string]bool     // by name, whether an archive is called so
+}
+
+func callingOf(tree Tree) calling {
+	c := calling{links: map[string][]string{}, files: map[string]string{}, archives: map[string]bool{}}
+	for _, place := range tree.paths() {
+		base := path.Base(place)
+		if name := libraryOf(staticName(), base); name != "" {
+			c.archives[name] = true
+		}
+		name := libraryOf(sharedName(), base)
+		if name == "" {
+			continue
+		}
+		real, ok := tree.resolve(place)
+		if !ok {
+			continue
+		}
+		if real == place {
+			c.files[name] = place
+		}
+		if path.Dir(real) == path.Dir(place) && base == "lib"+name+sharedEnding(place) {
+			c.links[real] = append(c.links[real], name)
+		}
+	}
+	return c
+}
+
+// linkName is the name of the library at place, whose file's name says own. What the linker calls it counts: libyaml-0.so.2
+// is -lyaml by the link libyaml.so, and one library with libyaml.a. Of several links it is the one with an archive, and else
+// the file's own. A name that another file has is that one's.
+func (c calling) linkName(place, own string) string {
+	called := slices.DeleteFunc(slices.Clone(c.links[place]), func(name string) bool {
+		file, taken := c.files[name]
+		return taken && file != place && name != own
+	})
+	i := slices.IndexFunc(called, func(name string) bool { return c.archives[name] })
+	switch {
+	case c.archives[own] || len(called) == 0:
+		return own
+	case i >= 0:
+		return called[i]
+	case slices.Contains(called, own):
+		return own
+	}
+	return called[0]
 }
 
 // sharedLibrary puts facts into the words of a description.

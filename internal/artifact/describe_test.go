@@ -117,6 +117,36 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
+// A library has the name that the linker calls it by, whatever its file's: then its archive belongs to it.
+func TestLibrariesAreCalledAsByTheLinker(t *testing.T) {
+	for _, c := range []struct {
+		what  string
+		files map[string]string
+		want  string
+	}{
+		{"a version in the SONAME (libyaml)", map[string]string{"lib/libyaml.a": static("a"), "lib/libyaml.so": "-> libyaml-0.so.2.0.9", "lib/libyaml-0.so.2": "-> libyaml-0.so.2.0.9", "lib/libyaml-0.so.2.0.9": shared("libyaml-0.so.2")},
+			"yaml: lib/libyaml.a lib/libyaml-0.so.2"},
+		{"a version in the file's name (libelf)", map[string]string{"lib/libelf.a": static("a"), "lib/libelf.so": "-> libelf.so.1", "lib/libelf.so.1": "-> libelf-0.188.so", "lib/libelf-0.188.so": shared("libelf.so.1")},
+			"elf: lib/libelf.a lib/libelf.so.1"},
+		{"without an archive", map[string]string{"lib/libyaml.so": "-> libyaml-0.so.2", "lib/libyaml-0.so.2": shared("libyaml-0.so.2")}, "yaml: lib/libyaml-0.so.2"},
+		{"a default among releases (libdb)", map[string]string{"lib/libdb.so": "-> libdb-5.3.so", "lib/libdb-5.3.so": shared("libdb-5.3.so")}, "db-5.3: lib/libdb-5.3.so"},
+		{"with an archive of each name", map[string]string{"lib/libpng.a": "-> libpng16.a", "lib/libpng16.a": static("a"), "lib/libpng.so": "-> libpng16.so.16", "lib/libpng16.so": "-> libpng16.so.16", "lib/libpng16.so.16": shared("libpng16.so.16")},
+			"png16: lib/libpng16.a lib/libpng16.so.16"},
+		{"a name that another has", map[string]string{"lib/libz.so": "-> libz-2.so.2", "lib/libz-2.so.2": shared("libz-2.so.2"), "lib/libz.so.1": shared("libz.so.1")}, "z: lib/libz.so.1, z-2: lib/libz-2.so.2"},
+		{"a link from elsewhere", map[string]string{"lib/libz.so": "-> ../lib64/libz-2.so.2", "lib64/libz-2.so.2": shared("libz-2.so.2")}, "z: lib/libz-2.so.2"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			p, err := described(t, c.files, Claims{Name: "x"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := librariesOf(p); got != c.want {
+				t.Errorf("libraries %s, not %s", got, c.want)
+			}
+		})
+	}
+}
+
 func TestDescribeRefuses(t *testing.T) {
 	const pc = "Name: z\nDescription: d\nVersion: 1\n"
 	aarch64 := artifacttest.Shared{Machine: elf.EM_AARCH64, SONAME: "libz.so.1", Needed: []string{"libc.so.6"}}.Bytes()

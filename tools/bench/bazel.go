@@ -213,7 +213,7 @@ func (b *bench) bazel() ([]row, error) {
 				return nil, err
 			}
 			type step struct{ before, what string }
-			noOps := slices.Repeat([]step{{"", "no-op"}}, 5) // half a second is soon disturbed
+			noOps := slices.Repeat([]step{{"", "no-op"}}, 15) // a quarter of a second is soon disturbed, and the first ones of a server are slow
 			for _, step := range slices.Concat([]step{{"", "cold"}}, noOps, []step{{"clean --expunge", "after `clean --expunge`"}}) {
 				if before := strings.Fields(step.before); len(before) > 0 {
 					if _, err := run(w, dir, before[0], before[1:]...); err != nil {
