@@ -310,7 +310,7 @@ func (m *measuring) library(place string) error {
 		if s.Machine.OS != "darwin" && s.SONAME != "" && !ValidLibraryName(s.SONAME) {
 			return refuse(fmt.Sprintf("its SONAME is %q, by which no run-time linker finds it in another place", s.SONAME), "link it with -Wl,-soname and a plain file name")
 		}
-		l := m.named(m.calling.linkName(place, shared))
+		l := m.named(m.calling.linkName(shared))
 		if l.Shared != nil {
 			same, err := m.same(place, m.sharedFile[l.Name])
 			if err != nil {
@@ -332,7 +332,7 @@ func (m *measuring) library(place string) error {
 			l.Shared.Path = named
 		}
 		link := path.Join(dir, "lib"+l.Name+sharedEnding(place))
-		if m.tree[link].Link != "" || link == place {
+		if target, _, ok := m.resolve(link); ok && target == place {
 			l.Shared.Link = link
 		}
 		return nil
@@ -344,57 +344,62 @@ func (m *measuring) library(place string) error {
 	}
 }
 
-// calling is what files of a tree are called by.
+// calling is what the shared libraries of a tree are called by.
 type calling struct {
-	links    map[string][]string // by shared library, the names by which -l finds it
-	files    map[string]string   // by name, a shared library that is called so itself
-	archives map[string]bool     // by name, whether an archive is called so
+	links    map[string][]string // by the name of the file, those by which -l finds it
+	files    map[string]bool     // the names of the files
+	archives map[string]bool     // the names of the archives
 }
 
 func callingOf(tree Tree) calling {
-	c := calling{links: map[string][]string{}, files: map[string]string{}, archives: map[string]bool{}}
+	c := calling{links: map[string][]string{}, files: map[string]bool{}, archives: map[string]bool{}}
 	for _, place := range tree.paths() {
 		base := path.Base(place)
-		if name := libraryOf(staticName(), base); name != "" {
-			c.archives[name] = true
-		}
-		name := libraryOf(sharedName(), base)
-		if name == "" {
+		static, shared := libraryOf(staticName(), base), libraryOf(sharedName(), base)
+		if static == "" && shared == "" {
 			continue
 		}
 		real, ok := tree.resolve(place)
-		if !ok {
-			continue
-		}
-		if real == place {
-			c.files[name] = place
-		}
-		if path.Dir(real) == path.Dir(place) && base == "lib"+name+sharedEnding(place) {
-			c.links[real] = append(c.links[real], name)
+		switch {
+		case !ok:
+		case static != "":
+			// A link's name is another one's archive.
+			c.archives[static] = c.archives[static] || real == place
+		case path.Dir(real) == path.Dir(place):
+			own := libraryOf(sharedName(), path.Base(real))
+			if real == place {
+				c.files[own] = true
+			}
+			if base == "lib"+shared+sharedEnding(place) && !slices.Contains(c.links[own], shared) {
+				c.links[own] = append(c.links[own], shared)
+			}
 		}
 	}
 	return c
 }
 
-// linkName is the name of the library at place, whose file's name says own. What the linker calls it counts: libyaml-0.so.2
-// is -lyaml by the link libyaml.so, and one library with libyaml.a. Of several links it is the one with an archive, and else
-// the file's own. A name that another file has is that one's.
-func (c calling) linkName(place, own string) string {
-	called := slices.DeleteFunc(slices.Clone(c.links[place]), func(name string) bool {
-		file, taken := c.files[name]
-		return taken && file != place && name != own
-	})
-	i := slices.IndexFunc(called, func(name string) bool { return c.archives[name] })
-	switch {
-	case c.archives[own] || len(called) == 0:
-		return own
-	case i >= 0:
-		return called[i]
-	case slices.Contains(called, own):
+// linkName is the name of a shared library whose file is called own. A version in it is none of the name where a link does
+// without: libyaml-0.so.2 is -lyaml by the link libyaml.so, and one library with libyaml.a. It stays where an archive or a
+// link has it too, unless an archive has the link's name alone; and where another file is called as the link is.
+func (c calling) linkName(own string) string {
+	if c.archives[own] {
 		return own
 	}
-	return called[0]
+	for _, archived := range []bool{true, false} {
+		if !archived && slices.Contains(c.links[own], own) {
+			return own
+		}
+		for _, name := range c.links[own] {
+			version, ok := strings.CutPrefix(own, name)
+			if ok && version != "" && !letter(version[0]) && ValidLibraryName(name) && !c.files[name] && (c.archives[name] || !archived) {
+				return name
+			}
+		}
+	}
+	return own
 }
+
+func letter(b byte) bool { return 'a' <= b|0x20 && b|0x20 <= 'z' }
 
 // sharedLibrary puts facts into the words of a description.
 func sharedLibrary(place string, s *native.Shared) *SharedLibrary {

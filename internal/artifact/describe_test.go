@@ -133,6 +133,12 @@ func TestLibrariesAreCalledAsByTheLinker(t *testing.T) {
 		{"with an archive of each name", map[string]string{"lib/libpng.a": "-> libpng16.a", "lib/libpng16.a": static("a"), "lib/libpng.so": "-> libpng16.so.16", "lib/libpng16.so": "-> libpng16.so.16", "lib/libpng16.so.16": shared("libpng16.so.16")},
 			"png16: lib/libpng16.a lib/libpng16.so.16"},
 		{"a name that another has", map[string]string{"lib/libz.so": "-> libz-2.so.2", "lib/libz-2.so.2": shared("libz-2.so.2"), "lib/libz.so.1": shared("libz.so.1")}, "z: lib/libz.so.1, z-2: lib/libz-2.so.2"},
+		{"another name (ncurses)", map[string]string{"lib/libcurses.so": "-> libncursesw.so.6", "lib/libncursesw.so.6": shared("libncursesw.so.6")}, "ncursesw: lib/libncursesw.so.6"},
+		{"another name with an archive", map[string]string{"lib/libfoo.a": static("a"), "lib/libfoo.so": "-> libbar.so.1", "lib/libbar.so.1": shared("libbar.so.1")}, "bar: lib/libbar.so.1, foo: lib/libfoo.a"},
+		{"an archive by a link (OpenLDAP)", map[string]string{"lib/libldap.a": "-> libldap_r.a", "lib/libldap_r.a": static("a"), "lib/libldap.so": "-> libldap_r-2.4.so.2", "lib/libldap_r.so": "-> libldap_r-2.4.so.2", "lib/libldap_r-2.4.so.2": shared("libldap_r-2.4.so.2")},
+			"ldap_r: lib/libldap_r.a lib/libldap_r-2.4.so.2"},
+		{"a name that is none", map[string]string{"lib/lib.yaml.so": "-> libyaml-0.so.2", "lib/libyaml .so": "-> libyaml-0.so.2", "lib/libyaml-0.so.2": shared("libyaml-0.so.2")}, "yaml-0: lib/libyaml-0.so.2"},
+		{"copies of one name", map[string]string{"lib/libyaml.so": "-> libyaml-0.so.2", "lib/libyaml-0.so.2": shared("libyaml-0.so.2"), "lib/libyaml-0.so.2.0.9": shared("libyaml-0.so.2")}, "yaml: lib/libyaml-0.so.2"},
 		{"a link from elsewhere", map[string]string{"lib/libz.so": "-> ../lib64/libz-2.so.2", "lib64/libz-2.so.2": shared("libz-2.so.2")}, "z: lib/libz-2.so.2"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -165,6 +171,7 @@ func TestDescribeRefuses(t *testing.T) {
 		{"mixed C libraries", map[string]string{"lib/libm.so.1": string(musl), "lib/libz.so.1": shared("libz.so.1")}, Claims{}, "lib/libz.so.1", "the C library gnu"},
 		{"a machine that nobody targets", map[string]string{"lib/libz.so.1": string(m68k)}, Claims{}, "lib/libz.so.1", "not supported"},
 		{"two shared libraries of one name", map[string]string{"lib/libz.so.1": shared("libz.so.1"), "lib/libz.so.2": shared("libz.so.2")}, Claims{}, "lib/libz.so.2", "two shared libraries of one name"},
+		{"two builds of one library", map[string]string{"lib/libz.so": "-> libz-0.so.2.9", "lib/libz-0.so.2.9": shared("libz-0.so.2"), "lib/libz-0.so.2.8": shared("libz-0.so.2", "libm.so.6")}, Claims{}, "lib/libz-0.so.2.9", "two shared libraries of one name"},
 		{"two builds of one SONAME", map[string]string{"lib/libz.so.1.2": shared("libz.so.1"), "lib/libz.so.1.3": shared("libz.so.1", "libm.so.6")}, Claims{}, "lib/libz.so.1.3", "two shared libraries of one name"},
 		{"garbage called a static library", map[string]string{"lib/libz.a": "\x00\x01\x02"}, Claims{}, "lib/libz.a", "something else"},
 		{"garbage called a shared library", map[string]string{"lib/libz.so": "\x00\x01\x02"}, Claims{}, "lib/libz.so", "something else"},

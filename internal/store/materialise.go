@@ -36,7 +36,7 @@ type Entry struct {
 	Symlink bool
 }
 
-// Materialise puts every file of the trees, in order, into dst, which is missing or an empty directory: as a reflink,
+// Materialise puts every file of the trees into dst, which is missing or an empty directory: as a reflink,
 // else a hard link, else a copy, whichever the file systems allow, decided for each file. All of them are read-only:
 // a hard link is the store's own file, and what one file system refuses should not work by accident on another.
 // Relative symbolic links are made again.
@@ -192,6 +192,12 @@ func (m *materialising) all(n int, next func(i int) (Tree, *checking, error)) er
 	}
 	<-m.busy
 	helping.Wait()
+	// A file that somebody has put into a tree of the store may be in the way of another tree's. That is damage, and healed.
+	for _, err := range errs {
+		if _, ok := errors.AsType[*DamagedError](err); ok {
+			return err
+		}
+	}
 	err := cmp.Or(errs...)
 	if taken, ok := err.(takenError); ok {
 		return conflict(trees, string(taken))
@@ -219,7 +225,7 @@ type takenError string
 func (e takenError) Error() string { return string(e) + ": the path is there already" }
 
 // conflict is the error for trees that hold a path twice. Which of several it was that was met, and by which tree, is a
-// matter of time; what is told is the first, if the trees had come one after the other, or at if that cannot be found.
+// matter of time; what is told is the first one of the first tree that has one with those before it, or at where none is found.
 func conflict(trees []Tree, at string) error {
 	type held struct {
 		by  v1.Hash
@@ -361,7 +367,7 @@ func (m *transfer) met(at string, l look, target string) {
 // errMerges is what a create of put returns where nothing needs to be made.
 var errMerges = errors.New("the directory is there already")
 
-// put makes the entry at, of the directory out, by create, which fails with fs.ErrExist and changes nothing if
+// put makes the entry at of dst by create, which fails with fs.ErrExist and changes nothing if
 // something is there. Only then is it asked what to do: the usual case costs no look beforehand.
 func (m *materialising) put(at string, create func() error) error {
 	err := create()
