@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -299,6 +300,32 @@ func TestMaterialiseConflictsAreTold(t *testing.T) {
 		mustContain(t, err, "z/x", trees[0].digest.String(), trees[1].digest.String())
 		if _, err := os.Lstat(dst); !errors.Is(err, fs.ErrNotExist) {
 			t.Fatalf("left behind: %v", err)
+		}
+	}
+}
+
+// Invariant: a file that somebody has put into a tree is damage, which is healed, also where it is in another tree's way.
+func TestMaterialiseDamageGoesBeforeConflict(t *testing.T) {
+	s := newStore(t)
+	trees := []Tree{addFiles(t, s, "headers", headers), addFiles(t, s, "static", static)}
+	for i, put := range []string{"include/sub/y.h", "lib/libz.a"} {
+		tree := trees[1-i] // the other has this path
+		name := filepath.Join(tree.Path(), filepath.FromSlash(put))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, nil, 0o444); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			_, err := Materialise(filepath.Join(t.TempDir(), "repo"), false, trees...)
+			damaged, ok := errors.AsType[*DamagedError](err)
+			if !ok || damaged.Digest != tree.digest {
+				t.Fatalf("%s: %v", put, err)
+			}
+		}
+		if err := os.RemoveAll(filepath.Join(tree.Path(), filepath.FromSlash(path.Dir(put)))); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
