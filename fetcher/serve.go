@@ -97,6 +97,6 @@ transfers under way.`,
 	f.StringVar(&address, "address", "localhost:5000", "host and port to listen on")
 	f.StringVar(&dir, "dir", "", "folder of the data (default: .registry in the store)")
 	f.StringArrayVar(&hosts, "host", nil, "another name that it is reached by; may be repeated")
-	f.StringVar(&addressFile, "address-file", "", "file to write the address to, for scripts that let the system choose a port")
+	f.StringVar(&addressFile, "address-file", "", "file to write the address to, for scripts that let the system choose a port; deleted at the end")
 	return cmd
 }

@@ -210,13 +210,24 @@ repaired.`,
 					fmt.Println("  " + strings.TrimPrefix(d.Path+": "+d.What, ": "))
 				}
 				if f.Linked {
-					fmt.Fprintln(os.Stderr, "ocipkg: warning: an external repository is linked to these files; fetch it again with `bazel fetch --force`")
+					fmt.Fprintln(os.Stderr, "ocipkg: warning: an external repository, or a folder of `ocipkg pull --output`, is linked to these files; fetch it again with `bazel fetch --force`, or pull into a new folder")
 				}
 				if f.Problem != "" {
 					fmt.Fprintln(os.Stderr, "ocipkg: "+f.Problem)
 				}
 			}
 			t.printf("%d trees and %d documents read, %s; %d damaged", found.Trees, found.Blobs, library.Size(found.Bytes), len(found.Damaged))
+			if images, listErr := library.Images(depot.Store); listErr == nil {
+				n := 0
+				for _, i := range images {
+					if !i.Complete {
+						n++
+					}
+				}
+				if n > 0 {
+					t.printf("images without all of their files: %d, see `ocipkg list`; what is missing is fetched when it is wanted", n)
+				}
+			}
 			return err
 		},
 	}

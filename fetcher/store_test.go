@@ -142,6 +142,20 @@ func TestStoreCommands(t *testing.T) {
 		t.Errorf("verify says %s", out)
 	}
 
+	// What has been set aside and could not be fetched is no damage any more, and missing all the same.
+	if err := os.RemoveAll(filepath.Dir(filepath.Dir(lib[0]))); err != nil {
+		t.Fatal(err)
+	}
+	if _, told, status := ocipkg(t, root, "store", "verify"); status != 0 || !strings.Contains(told, "images without all of their files: 1,") {
+		t.Errorf("verify says %s (%d)", told, status)
+	}
+	if out := ok("-q", "pull", tag); out != pinned+"\n" {
+		t.Errorf("pull says %q", out)
+	}
+	if _, told, _ := ocipkg(t, root, "store", "verify"); strings.Contains(told, "images without") {
+		t.Errorf("verify says %s", told)
+	}
+
 	if out := ok("store", "gc"); out != "" {
 		t.Errorf("gc of what was just used: %s", out)
 	}

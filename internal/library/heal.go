@@ -56,7 +56,7 @@ func (d *Depot) setAside(damaged *store.DamagedError) error {
 	if d.Warn != nil {
 		message := damaged.Error() + "; fetching it again"
 		if linked, err := d.Store.LinkedOutside([]v1.Hash{damaged.Digest}); err == nil && damaged.Tree && linked[damaged.Digest] {
-			message += ". An external repository is linked to these files; fetch it again with `bazel fetch --force`"
+			message += ". An external repository, or a folder of `ocipkg pull --output`, is linked to these files; fetch it again with `bazel fetch --force`, or pull into a new folder"
 		}
 		d.Warn(message)
 	}
