@@ -208,14 +208,15 @@ func TestCurl(t *testing.T) {
 		{"nghttp2", nil, on("libnghttp2-dev"), nil},
 		{"curlneeds", on("openssl", "zlib"), on("libidn2-dev", "libunistring-dev", "librtmp-dev", "libssh2-1-dev", "libpsl-dev", "libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libkrb5support0",
 			"libldap-2.5-0", "libldap-dev", "libbrotli-dev", "libsasl2-2", "libsasl2-dev", "libgnutls28-dev", "nettle-dev", "libgmp-dev", "libp11-kit-dev", "libtasn1-6-dev", "libffi-dev", "libcom-err2", "libkeyutils1"),
-			on("idn2", "unistring", "rtmp", "ssh2", "psl", "gssapi_krb5", "krb5", "k5crypto", "krb5support", "ldap", "ldap-2.5", "lber", "lber-2.5", "brotlidec", "brotlicommon", "sasl2", "gnutls", "nettle",
-				"hogweed", "gmp", "p11-kit", "tasn1", "ffi", "com_err", "keyutils")},
+			// libsasl2.a has plugins for four databases in it, whose libraries nobody here has.
+			on("idn2.*", "unistring.*", "rtmp.*", "ssh2.*", "psl.*", "gssapi_krb5.*", "krb5.*", "k5crypto.*", "krb5support.*", "ldap.*", "ldap-2.5.*", "lber.*", "lber-2.5.*", "brotlidec.*", "brotlicommon.*", "sasl2.so*",
+				"gnutls.*", "nettle.*", "hogweed.*", "gmp.*", "p11-kit.*", "tasn1.*", "ffi.*", "com_err.*", "keyutils.*")},
 		{"curl", on("curlneeds", "nghttp2", "openssl", "zlib", "zstd"), on("libcurl4-openssl-dev"), nil},
 	} {
 		prefix := s.debian(t, l.name, l.packages...)
 		var flags []string
 		for _, library := range l.flags {
-			flags = append(flags, "--library", "lib/*/lib"+library+".*")
+			flags = append(flags, "--library", "lib/*/lib"+library)
 		}
 		for _, d := range l.needs {
 			flags = append(flags, "--dependency", d+"="+images[d])
