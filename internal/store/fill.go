@@ -151,7 +151,7 @@ func (w *fillingFile) Close() error {
 	if fi.ModTime().After(w.filling.record.sealed) {
 		w.filling.record.sealed = fi.ModTime()
 	}
-	w.filling.entry(recorded{path: w.name, mode: fileMode(fi), size: fi.Size(), sum: w.sum})
+	w.filling.entry(recorded{path: w.name, mode: lookOf(fi).treeMode(), size: fi.Size(), sum: w.sum})
 	return nil
 }
 

@@ -453,7 +453,7 @@ func (m *transfer) symlink(e *ends, name, at string, l look, depth int) error {
 				return err
 			}
 		}
-		return uninterrupted(func() error { return e.symlink(target, name) })
+		return e.symlink(target, name)
 	})
 	if err != nil {
 		return err

@@ -162,11 +162,6 @@ func (s *Store) AddTree(ctx context.Context, d v1.Hash, waiting func(pid int), f
 	return Tree{store: s, path: path, digest: d, lease: l}, nil
 }
 
-// fileMode returns the mode that a file has in a tree.
-func fileMode(fi fs.FileInfo) fs.FileMode {
-	return tree.Mode(fi.Mode()&0o111 != 0)
-}
-
 // staysInside reports whether a symbolic link to target, in a directory depth levels below the root, cannot lead out
 // of it, whatever the other links are. A target may go up first and down then, never up after a name: the name may be
 // a link to a directory nearer the root, so that "a/../.." means another place than it says. With that, one step at a
