@@ -60,3 +60,32 @@ func TestAdd(t *testing.T) {
 		t.Errorf("a name that is none: exit status %d\n%s", o.code, o.stderr)
 	}
 }
+
+// TestSuggestedNames: a library is called the same by every command that says what to write in MODULE.bazel, whatever its
+// image is called.
+func TestSuggestedNames(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	u := newUser(t)
+	u.write(t, "headers/web.h", []byte("int web;\n"))
+	image := server.Host + "/acme/native-build.web:2"
+	u.must(t, "pack", "headers", "--name", "web++", "--version", "2", "--image", image, "-o", "web.tar")
+	pushed := u.run(t, "push", "web.tar")
+	pinned := strings.TrimSpace(pushed.stdout)
+	want := "ocipkg_library(name = \"web__\", image = \"" + pinned + "\")"
+	u.write(t, "MODULE.bazel", []byte(moduleHead))
+	for what, said := range map[string]string{
+		"push":                pushed.stderr,
+		"inspect":             u.must(t, "inspect", image),
+		"inspect of a layout": u.must(t, "inspect", "web.tar"),
+		"add":                 strings.Replace(u.must(t, "add", image), "MODULE.bazel: web__: added: "+pinned, want, 1),
+	} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%s: %s is not in\n%s", what, want, said)
+		}
+	}
+	u.must(t, "pull", image, "-o", "web")
+	if data, err := os.ReadFile(filepath.Join("web", "BUILD.bazel")); err != nil || !strings.Contains(string(data), "name = \"web__\"") {
+		t.Errorf("pull --output wrote %v\n%s", err, data)
+	}
+}

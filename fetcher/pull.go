@@ -53,7 +53,7 @@ names, and read-only: to change one, put a copy in its place.`,
 				return err
 			}
 			if dir != "" {
-				if _, err := library.Repository(cmd.Context(), l, dir, library.Name(l.Reference), nil); err != nil {
+				if _, err := library.Repository(cmd.Context(), l, dir, library.Name(l.Reference, l.Package.Name), nil); err != nil {
 					return err
 				}
 				t.printf("wrote %s", dir)

@@ -152,7 +152,7 @@ The pinned reference is printed on standard output.`,
 					result.Tagged = append(result.Tagged, ref.String())
 				}
 			}
-			t.printf("pushed; in MODULE.bazel:\n  %s", library.ModuleLine(pushed.Reference, pushed.Needs...))
+			t.printf("pushed; in MODULE.bazel:\n  %s", library.ModuleLine(pushed.Reference, pushed.Name, pushed.Needs...))
 			if len(pushed.Needs) > 0 {
 				t.printf("with what it needs: ocipkg add %s", pushed.Reference)
 			}

@@ -1,6 +1,7 @@
 package library
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
+	"github.com/ocipkg/rules_ocipkg/internal/modulefile"
 	"github.com/ocipkg/rules_ocipkg/internal/registry"
 	"github.com/ocipkg/rules_ocipkg/internal/store"
 	"github.com/ocipkg/rules_ocipkg/internal/tree"
@@ -127,7 +129,7 @@ func (d *Depot) inspect(ctx context.Context, ref registry.Reference, want artifa
 	if local {
 		i.known = inStore
 	}
-	x := &Inspection{Image: pinned.String(), Digest: digest, MediaType: mediaType, Module: ModuleLine(pinned)}
+	x := &Inspection{Image: pinned.String(), Digest: digest, MediaType: mediaType, Module: ModuleLine(pinned, "")}
 	if err := i.fill(ctx, x, data, want, must); err != nil {
 		return x, err
 	}
@@ -155,7 +157,7 @@ func inspectLayout(ctx context.Context, s *store.Store, path string, want artifa
 	ref, err := registry.ParseReference(name)
 	if named := name != "" && err == nil; named {
 		pinned := ref.WithDigest(desc.Digest)
-		x.Image, x.Module = pinned.String(), ModuleLine(pinned)
+		x.Image, x.Module = pinned.String(), ModuleLine(pinned, "")
 	}
 	data, err := layout.ReadBlob(desc.Digest, manifestLimit)
 	if err != nil {
@@ -186,8 +188,17 @@ func inspectLayout(ctx context.Context, s *store.Store, path string, want artifa
 func (i inspector) fill(ctx context.Context, x *Inspection, data []byte, want artifact.Triple, must bool) error {
 	x.Target = want.String()
 	defer func() {
-		if ref, err := registry.ParseReference(x.Image); err == nil && x.Package != nil && x.Module != "" {
-			x.Module = ModuleLine(ref, x.Package.Dependencies...)
+		if ref, err := registry.ParseReference(x.Image); err == nil && x.Module != "" {
+			called, needs := "", []artifact.Dependency(nil)
+			for _, p := range x.Platforms { // all of them are of one library, where they are of any
+				if p.Package != nil {
+					called = p.Package.Name
+				}
+			}
+			if x.Package != nil {
+				called, needs = x.Package.Name, x.Package.Dependencies
+			}
+			x.Module = ModuleLine(ref, called, needs...)
 		}
 	}()
 	if !artifact.IsIndex(mediaTypeOf(data)) {
@@ -379,13 +390,15 @@ func unpackBlob(layout *artifact.Layout, layer artifact.Descriptor, dir string) 
 	return artifact.Unpack(blob, layer.MediaType, w, true, artifact.Limits{})
 }
 
-// Name is the name that a library would naturally have in MODULE.bazel: the last part of its image's.
-func Name(ref registry.Reference) string {
-	return strings.ReplaceAll(path.Base(ref.Repository.RepositoryStr()), ".", "_")
+// Name is what a library's repository is called where nobody says otherwise, as `ocipkg add` calls it: as the package, or
+// as the image where what the package is called is not known ("").
+func Name(ref registry.Reference, called string) string {
+	return modulefile.RepositoryName(cmp.Or(called, path.Base(ref.Repository.RepositoryStr())))
 }
 
-// ModuleLine is what to write in MODULE.bazel for a pinned image that needs others, which are declared by themselves.
-func ModuleLine(pinned registry.Reference, needs ...artifact.Dependency) string {
+// ModuleLine is what to write in MODULE.bazel for a pinned image, whose package is called so ("": not known), and which needs
+// others, which are declared by themselves.
+func ModuleLine(pinned registry.Reference, called string, needs ...artifact.Dependency) string {
 	deps := ""
 	if len(needs) > 0 {
 		var all []string
@@ -394,7 +407,7 @@ func ModuleLine(pinned registry.Reference, needs ...artifact.Dependency) string 
 		}
 		deps = ", deps = " + starlarkList(all)
 	}
-	return fmt.Sprintf("ocipkg_library(name = %q, image = %q%s)", Name(pinned), pinned, deps)
+	return fmt.Sprintf("ocipkg_library(name = %q, image = %q%s)", Name(pinned, called), pinned, deps)
 }
 
 // IsLayout tells, of what a person writes where an image or a layout may stand, the layout: whatever is there, and what

@@ -159,7 +159,7 @@ func TestSummary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &Inspection{Image: ref.String(), Digest: ref.Digest, Module: ModuleLine(ref, pkg.Dependencies...), Target: amd64Linux, Package: pkg, Platforms: []Platform{
+	x := &Inspection{Image: ref.String(), Digest: ref.Digest, Module: ModuleLine(ref, pkg.Name, pkg.Dependencies...), Target: amd64Linux, Package: pkg, Platforms: []Platform{
 		{Target: amd64Linux, Digest: hashOf([]byte("a")), Chosen: true, Compressed: 3 << 20, Unpacked: 10 << 20, Package: pkg, Manifest: &artifact.Manifest{}, Components: []Component{
 			{Name: "headers", MediaType: artifact.TypeLayerZstd, Compressed: 1000, Unpacked: 5000, Stored: true},
 			{Name: "shared", MediaType: artifact.TypeLayerZstd, Compressed: 3 << 20, Unpacked: 10 << 20},

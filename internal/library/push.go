@@ -37,6 +37,7 @@ type Pushed struct {
 	Reference    registry.Reference   // pinned
 	Targets      []string             // the triples of its platforms, in the order of the layouts; none for headers alone
 	UpstreamTags []registry.Reference // of the gzip manifests, one a triple, pinned
+	Name         string               // of the package; "" where it says none
 	// Needs are the other artifacts that it needs on any of its platforms, each name once.
 	Needs []artifact.Dependency
 }
@@ -76,6 +77,7 @@ func push(ctx context.Context, client *registry.Client, layouts []*artifact.Layo
 		if a.Config.Package == nil {
 			continue
 		}
+		pushed.Name = a.Config.Package.Name
 		for _, d := range a.Config.Package.Dependencies {
 			if !slices.ContainsFunc(pushed.Needs, func(other artifact.Dependency) bool { return other.Name == d.Name }) {
 				pushed.Needs = append(pushed.Needs, d)
