@@ -281,6 +281,23 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// TestPullIntoAFullFolder: what cannot be written for a reason that is known beforehand is not fetched.
+func TestPullIntoAFullFolder(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	u := newUser(t)
+	u.write(t, "mine/file", nil)
+	for dir, why := range map[string]string{"mine": "the folder mine is not empty", "mine/file": "mine/file"} {
+		o := u.run(t, "pull", server.Host+"/acme/ssl:3.0", "-o", dir)
+		if o.code == 0 || !strings.HasPrefix(o.stderr, "ocipkg: pull "+server.Host+"/acme/ssl:3.0: ") || !strings.Contains(o.stderr, why) {
+			t.Errorf("%s: exit status %d\n%s", dir, o.code, o.stderr)
+		}
+	}
+	if asked := server.Requests("/"); len(asked) > 0 {
+		t.Errorf("the registry was asked: %v", asked)
+	}
+}
+
 // TestInspectOffline: a pinned image that is in the store is shown without a network.
 func TestInspectOffline(t *testing.T) {
 	server := registrytest.New(t.TempDir())

@@ -41,6 +41,11 @@ names, and read-only: to change one, put a copy in its place.`,
 		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
+			if dir != "" {
+				if _, err := library.Vacant(dir); err != nil {
+					return diagnostic.Wrap(err, "pull %s", args[0])
+				}
+			}
 			l, err := pull(cmd, t, args[0], target)
 			if err != nil {
 				return err

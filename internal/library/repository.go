@@ -92,19 +92,15 @@ func claim(dir, name string) (restore func(error) error, err error) {
 	if !artifact.ValidLibraryName(name) {
 		return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: "it cannot be the name of a target", Do: "give a name of letters, digits and underscores"}
 	}
-	entries, err := os.ReadDir(dir)
-	missing := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !missing {
+	there, err := Vacant(dir)
+	if err != nil {
 		return nil, diagnostic.Wrap(err, "%s", what)
-	}
-	if len(entries) > 0 {
-		return nil, &diagnostic.Error{Kind: diagnostic.Usage, What: what, Why: fmt.Sprintf("the folder %s is not empty", dir), Do: "name an empty one, or one that does not exist yet"}
 	}
 	return func(err error) error {
 		if err == nil {
 			return nil
 		}
-		if missing {
+		if !there {
 			os.RemoveAll(dir)
 			return diagnostic.Wrap(err, "%s", what)
 		}
@@ -114,6 +110,19 @@ func claim(dir, name string) (restore func(error) error, err error) {
 		}
 		return diagnostic.Wrap(err, "%s", what)
 	}, nil
+}
+
+// Vacant is an error where Repository would refuse dir, as one of kind Usage where it is not empty, for those who would
+// rather know before a library is fetched. there is whether dir exists.
+func Vacant(dir string) (there bool, err error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if len(entries) > 0 {
+		return true, &diagnostic.Error{Kind: diagnostic.Usage, Why: fmt.Sprintf("the folder %s is not empty", dir), Do: "name an empty one, or one that does not exist yet"}
+	}
+	return true, err
 }
 
 // plan is what the library becomes in a repository called name, with these files. What nobody declared is planned as if
