@@ -30,7 +30,6 @@ One that is declared with other content is an error; --keep leaves those that ot
 are, which is right as long as they have the SONAMEs that are needed: the build says so if not.`,
 		Example: `  ocipkg add ghcr.io/acme/curl:8.5.0
   ocipkg add ghcr.io/acme/curl:8.5.0 --dry-run | patch -p0`,
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)

@@ -32,7 +32,6 @@ The pinned reference of the copy is printed; of a layout, the digest.`,
 		Example: `  ocipkg copy ghcr.io/acme/zlib:1.3.1 zlib-1.3.1.tar
   ocipkg copy zlib-1.3.1.tar registry.internal/mirror/zlib
   ocipkg copy ghcr.io/acme/zlib@sha256:… registry.internal/mirror/zlib:1.3.1`,
-		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: completeImagesAndFiles,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)

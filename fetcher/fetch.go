@@ -43,7 +43,6 @@ With --spoke the repository serves several platforms: what is built decides whic
 used. A spoke is a target triple, and behind a = the repository that the library for it will be
 in, of which no layer is fetched now and for which the image need not have anything; without one,
 the library for it is laid out in a folder called like the triple.`,
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)

@@ -17,7 +17,6 @@ func newFingerprint() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:    "fingerprint",
 		Short:  "Print the SHA-256 of this program",
-		Args:   cobra.NoArgs,
 		Hidden: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			name, err := os.Executable()

@@ -59,7 +59,6 @@ With --check nothing is written, and the exit status is 1 where the file is not 
 		Example: `  ocipkg index
   ocipkg index --check           # in CI
   ocipkg index --output -        # to standard output`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t := newTalk(cmd)
 			if out.json && written == "-" {

@@ -26,7 +26,6 @@ none, the files are fetched and measured. An image that is pinned and in the sto
 request; of its other platforms only those are described that the store knows, too.`,
 		Example: `  ocipkg inspect ghcr.io/acme/zlib:1.3.1
   ocipkg inspect zlib.tar --json`,
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeImagesAndFiles,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)

@@ -27,7 +27,6 @@ Pushing it gives the same digest. OUTPUT is a tar archive where it ends in .tar,
 The index does not depend on the order of the layouts.`,
 		Example: `  ocipkg join zlib-amd64.tar zlib-arm64.tar -o zlib.tar
   ocipkg push zlib.tar ghcr.io/acme/zlib:1.3.1`,
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
 			if output == "" {

@@ -22,7 +22,6 @@ when it was used last (to the hour), and its digest. Files that several share co
 
 Images that the ocipkg project's own tools have fetched into the same directory are listed as
 well, and marked so.`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t := newTalk(cmd)
 			s, err := openStore()

@@ -34,7 +34,6 @@ __ and ":" ___).
 The file is $DOCKER_CONFIG/config.json or ~/.docker/config.json, readable for you alone.`,
 		Example: `  ocipkg login ghcr.io
   ocipkg login ghcr.io -u acme --password-stdin <token.txt`,
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
 			host, err := registry.ParseRegistry(args[0])

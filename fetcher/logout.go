@@ -14,7 +14,6 @@ func newLogout() *cobra.Command {
 of the credential helper that is named there. Other places that credentials can come from
 (variables, podman's file, netrc) stay as they are, and are named if they have some.`,
 		Example: `  ocipkg logout ghcr.io`,
-		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
 			host, err := registry.ParseRegistry(args[0])

@@ -71,12 +71,12 @@ func run(args []string) int {
 	return int(diagnostic.KindOf(err))
 }
 
-// isUsage recognises cobra's complaints about commands, arguments and flags, most of which have no type of their own.
+// isUsage recognises cobra's complaints about commands and flags, most of which have no type of their own.
 func isUsage(err error) bool {
 	if _, ok := errors.AsType[*flagError](err); ok {
 		return true
 	}
-	for _, start := range []string{"unknown command", "accepts ", "requires ", "required flag", "invalid argument"} {
+	for _, start := range []string{"unknown command", "required flag", "invalid argument"} {
 		if strings.HasPrefix(err.Error(), start) {
 			return true
 		}
@@ -120,6 +120,7 @@ looks after them.
 	root.PersistentFlags().BoolP("quiet", "q", false, "print results, warnings and errors alone")
 	root.AddCommand(newPack(), newJoin(), newPush(), newPull(), newFetch(), newInspect(), newList(), newRemove(), newStore(), newPin(), newAdd(), newIndex(), newTag(), newCopy(), newServe(), newLogin(), newLogout(), newFingerprint())
 	addCompletion(root)
+	countArguments(root)
 	return root
 }
 

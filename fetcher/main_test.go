@@ -198,7 +198,13 @@ func TestCommands(t *testing.T) {
 		{"completion bash", 0, anything, ""},
 		{"nonsense", 2, "", "unknown command \"nonsense\""},
 		{"pull", 2, "", "see `ocipkg pull --help`"},
-		{"pull a b", 2, "", "accepts 1 arg(s)"},
+		{"pull a b", 2, "", "ocipkg: pull: it takes one argument, and got 2\n  usage: ocipkg pull IMAGE [flags]; see `ocipkg pull --help`\n"},
+		{"inspect", 2, "", "inspect: it takes one argument, and got 0\n  usage: ocipkg inspect IMAGE|LAYOUT [flags]; see"},
+		{"serve stray", 2, "", "serve: it takes no arguments, and got 1\n  usage: ocipkg serve [flags]; see"},
+		{"store gc stray", 2, "", "store gc: it takes no arguments"},
+		{"store stray", 2, "", "unknown command \"stray\" for \"ocipkg store\""},
+		{"completion bash stray", 2, "", "completion bash: it takes no arguments"},
+		{"push", 2, "", "push: it takes at least one argument, and got 0\n  usage: ocipkg push LAYOUT... [IMAGE] [flags]; see"},
 		{"pull --nonsense " + image, 2, "", "see `ocipkg pull --help`"},
 		{"pull --target", 2, "", "flag needs an argument"},
 		{"pull --target nonsense " + image, 2, "", "target \"nonsense\""},
@@ -233,14 +239,14 @@ func TestCommands(t *testing.T) {
 		{"inspect --target aarch64-unknown-linux-gnu again.tar", 8, "", "platform"},
 
 		{"tag " + image + " stable latest", 0, strings.Replace(pinned, ":3.0@", ":stable@", 1) + "\n" + strings.Replace(pinned, ":3.0@", ":latest@", 1) + "\n", ""},
-		{"tag " + image, 2, "", "requires at least 2 arg(s)"},
+		{"tag " + image, 2, "", "tag: it takes at least 2 arguments, and got 1"},
 		{"tag " + image + " no/tag", 2, "", "it is no tag"},
 		{"tag " + server.Host + "/acme/ssl:none new", 3, "", "404"},
 
 		{"copy " + image + " copy.tar", 0, digest + "\n", "1 of which accompany it"}, // the one for the ocipkg project's crate
 		{"copy -q " + image + " copy.tar", 0, digest + "\n", ""},
 		{"copy -q copy.tar " + server.Host + "/mirror/ssl", 0, strings.Replace(pinned, "/acme/", "/mirror/", 1) + "\n", ""},
-		{"copy copy.tar", 2, "", "accepts 2 arg(s)"},
+		{"copy copy.tar", 2, "", "copy: it takes 2 arguments, and got 1"},
 		{"copy " + server.Host + "/acme/ssl:3.1 copy.tar", 2, "", "another artifact"},
 		{"push -q copy.tar", 0, pinned + "\n", ""}, // it knows where it came from
 

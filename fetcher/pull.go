@@ -37,7 +37,6 @@ external repository. Where the file system allows, they are the store's own file
 names, and read-only: to change one, put a copy in its place.`,
 		Example: `  ocipkg pull ghcr.io/acme/zlib:1.3.1
   ocipkg pull ghcr.io/acme/zlib:1.3.1 --output third_party/zlib`,
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)

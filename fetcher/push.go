@@ -56,7 +56,6 @@ The pinned reference is printed on standard output.`,
 		Example: `  ocipkg push zlib.tar ghcr.io/acme/zlib:1.3.1
   ocipkg push zlib-amd64.tar zlib-arm64.tar ghcr.io/acme/zlib:1.3.1
   ocipkg push zlib.tar --to ghcr.io/acme/zlib --tag 1.3.1 --tag 1.3`,
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
 			paths, image := args, ""

@@ -18,7 +18,6 @@ that other images share stay. Nothing is removed unless all of them are there.
 External repositories that Bazel has made of it keep their files.`,
 		Example: `  ocipkg rm ghcr.io/acme/zlib:1.3.1
   ocipkg rm sha256:44136fa355b3`,
-		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)

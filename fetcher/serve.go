@@ -40,7 +40,6 @@ It runs until Ctrl-C or SIGTERM ends it, and then exits with 0. A second one doe
 transfers under way.`,
 		Example: `  ocipkg serve                                # on localhost:5000
   ocipkg serve --address localhost:0 --address-file address.txt`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t := newTalk(cmd)
 			if dir == "" {

@@ -38,7 +38,6 @@ func newStorePath() *cobra.Command {
 build systems. It is read-only, and there until the image is removed. Nothing is fetched, but what
 of it was damaged: an image that is not in the store is an error (exit status 3).`,
 		Example:           `  cc app.c -I"$(ocipkg store path ghcr.io/acme/zlib:1.3.1)/include"`,
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			want, err := target.triple()
@@ -88,7 +87,6 @@ system is linked to, since its bytes would stay on the disk anyway. External rep
 their files in any case.`,
 		Example: `  ocipkg store gc --older-than 7d
   ocipkg store gc --max-size 10GiB --dry-run`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t := newTalk(cmd)
 			gc := library.GC{OlderThan: -1, MaxSize: -1, DryRun: dryRun}
@@ -179,7 +177,6 @@ afterwards, and is not read through when the machine has started anew.
 
 With --no-repair nothing in the store is changed. The exit status is 6 if damage was found and not
 repaired.`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t := newTalk(cmd)
 			depot, err := newDepot(t, "repair")

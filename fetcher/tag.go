@@ -26,7 +26,6 @@ crate (TAG-TRIPLE) do not follow. A tag that exists is moved.
 The pinned references are printed, one a line.`,
 		Example: `  ocipkg tag ghcr.io/acme/zlib:1.3.1 1.3 latest
   ocipkg tag ghcr.io/acme/zlib@sha256:… stable`,
-		Args:              cobra.MinimumNArgs(2),
 		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := newTalk(cmd)
