@@ -186,6 +186,8 @@ func TestCommands(t *testing.T) {
 	stale := strings.Replace(pinned, digest, "sha256:"+strings.Repeat("0", 64), 1)
 	u.write(t, "stale.bazel", []byte(moduleHead+"ocipkg_library(name = \"ssl\", image = \""+stale+"\")\n"))
 
+	moving := server.Host + "/acme/ssl:moving"
+
 	const anything = "…"
 	for _, c := range []struct {
 		args   string
@@ -217,6 +219,11 @@ func TestCommands(t *testing.T) {
 		{"pack none -o again.tar", 3, "", "pack none"},
 		{"push again.tar " + image, 0, pinned + "\n", "in MODULE.bazel"},
 		{"push -q again.tar " + image, 0, pinned + "\n", ""},
+		{"push -q again.tar " + moving, 0, strings.Replace(pinned, ":3.0@", ":moving@", 1) + "\n", ""},
+		{"push prefix-3.1.tar " + moving, 0, anything, "\nmoved tag moving: it was " + digest + "\npushed; in"},
+		{"push -q prefix-3.0.tar " + moving, 0, anything, ""},
+		{"push -q prefix-3.1.tar " + server.Host + "/acme/ssl:other --tag moving", 0, anything, ""},
+		{"tag " + image + " moving", 0, anything, "moved tag moving: it was "},
 		{"push none.tar " + image, 3, "", "none.tar"},
 
 		{"pull " + image, 0, pinned + "\n", "pull " + image},
@@ -477,6 +484,7 @@ func TestJSON(t *testing.T) {
 	u := newUser(t)
 	image := server.Host + "/acme/ssl:3.0"
 	pinned := u.publish(t, image, "3.0", 0)
+	u.publish(t, server.Host+"/acme/ssl:older", "2.0", 0)
 	u.write(t, "prefix-3.0/README", []byte("left out\n"))
 	u.write(t, "MODULE.bazel", []byte(moduleHead+"ocipkg_library(name = \"ssl\", image = \""+image+"\")\n"))
 	// What was pulled is damaged, and no repository is linked to it.
@@ -493,6 +501,7 @@ func TestJSON(t *testing.T) {
 		{"pack", "pack --json prefix-3.0 --name ssl --version 3.0 --license Apache-2.0 --allow-missing libz.so.1 -o again.tar"},
 		{"push", "push --json again.tar " + image},
 		{"push-tags", "push --json again.tar " + image + " --tag further"},
+		{"push-moved", "push --json again.tar " + server.Host + "/acme/ssl:older"},
 		{"join", "join --json again.tar -o joined"},
 		{"pull", "pull --json " + image + " -o out"},
 		{"fetch", "fetch " + image + " --name ssl -o repository"},

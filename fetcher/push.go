@@ -14,11 +14,12 @@ import (
 
 // pushedImage is what `ocipkg push --json` prints.
 type pushedImage struct {
-	Image        string   `json:"image"`                  // the pinned reference
-	Digest       string   `json:"digest"`                 // of what the image names: a manifest, or an index of several
-	Tagged       []string `json:"tagged,omitempty"`       // the pinned references under further tags
-	Targets      []string `json:"targets,omitempty"`      // the triples of its platforms; absent for headers alone
-	UpstreamTags []string `json:"upstreamTags,omitempty"` // the pinned references of the gzip manifests, one a triple
+	Image        string          `json:"image"`                  // the pinned reference
+	Digest       string          `json:"digest"`                 // of what the image names: a manifest, or an index of several
+	Tagged       []string        `json:"tagged,omitempty"`       // the pinned references under further tags
+	Targets      []string        `json:"targets,omitempty"`      // the triples of its platforms; absent for headers alone
+	UpstreamTags []string        `json:"upstreamTags,omitempty"` // the pinned references of the gzip manifests, one a triple
+	Moved        []library.Moved `json:"moved,omitempty"`        // tags that stood for something else until now
 }
 
 func newPush() *cobra.Command {
@@ -43,8 +44,9 @@ knows neither indexes nor zstd and reads that one. --no-upstream-tags leaves the
 
 Where an IMAGE is put together by a program, --to says its name without a tag, and --tag
 its tag; without one, the tag is the library's version. Further tags name the same image; the gzip
-manifests are beside the first one alone. {KEY} in names and tags stands for a value of the files
-that are given with --workspace-status, as Bazel writes them.
+manifests are beside the first one alone. A tag that exists is moved, which is said. {KEY} in names
+and tags stands for a value of the files that are given with --workspace-status, as Bazel writes
+them.
 
 What the library needs has to be in its registry: it is asked for before anything is sent.
 --no-dependency-check leaves that out.
@@ -136,13 +138,13 @@ The pinned reference is printed on standard output.`,
 			if len(pushed.Targets) > 1 {
 				t.printf("pushed for %s", strings.Join(pushed.Targets, ", "))
 			}
-			result := pushedImage{Image: pushed.Reference.String(), Digest: pushed.Reference.Digest.String(), Targets: pushed.Targets}
+			result := pushedImage{Image: pushed.Reference.String(), Digest: pushed.Reference.Digest.String(), Targets: pushed.Targets, Moved: pushed.Moved}
 			for _, beside := range pushed.UpstreamTags {
 				t.printf("for the ocipkg crate: %s", registry.Reference{Repository: beside.Repository, Tag: beside.Tag})
 				result.UpstreamTags = append(result.UpstreamTags, beside.String())
 			}
 			if len(more) > 0 {
-				tagged, err := library.Tag(cmd.Context(), client, pushed.Reference, more)
+				tagged, moved, err := library.Tag(cmd.Context(), client, pushed.Reference, more)
 				if err != nil {
 					return err
 				}
@@ -150,7 +152,9 @@ The pinned reference is printed on standard output.`,
 					t.printf("tagged %s", registry.Reference{Repository: ref.Repository, Tag: ref.Tag})
 					result.Tagged = append(result.Tagged, ref.String())
 				}
+				result.Moved = append(result.Moved, moved...)
 			}
+			tellMoved(t, result.Moved)
 			t.printf("pushed; in MODULE.bazel:\n  %s", library.ModuleLine(pushed.Reference, pushed.Name, pushed.Needs...))
 			if len(pushed.Needs) > 0 {
 				t.printf("with what it needs: ocipkg add %s", pushed.Reference)

@@ -755,18 +755,26 @@ func TestTag(t *testing.T) {
 	server := registrytest.New(t.TempDir())
 	image := server.Host + "/acme/zlib:1.3.1"
 	p := publish(t, image)
-	server.Clear()
-	tagged, err := Tag(t.Context(), testClient(), reference(t, image), []string{"1.3", "latest"})
+	mustPush(t, testClient(), server.Host+"/acme/zlib:latest", packed(t, amd64Linux, "1.3", artifact.Zstd))
+	was, err := testClient().Resolve(t.Context(), reference(t, server.Host+"/acme/zlib:latest"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(tagged) != 2 || tagged[0].String() != server.Host+"/acme/zlib:1.3@"+p.root.Digest.String() {
+	server.Clear()
+	tagged, moved, err := Tag(t.Context(), testClient(), reference(t, image), []string{"1.3", "latest", "1.3.1"})
+	if want := []Moved{{"latest", was.Digest}}; !slices.Equal(moved, want) {
+		t.Errorf("moved %v, want %v", moved, want)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tagged) != 3 || tagged[0].String() != server.Host+"/acme/zlib:1.3@"+p.root.Digest.String() {
 		t.Errorf("tagged %v", tagged)
 	}
 	p.complete(t, server.Host+"/acme/zlib:1.3")
 	p.complete(t, server.Host+"/acme/zlib:latest")
 	for _, bad := range []string{"a/b", "x@sha256:0", ".x", "a:b", ""} {
-		if _, err := Tag(t.Context(), testClient(), reference(t, image), []string{"good", bad}); diagnostic.KindOf(err) != diagnostic.Usage {
+		if _, _, err := Tag(t.Context(), testClient(), reference(t, image), []string{"good", bad}); diagnostic.KindOf(err) != diagnostic.Usage {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

@@ -38,6 +38,7 @@ type Pushed struct {
 	Targets      []string             // the triples of its platforms, in the order of the layouts; none for headers alone
 	UpstreamTags []registry.Reference // of the gzip manifests, one a triple, pinned
 	Name         string               // of the package; "" where it says none
+	Moved        []Moved              // the tag, where it stood for something else until now
 	// Needs are the other artifacts that it needs on any of its platforms, each name once.
 	Needs []artifact.Dependency
 }
@@ -118,6 +119,7 @@ func push(ctx context.Context, client *registry.Client, layouts []*artifact.Layo
 	for _, u := range uploads {
 		u.src.from = options.MountFrom
 	}
+	pushed.Moved = movedTag(ctx, client, ref, named.Digest)
 	return pushed, run(ctx, client, uploads, options.Progress)
 }
 

@@ -482,3 +482,42 @@ func TestPushMountsFrom(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPushMovesATag: of a tag that stood for something else it is told what that was; where that cannot be found out, the
+// push does not fail of it.
+func TestPushMovesATag(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	ref := reference(t, server.Host+"/acme/zlib:1.3.1")
+	newer := zlib
+	newer.License = "MIT"
+	var was v1.Hash
+	for _, c := range []struct {
+		what    string
+		claims  artifact.Claims
+		refused bool // nobody is told what a tag stands for
+		moves   bool
+	}{
+		{"a new tag", zlib, false, false},
+		{"the same again", zlib, false, false},
+		{"another", newer, false, true},
+		{"unknown to us", zlib, true, false},
+	} {
+		server.Clear()
+		if c.refused {
+			server.Inject(registrytest.Fault{Method: http.MethodHead, Path: "/manifests/1.3.1$", Times: 1, Act: registrytest.Answer(http.StatusForbidden, "", "", "")})
+		}
+		pushed, err := Push(t.Context(), client(), []*artifact.Layout{packedLayout(t, prefix(t, elf.EM_X86_64), c.claims, artifact.Zstd, "")}, ref, PushOptions{})
+		if err != nil {
+			t.Fatalf("%s: %v", c.what, err)
+		}
+		var want []Moved
+		if c.moves {
+			want = []Moved{{"1.3.1", was}}
+		}
+		if !slices.Equal(pushed.Moved, want) {
+			t.Errorf("%s: moved %v, want %v", c.what, pushed.Moved, want)
+		}
+		was = pushed.Reference.Digest
+	}
+}

@@ -3,6 +3,7 @@ package library
 import (
 	"context"
 	"io"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -19,30 +20,52 @@ func (m manifestAlone) OpenBlob(h v1.Hash) (io.ReadCloser, error) {
 	return nil, &diagnostic.Error{Kind: diagnostic.Failure, What: "blob " + h.String(), Why: "only the manifest is sent", Do: "this is a mistake of ocipkg's: report it, with the command"}
 }
 
-// Tag makes tags of the repository of ref name what ref names, an index or a manifest, in the registry: no blob is
-// moved, and what refers to the digest goes on doing so. It returns the pinned references under the new tags. Of tags
-// that cannot be tags none is set: an error of kind Usage.
-func Tag(ctx context.Context, client *registry.Client, ref registry.Reference, tags []string) ([]registry.Reference, error) {
-	tagged, err := tag(ctx, client, ref, tags)
-	return tagged, diagnostic.Wrap(err, "tag %s", ref)
+// Moved is a tag that stood for something else before it was set.
+type Moved struct {
+	Tag string  `json:"tag"`
+	Was v1.Hash `json:"was"` // what it stood for until then, as the registry says
 }
 
-func tag(ctx context.Context, client *registry.Client, ref registry.Reference, tags []string) ([]registry.Reference, error) {
-	tagged, err := tagsOf(ref, tags)
-	if err != nil {
-		return nil, err
+// movedTag tells, before a tag is set to a digest, whether it thereby moves: nil where it does not, and where that cannot be found
+// out, which is no reason not to set it, nor to wait for long.
+func movedTag(ctx context.Context, client *registry.Client, ref registry.Reference, digest v1.Hash) []Moved {
+	if ref.Tag == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	was, err := client.Tagged(ctx, ref)
+	if err != nil || was == digest {
+		return nil
+	}
+	return []Moved{{ref.Tag, was}}
+}
+
+// Tag makes tags of the repository of ref name what ref names, an index or a manifest, in the registry: no blob is
+// moved, and what refers to the digest goes on doing so. It returns the pinned references under the new tags, and which of
+// these stood for something else. Of tags that cannot be tags none is set: an error of kind Usage.
+func Tag(ctx context.Context, client *registry.Client, ref registry.Reference, tags []string) ([]registry.Reference, []Moved, error) {
+	tagged, moved, err := tag(ctx, client, ref, tags)
+	return tagged, moved, diagnostic.Wrap(err, "tag %s", ref)
+}
+
+func tag(ctx context.Context, client *registry.Client, ref registry.Reference, tags []string) (tagged []registry.Reference, moved []Moved, err error) {
+	if tagged, err = tagsOf(ref, tags); err != nil {
+		return nil, nil, err
 	}
 	doc, err := client.Document(ctx, ref)
 	if err != nil {
-		return nil, bare(err)
+		return nil, nil, bare(err)
 	}
 	for i, named := range tagged {
+		moves := movedTag(ctx, client, named, doc.Digest)
 		tagged[i] = named.WithDigest(doc.Digest)
 		if err := client.Push(ctx, tagged[i], manifestAlone{doc}, nil); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		moved = append(moved, moves...)
 	}
-	return tagged, nil
+	return tagged, moved, nil
 }
 
 // CheckTags reports the first of the tags that cannot be one, an error of kind Usage.

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
@@ -50,6 +51,30 @@ func (c *Client) Resolve(ctx context.Context, ref Reference) (v1.Descriptor, err
 		return v1.Descriptor{}, err
 	}
 	return v1.Descriptor{MediaType: types.MediaType(doc.MediaType), Digest: doc.Digest, Size: int64(len(doc.Bytes))}, nil
+}
+
+// Tagged tells which digest the registry says that the tag of ref stands for now, which is a claim. It is for one who is about
+// to set the tag, and asks as that one: no mirror, once, and with the credentials for a push.
+func (c *Client) Tagged(ctx context.Context, ref Reference) (v1.Hash, error) {
+	s, err := c.session(ctx, ref.Repository, transport.PushScope)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	url := "https://" + ref.Repository.RegistryStr() + "/v2/" + ref.Repository.RepositoryStr() + "/manifests/" + ref.Tag // as in get
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	req.Header.Set("Accept", strings.Join(documentTypes, ", "))
+	resp, err := s.http.Do(req)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return v1.Hash{}, newStatusError(resp)
+	}
+	return v1.NewHash(resp.Header.Get("Docker-Content-Digest"))
 }
 
 func (c *Client) fetchDocument(ctx context.Context, ref Reference) (Document, error) {

@@ -390,7 +390,11 @@ var cases = []struct {
 		}
 	}},
 	{"tags", func(t *testing.T, r *running) {
-		r.push(t, "case/tags:1", image(3, "", kib))
+		first := image(3, "", kib)
+		ref := r.push(t, "case/tags:1", first)
+		if was, err := r.client(t).Tagged(t.Context(), ref); err != nil || was != first.doc.Digest {
+			t.Errorf("the tag is said to be of %s (%v), want %s", was, err, first.doc.Digest)
+		}
 		r.push(t, "case/tags:2-x86_64-unknown-linux-gnu", image(4, "", kib))
 		moved := image(5, "", kib)
 		r.wantImage(t, r.push(t, "case/tags:1", moved), moved)
