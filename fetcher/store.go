@@ -176,7 +176,8 @@ mode or time that differs is no damage; the mode is set right. What is whole is 
 afterwards, and is not read through when the machine has started anew.
 
 With --no-repair nothing in the store is changed. The exit status is 6 if damage was found and not
-repaired.`,
+repaired. That files of an image are missing is no damage, since the store may hold a part of one:
+it is said how many images that is true of, and the exit status is 0.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t := newTalk(cmd)
 			depot, err := newDepot(t, "repair")
