@@ -148,7 +148,7 @@ func TestComponents(t *testing.T) {
 		server.Clear()
 		decl := Declaration{Name: "curl", Deps: []string{"@zlib"}, Components: c.components}
 		dir, text := laidOut(t, d, curl, decl)
-		there := slices.DeleteFunc(list(t, dir), func(f string) bool { return f == "BUILD.bazel" || f == HeaderIndexFile || f == ArtifactFile })
+		there := slices.DeleteFunc(list(t, dir), func(f string) bool { return slices.Contains(ownFiles, f) })
 		if got := strings.Join(there, " "); got != c.files {
 			t.Errorf("%q: files %s, want %s", c.components, got, c.files)
 		}
@@ -227,6 +227,10 @@ func TestOverrides(t *testing.T) {
 				if strings.Contains(text, words) {
 					t.Errorf("%s is in\n%s", words, text)
 				}
+			}
+			// A BUILD file that somebody wrote may have globs, which leave out what is ignored.
+			if _, err := os.Stat(filepath.Join(dir, ".bazelignore")); (err == nil) == (c.decl.BuildFile != "") {
+				t.Errorf(".bazelignore: %v", err)
 			}
 			data, err := os.ReadFile(filepath.Join(dir, HeaderIndexFile))
 			if err != nil {

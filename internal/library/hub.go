@@ -52,6 +52,7 @@ func (d *Depot) Hub(ctx context.Context, ref registry.Reference, dir, name strin
 	}
 	in := ccplan.HubInput{Name: name, LeftOut: left, Files: []string{HeaderIndexFile}}
 	var first *Library
+	var ignore []byte
 	for i, l := range libraries {
 		if l == nil {
 			continue
@@ -60,9 +61,10 @@ func (d *Depot) Hub(ctx context.Context, ref registry.Reference, dir, name strin
 		spoke := ccplan.Spoke{Target: target, Package: "@" + spokes[i].Repository + "//"}
 		if spokes[i].Repository == "" {
 			spoke.Package = "//" + target
-			if _, err := Repository(ctx, l, filepath.Join(dir, target), name, repositories); err != nil {
+			if _, err := repository(ctx, l, filepath.Join(dir, target), name, repositories, false); err != nil {
 				return ref, diagnostic.Wrap(err, "%s", target)
 			}
+			ignore = append(ignore, ignored(target+"/", l.listed)...)
 		}
 		if err := consistent(l.Package, name, l.listed); err != nil {
 			return ref, diagnostic.Wrap(err, "%s", target)
@@ -89,6 +91,11 @@ func (d *Depot) Hub(ctx context.Context, ref registry.Reference, dir, name strin
 	}
 	defer root.Close()
 	found = first.Reference
+	if len(ignore) > 0 && (decl == nil || decl.BuildFile == "") {
+		if err := create(root, ignoreFile, ignore); err != nil {
+			return ref, err
+		}
+	}
 	return found, writePlan(root, first, name, ccplan.Hub(in), repositories)
 }
 
@@ -232,7 +239,7 @@ func (l *Library) list(config artifact.Config) ([]string, error) {
 		files = slices.Collect(maps.Keys(tree))
 	}
 	files = slices.DeleteFunc(files, func(f string) bool {
-		return !fs.ValidPath(f) || f == HeaderIndexFile || f == ArtifactFile || slices.Contains(packageMarkers, path.Base(f))
+		return !fs.ValidPath(f) || slices.Contains(ownFiles, f) || slices.Contains(packageMarkers, path.Base(f))
 	})
 	slices.Sort(files)
 	return slices.Compact(files), nil

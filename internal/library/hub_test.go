@@ -197,6 +197,22 @@ func TestHubOfFolders(t *testing.T) {
 	if !strings.Contains(text, `left_out = ["`+muslGNU+`"]`) {
 		t.Errorf("what is left out is not named:\n%s", text)
 	}
+	// The folders of the libraries, and not those that the BUILD files are in.
+	want := armGNU + "/include\n" + armGNU + "/lib\n" + intelGNU + "/include\n" + intelGNU + "/lib\n"
+	if data, err := os.ReadFile(filepath.Join(dir, ".bazelignore")); err != nil || string(data) != want {
+		t.Errorf(".bazelignore is %q, %v, want %q", data, err, want)
+	}
+	own := filepath.Join(t.TempDir(), "own.BUILD")
+	if err := os.WriteFile(own, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	owned := filepath.Join(t.TempDir(), "hub")
+	if _, err := d.Hub(t.Context(), pinned, owned, "foo", here(t, armGNU, intelGNU), &Declaration{Name: "foo", BuildFile: own}, labels()); err != nil {
+		t.Fatal(err)
+	}
+	if slices.ContainsFunc(list(t, owned), func(f string) bool { return strings.HasSuffix(f, ".bazelignore") }) {
+		t.Error("folders are ignored where somebody's own BUILD file may have globs")
+	}
 	for _, digest := range layers[muslGNU] {
 		if !slices.Contains(layers[armGNU], digest) && len(server.Requests("/blobs/"+digest)) > 0 {
 			t.Errorf("asked for %s, of a platform that is not wanted", digest)

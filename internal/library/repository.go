@@ -25,6 +25,13 @@ const HeaderIndexFile = "header_index.json"
 
 const buildFile = "BUILD.bazel"
 
+// ignoreFile names, at the root of a repository, the folders that Bazel need not look for packages in: it does so in every folder
+// on the way to a file that a BUILD file names, with every build (bazel.build, Configurations > bazelignore).
+const ignoreFile = ".bazelignore"
+
+// ownFiles are what a repository has of ours at its root, and never of a library.
+var ownFiles = []string{HeaderIndexFile, ArtifactFile, buildFile, ignoreFile}
+
 // packageMarkers are files that would cut a repository into pieces; no library needs them.
 var packageMarkers = []string{"BUILD", "BUILD.bazel", "WORKSPACE", "WORKSPACE.bazel", "WORKSPACE.bzlmod", "MODULE.bazel", "REPO.bazel"}
 
@@ -34,6 +41,11 @@ var sharedName = lazyregexp.New(`\.(so|dylib|dll)(\.[^/]*)?$`)
 // Repository lays a library out in dir, an empty or missing directory, as a repository called name, as it was declared
 // when it was pulled. Where it fails dir is as it was.
 func Repository(ctx context.Context, l *Library, dir, name string, repositories buildfile.Repositories) (stats store.Stats, err error) {
+	return repository(ctx, l, dir, name, repositories, true)
+}
+
+// repository is Repository; ignoring is whether dir is the root of a repository, where an ignoreFile is read.
+func repository(ctx context.Context, l *Library, dir, name string, repositories buildfile.Repositories, ignoring bool) (stats store.Stats, err error) {
 	restore, err := claim(dir, name)
 	if err != nil {
 		return stats, err
@@ -78,6 +90,11 @@ func Repository(ctx context.Context, l *Library, dir, name string, repositories 
 			return stats, &diagnostic.Error{Kind: diagnostic.NotFound, What: "build_file " + l.declaration.BuildFile, Err: err}
 		}
 		return stats, errors.Join(writeIndex(root, name, plan), create(root, buildFile, text))
+	}
+	if ignoring {
+		if err := create(root, ignoreFile, ignored("", files)); err != nil {
+			return stats, err
+		}
 	}
 	if !slices.ContainsFunc(plan.Targets, func(t ccplan.Target) bool { return t.Name == HeaderIndexFile }) {
 		plan.Files = append(plan.Files, HeaderIndexFile) // for Gazelle, as data
@@ -163,6 +180,23 @@ func writePlan(root *os.Root, l *Library, name string, plan ccplan.Plan, reposit
 	return create(root, buildFile, buildfile.Render(plan, header, repositories))
 }
 
+// ignorable is what an ignoreFile can name: its lines are trimmed, and some are comments.
+var ignorable = lazyregexp.New(`^[A-Za-z0-9_.+-]+$`)
+
+// ignored are the lines of an ignoreFile for the folders at the root of a tree that these files, sorted, are in. The tree is at prefix
+// in its repository.
+func ignored(prefix string, files []string) []byte {
+	var lines []byte
+	last := ""
+	for _, f := range files { // sorted: those of a folder follow each other
+		if top, _, in := strings.Cut(f, "/"); in && top != last && ignorable().MatchString(top) {
+			lines = append(lines, prefix+top+"\n"...)
+			last = top
+		}
+	}
+	return lines
+}
+
 // writeIndex writes the header index of a repository called name.
 func writeIndex(root *os.Root, name string, plan ccplan.Plan) error {
 	index, err := buildfile.HeaderIndex(plan, name)
@@ -177,7 +211,7 @@ func writeIndex(root *os.Root, name string, plan ccplan.Plan) error {
 // the tree is an error of kind Refused: each layer was judged by itself, and laid over each other they may come to mean
 // something else.
 func settle(root *os.Root, entries []store.Entry) (files []string, err error) {
-	for _, name := range []string{HeaderIndexFile, ArtifactFile, buildFile} {
+	for _, name := range ownFiles {
 		if err := root.RemoveAll(name); err != nil {
 			return nil, err
 		}
@@ -185,7 +219,7 @@ func settle(root *os.Root, entries []store.Entry) (files []string, err error) {
 	left := make([]store.Entry, 0, len(entries))
 	for _, e := range entries {
 		switch top, _, _ := strings.Cut(e.Path, "/"); {
-		case top == HeaderIndexFile || top == ArtifactFile || top == buildFile:
+		case slices.Contains(ownFiles, top):
 		case slices.Contains(packageMarkers, path.Base(e.Path)):
 			if err := root.Remove(e.Path); err != nil {
 				return nil, err

@@ -171,19 +171,24 @@ func TestRepositoryRefuses(t *testing.T) {
 
 // What does not belong into a repository goes, and what is written never changes a file of the store.
 func TestRepositoryReplacesMarkers(t *testing.T) {
-	all := trees(t, layer{"BUILD.bazel": "evil", "header_index.json": "evil", "artifact.json": "evil", "include/BUILD": "evil", "include/z.h": "h", "WORKSPACE": "evil", "gone": "->nowhere"})
+	all := trees(t, layer{"BUILD.bazel": "evil", "header_index.json": "evil", "artifact.json": "evil", ".bazelignore": "evil", "include/BUILD": "evil",
+		"include/sub/z.h": "h", "include-too/.bazelignore": "theirs", "share/# comment/z": "z", "# comment/z": "z", "lib /z": "z", "WORKSPACE": "evil", "gone": "->nowhere"})
 	l := &Library{Package: &artifact.Package{Schema: 1, Name: "z", Includes: []string{"include"}}, Trees: all}
 	dir := filepath.Join(t.TempDir(), "r")
 	if _, err := Repository(t.Context(), l, dir, "z", labels()); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := list(t, dir), []string{"BUILD.bazel", "artifact.json", "header_index.json", "include/z.h"}; !slices.Equal(got, want) {
+	if got, want := list(t, dir), []string{"# comment/z", ".bazelignore", "BUILD.bazel", "artifact.json", "header_index.json", "include/sub/z.h", "include-too/.bazelignore", "lib /z", "share/# comment/z"}; !slices.Equal(got, want) {
 		t.Errorf("files %q, want %q", got, want)
 	}
 	if data, err := os.ReadFile(filepath.Join(dir, "BUILD.bazel")); err != nil || strings.Contains(string(data), "evil") {
 		t.Errorf("BUILD.bazel is %s, %v", data, err)
 	}
-	for _, name := range []string{"BUILD.bazel", "artifact.json", "header_index.json", "WORKSPACE", "include/BUILD"} {
+	// A name that would be a comment, or trimmed, is not said.
+	if data, err := os.ReadFile(filepath.Join(dir, ".bazelignore")); err != nil || string(data) != "include-too\ninclude\nshare\n" {
+		t.Errorf(".bazelignore is %s, %v", data, err)
+	}
+	for _, name := range []string{"BUILD.bazel", "artifact.json", "header_index.json", ".bazelignore", "WORKSPACE", "include/BUILD"} {
 		if data, err := os.ReadFile(filepath.Join(all[0].Path(), name)); err != nil || string(data) != "evil" {
 			t.Errorf("the store's %s is %q, %v", name, data, err)
 		}
