@@ -33,8 +33,9 @@ The store then has a directory of its files, too, in which the ocipkg project's 
 them; what that crate has fetched by itself is used after verification and not fetched again.
 
 With --output its files are put into a folder as well, with the BUILD.bazel that they have as an
-external repository. Where the file system allows, they are the store's own files under other
-names, and read-only: to change one, put a copy in its place.`,
+external repository, and a .bazelignore: a BUILD.bazel of your own that has globs wants it gone.
+Where the file system allows, they are the store's own files under other names, and read-only: to
+change one, put a copy in its place.`,
 		Example: `  ocipkg pull ghcr.io/acme/zlib:1.3.1
   ocipkg pull ghcr.io/acme/zlib:1.3.1 --output third_party/zlib`,
 		ValidArgsFunction: completeImages,

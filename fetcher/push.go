@@ -44,9 +44,9 @@ knows neither indexes nor zstd and reads that one. --no-upstream-tags leaves the
 
 Where an IMAGE is put together by a program, --to says its name without a tag, and --tag
 its tag; without one, the tag is the library's version. Further tags name the same image; the gzip
-manifests are beside the first one alone. A tag that exists is moved, which is said. {KEY} in names
-and tags stands for a value of the files that are given with --workspace-status, as Bazel writes
-them.
+manifests are beside the first one alone. A tag that exists is moved, which is said where the
+registry tells. {KEY} in names and tags stands for a value of the files that are given with
+--workspace-status, as Bazel writes them.
 
 What the library needs has to be in its registry: it is asked for before anything is sent.
 --no-dependency-check leaves that out.
@@ -145,14 +145,15 @@ The pinned reference is printed on standard output.`,
 			}
 			if len(more) > 0 {
 				tagged, moved, err := library.Tag(cmd.Context(), client, pushed.Reference, more)
+				result.Moved = append(result.Moved, moved...)
 				if err != nil {
+					tellMoved(t, result.Moved) // these have moved, whatever became of the others
 					return err
 				}
 				for _, ref := range tagged {
 					t.printf("tagged %s", registry.Reference{Repository: ref.Repository, Tag: ref.Tag})
 					result.Tagged = append(result.Tagged, ref.String())
 				}
-				result.Moved = append(result.Moved, moved...)
 			}
 			tellMoved(t, result.Moved)
 			t.printf("pushed; in MODULE.bazel:\n  %s", library.ModuleLine(pushed.Reference, pushed.Name, pushed.Needs...))

@@ -22,7 +22,7 @@ func newTag() *cobra.Command {
 		Long: `Make each TAG of the repository of IMAGE name what IMAGE names, in the registry: an index with all
 its platforms, or a manifest. Only the manifest is sent. The digest stays, so signatures and
 whatever else refers to it hold for the new tags, too; the gzip manifests for the ocipkg project's
-crate (TAG-TRIPLE) do not follow. A tag that exists is moved, which is said.
+crate (TAG-TRIPLE) do not follow. A tag that exists is moved, which is said where the registry tells.
 
 The pinned references are printed, one a line.`,
 		Example: `  ocipkg tag ghcr.io/acme/zlib:1.3.1 1.3 latest
@@ -39,6 +39,7 @@ The pinned references are printed, one a line.`,
 				return err
 			}
 			refs, moved, err := library.Tag(cmd.Context(), client, ref, args[1:])
+			tellMoved(t, moved)
 			if err != nil {
 				return err
 			}
@@ -46,7 +47,6 @@ The pinned references are printed, one a line.`,
 			for _, ref := range refs {
 				result.Images = append(result.Images, ref.String())
 			}
-			tellMoved(t, moved)
 			return out.print(t, result, lines(refs))
 		},
 	}

@@ -788,6 +788,25 @@ func TestTag(t *testing.T) {
 	}
 }
 
+// TestTagTellsWhatMoved: though another tag could not be set.
+func TestTagTellsWhatMoved(t *testing.T) {
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	image := reference(t, server.Host+"/acme/zlib:1.3.1")
+	mustPush(t, testClient(), image.String(), packed(t, amd64Linux, "1.3.1", artifact.Zstd))
+	latest := reference(t, server.Host+"/acme/zlib:latest")
+	mustPush(t, testClient(), latest.String(), packed(t, amd64Linux, "1.3", artifact.Zstd))
+	was, err := testClient().Resolve(t.Context(), latest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Inject(registrytest.Fault{Method: http.MethodPut, Path: "/manifests/stable$", Act: registrytest.Answer(http.StatusForbidden, "", "", "")})
+	_, moved, err := Tag(t.Context(), testClient(), image, []string{"latest", "stable"})
+	if want := []Moved{{"latest", was.Digest}}; err == nil || !slices.Equal(moved, want) {
+		t.Errorf("moved %v, %v, want %v and an error", moved, err, want)
+	}
+}
+
 // FuzzOutline: of any bytes the outline is refused, or names digests that can be asked for and files that can be named.
 func FuzzOutline(f *testing.F) {
 	f.Add(artifact.TypeManifest, []byte(`{"config":{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[]}`))

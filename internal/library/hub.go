@@ -239,7 +239,8 @@ func (l *Library) list(config artifact.Config) ([]string, error) {
 		files = slices.Collect(maps.Keys(tree))
 	}
 	files = slices.DeleteFunc(files, func(f string) bool {
-		return !fs.ValidPath(f) || slices.Contains(ownFiles, f) || slices.Contains(packageMarkers, path.Base(f))
+		top, _, _ := strings.Cut(f, "/")
+		return !fs.ValidPath(f) || slices.Contains(ownFiles, top) || slices.Contains(packageMarkers, path.Base(f))
 	})
 	slices.Sort(files)
 	return slices.Compact(files), nil

@@ -192,7 +192,7 @@ func (i inspector) fill(ctx context.Context, x *Inspection, data []byte, want ar
 			called, needs := "", []artifact.Dependency(nil)
 			for _, p := range x.Platforms { // all of them are of one library, where they are of any
 				if p.Package != nil {
-					called = p.Package.Name
+					called = cmp.Or(called, p.Package.Name)
 				}
 			}
 			if x.Package != nil {

@@ -1,6 +1,7 @@
 package library
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -78,7 +79,7 @@ func push(ctx context.Context, client *registry.Client, layouts []*artifact.Layo
 		if a.Config.Package == nil {
 			continue
 		}
-		pushed.Name = a.Config.Package.Name
+		pushed.Name = cmp.Or(pushed.Name, a.Config.Package.Name)
 		for _, d := range a.Config.Package.Dependencies {
 			if !slices.ContainsFunc(pushed.Needs, func(other artifact.Dependency) bool { return other.Name == d.Name }) {
 				pushed.Needs = append(pushed.Needs, d)

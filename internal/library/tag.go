@@ -3,7 +3,6 @@ package library
 import (
 	"context"
 	"io"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -32,8 +31,6 @@ func movedTag(ctx context.Context, client *registry.Client, ref registry.Referen
 	if ref.Tag == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
 	was, err := client.Tagged(ctx, ref)
 	if err != nil || was == digest {
 		return nil
@@ -43,7 +40,8 @@ func movedTag(ctx context.Context, client *registry.Client, ref registry.Referen
 
 // Tag makes tags of the repository of ref name what ref names, an index or a manifest, in the registry: no blob is
 // moved, and what refers to the digest goes on doing so. It returns the pinned references under the new tags, and which of
-// these stood for something else. Of tags that cannot be tags none is set: an error of kind Usage.
+// these stood for something else; the latter also with an error that ends it half way. Of tags that cannot be tags none is
+// set: an error of kind Usage.
 func Tag(ctx context.Context, client *registry.Client, ref registry.Reference, tags []string) ([]registry.Reference, []Moved, error) {
 	tagged, moved, err := tag(ctx, client, ref, tags)
 	return tagged, moved, diagnostic.Wrap(err, "tag %s", ref)
@@ -61,7 +59,7 @@ func tag(ctx context.Context, client *registry.Client, ref registry.Reference, t
 		moves := movedTag(ctx, client, named, doc.Digest)
 		tagged[i] = named.WithDigest(doc.Digest)
 		if err := client.Push(ctx, tagged[i], manifestAlone{doc}, nil); err != nil {
-			return nil, nil, err
+			return nil, moved, err
 		}
 		moved = append(moved, moves...)
 	}

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -53,13 +54,19 @@ func (c *Client) Resolve(ctx context.Context, ref Reference) (v1.Descriptor, err
 	return v1.Descriptor{MediaType: types.MediaType(doc.MediaType), Digest: doc.Digest, Size: int64(len(doc.Bytes))}, nil
 }
 
+// taggedTimeout is how long a push waits to hear what its tag stood for.
+const taggedTimeout = 5 * time.Second
+
 // Tagged tells which digest the registry says that the tag of ref stands for now, which is a claim. It is for one who is about
-// to set the tag, and asks as that one: no mirror, once, and with the credentials for a push.
+// to set the tag, and asks as that one: no mirror, once, and with the credentials for a push. Where the registry does not answer
+// within some seconds of the login, which has its own limits, it is an error.
 func (c *Client) Tagged(ctx context.Context, ref Reference) (v1.Hash, error) {
 	s, err := c.session(ctx, ref.Repository, transport.PushScope)
 	if err != nil {
 		return v1.Hash{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, taggedTimeout)
+	defer cancel()
 	url := "https://" + ref.Repository.RegistryStr() + "/v2/" + ref.Repository.RepositoryStr() + "/manifests/" + ref.Tag // as in get
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
 	if err != nil {
