@@ -22,7 +22,8 @@ func newTag() *cobra.Command {
 		Long: `Make each TAG of the repository of IMAGE name what IMAGE names, in the registry: an index with all
 its platforms, or a manifest. Only the manifest is sent. The digest stays, so signatures and
 whatever else refers to it hold for the new tags, too; the gzip manifests for the ocipkg project's
-crate (TAG-TRIPLE) do not follow. A tag that exists is moved, which is said where the registry tells.
+crate (TAG-TRIPLE) do not follow. A tag that exists is moved, which is said where the registry
+tells.
 
 The pinned references are printed, one a line.`,
 		Example: `  ocipkg tag ghcr.io/acme/zlib:1.3.1 1.3 latest
