@@ -26,7 +26,7 @@ const HeaderIndexFile = "header_index.json"
 const buildFile = "BUILD.bazel"
 
 // ignoreFile names, at the root of a repository, the folders that Bazel need not look for packages in: it does so in every folder
-// on the way to a file that a BUILD file names, with every build (bazel.build, Configurations > bazelignore).
+// on the way to a file that a BUILD file names, with every build (bazel.build, Write bazelrc configuration files > .bazelignore).
 const ignoreFile = ".bazelignore"
 
 // ownFiles are what a repository has of ours at its root, and never of a library.
