@@ -87,8 +87,8 @@ func Render(plan ccplan.Plan, header string, repositories Repositories) []byte {
 	}
 	f.Stmt = append(f.Stmt, call("package", []ccplan.Attr{{Name: "default_visibility", Value: []string{"//visibility:public"}}}, nil, repositories))
 	shared := sharedLists(plan)
-	for _, l := range shared {
-		f.Stmt = append(f.Stmt, &build.AssignExpr{LHS: &build.Ident{Name: l.Name}, Op: "=", RHS: list(l.Values)})
+	for i, l := range shared {
+		f.Stmt = append(f.Stmt, &build.AssignExpr{LHS: &build.Ident{Name: l.Name}, Op: "=", RHS: continued(shared[:i], l.Values)})
 	}
 	for _, t := range plan.Targets {
 		attrs := append([]ccplan.Attr{{Name: "name", Value: t.Name}}, t.Attrs...)
@@ -98,16 +98,7 @@ func Render(plan ccplan.Plan, header string, repositories Repositories) []byte {
 	}
 	if len(plan.Files) > 0 {
 		// Bazel 10 no longer exports what nobody exports. These are names of targets, not labels.
-		var names build.Expr = list(plan.Files)
-		for _, l := range shared {
-			if n := len(l.Values); n <= len(plan.Files) && slices.Equal(l.Values, plan.Files[:n]) {
-				names = &build.Ident{Name: l.Name}
-				if rest := plan.Files[n:]; len(rest) > 0 {
-					names = &build.BinaryExpr{X: names, Op: "+", Y: list(rest)}
-				}
-			}
-		}
-		f.Stmt = append(f.Stmt, &build.CallExpr{X: &build.Ident{Name: "exports_files"}, List: []build.Expr{names}})
+		f.Stmt = append(f.Stmt, &build.CallExpr{X: &build.Ident{Name: "exports_files"}, List: []build.Expr{continued(shared, plan.Files)}})
 	}
 	comment(f.Stmt, header)
 	return build.FormatWithRewriter(&order, f)
@@ -126,6 +117,25 @@ func sharedLists(plan ccplan.Plan) []ccplan.List {
 		}
 	}
 	return shared
+}
+
+// continued writes a list as the longest of those that have a name with which it begins, and what follows: Bazel reads the file
+// anew for each build that finds no server, and most files of many a library are its headers.
+func continued(shared []ccplan.List, values []string) build.Expr {
+	var begin ccplan.List
+	for _, l := range shared {
+		if n := len(l.Values); n > len(begin.Values) && n <= len(values) && slices.Equal(l.Values, values[:n]) {
+			begin = l
+		}
+	}
+	rest := values[len(begin.Values):]
+	switch {
+	case begin.Name == "":
+		return list(values)
+	case len(rest) == 0:
+		return &build.Ident{Name: begin.Name}
+	}
+	return &build.BinaryExpr{X: &build.Ident{Name: begin.Name}, Op: "+", Y: list(rest)}
 }
 
 func named(shared []ccplan.List, l ccplan.List) bool {
