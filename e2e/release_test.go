@@ -3,12 +3,14 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
 
 // TestRelease: the archive that a tag would publish, made by what the release workflow runs, is a module that works: an
-// example builds and runs with it in place of this checkout. A tag that is not the version of MODULE.bazel is refused.
+// example builds and runs with it in place of this checkout, and with the program that the release has, or one compiled from
+// the archive. A tag that is not the version of MODULE.bazel is refused.
 func TestRelease(t *testing.T) {
 	s := theSuite
 	checkout := filepath.Join(s.out, "release", "checkout")
@@ -35,7 +37,8 @@ git tag v0.2.0`, "sh", checkout)
 	if r := s.exec(t, checkout, env, prepare, "v0.2.0"); r.code == 0 || !strings.Contains(r.stderr, "MODULE.bazel says version 0.1.0") {
 		t.Errorf("a tag of another version: exit status %d\n%s", r.code, r.stderr)
 	}
-	r := s.exec(t, checkout, env, prepare, "v0.1.0")
+	platform := runtime.GOOS + "-" + runtime.GOARCH // compiling for others takes minutes
+	r := s.exec(t, checkout, env, prepare, "v0.1.0", platform)
 	if r.code != 0 {
 		t.Fatalf("exit status %d\n%s\n%s", r.code, r.stdout, r.stderr)
 	}
@@ -64,17 +67,48 @@ git tag v0.2.0`, "sh", checkout)
 	if err != nil {
 		t.Fatal(err)
 	}
-	released := strings.Replace(string(text), `path = "`+s.repository+`"`, `path = "`+module+`"`, 1)
-	if released == string(text) {
+	depends := strings.Replace(string(text), `path = "`+s.repository+`"`, `path = "`+module+`"`, 1)
+	if depends == string(text) {
 		t.Fatalf("the example does not depend on this checkout:\n%s", text)
 	}
-	if err := os.WriteFile(name, []byte(released), 0o644); err != nil {
+	if err := os.WriteFile(name, []byte(depends), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	w.pin(t)
-	w.bazel(t, "test", "//...")
+
+	program := "ocipkg-v0.1.0-" + platform
+	released := filepath.Join(module, "rules", "private", "released.bzl")
+	if text, err = os.ReadFile(released); err != nil {
+		t.Fatal(err)
+	}
+	if url := "https://github.com/ocipkg/rules_ocipkg/releases/download/v0.1.0/" + program; !strings.Contains(string(text), `"`+url+`"`) {
+		t.Fatalf("the program is not at %s:\n%s", url, text)
+	}
+	// There is no such release: where it would be, a server says so.
+	if err := os.WriteFile(released, []byte(strings.Replace(string(text), "https://github.com/", "http://"+address+"/", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	compiled := program + " could not be downloaded, so that ocipkg is compiled from source"
+	if r := w.exec(t, nil, "test", "//..."); r.code != 0 || !strings.Contains(r.stderr, compiled) {
+		t.Errorf("without a program: exit status %d, not %q\n%s\n%s", r.code, compiled, r.stdout, r.stderr)
+	}
+	if r := w.exec(t, []string{"OCIPKG_TOOL=source"}, "test", "//..."); r.code != 0 || strings.Contains(r.stderr, "could not be downloaded") {
+		t.Errorf("from source, as asked for: exit status %d\n%s\n%s", r.code, r.stdout, r.stderr)
+	}
+	// With nothing to compile.
+	source := filepath.Join(module, "fetcher", "main.go")
+	if err := os.Rename(source, source+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.exec(t, []string{"OCIPKG_TOOL=source"}, "test", "//..."); r.code == 0 || !strings.Contains(r.stderr, "could not make the tool") {
+		t.Errorf("without sources: exit status %d\n%s\n%s", r.code, r.stdout, r.stderr)
+	}
+	w.bazel(t, "test", "--distdir="+checkout, "//...")
+	if err := os.Rename(source+".away", source); err != nil {
+		t.Fatal(err)
+	}
 
 	// What the presubmit of the Central Registry does.
 	example := s.inPlace(filepath.Join(module, "examples", "publish_greet"))
-	example.bazel(t, "build", "//:package", "@rules_ocipkg//:ocipkg")
+	example.bazel(t, "build", "--distdir="+checkout, "//:package", "@rules_ocipkg//:ocipkg")
 }

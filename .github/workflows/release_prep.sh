@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# release_prep.sh TAG: makes rules_ocipkg-TAG.tar.gz and rules_ocipkg-TAG.docs.tar.gz in the folder it is called in, from
-# the commit that TAG names, and prints the notes of the release.
+# release_prep.sh TAG [PLATFORM…]: makes rules_ocipkg-TAG.tar.gz, rules_ocipkg-TAG.docs.tar.gz and for each platform
+# ocipkg-TAG-PLATFORM in the folder it is called in, from the commit that TAG names, and prints the notes of the release. A platform
+# is GOOS-GOARCH.
 set -euo pipefail
 tag=$1 version=${1#v}
+shift
+platforms=${*:-darwin-amd64 darwin-arm64 linux-amd64 linux-arm64 windows-amd64 windows-arm64}
 repository=$(git rev-parse --show-toplevel)
+out=$PWD
 name=rules_ocipkg
+releases=https://github.com/ocipkg/rules_ocipkg/releases/download
 
 declared=$(git show "$tag:MODULE.bazel" | sed -n 's/^    version = "\(.*\)",$/\1/p' | head -1)
 if [[ "$declared" != "$version" ]]; then
@@ -12,11 +17,30 @@ if [[ "$declared" != "$version" ]]; then
     exit 1
 fi
 
+# What a repository rule runs on each platform, compiled as that rule itself does it (rules/private/tool.bzl), from nothing but the
+# commit, so that anybody can see whether they are what the sources say.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+git -C "$repository" archive --format=tar "$tag" | tar -C "$work" -xf -
+tools=
+for platform in $platforms; do
+    file=ocipkg-$tag-$platform
+    [[ $platform != windows-* ]] || file+=.exe
+    (cd "$work" && GOOS=${platform%-*} GOARCH=${platform#*-} CGO_ENABLED=0 GOFLAGS='' GOWORK=off \
+        go build -mod=readonly -trimpath -buildvcs=false -ldflags='-s -w' -o "$out/$file" ./fetcher)
+    tools+=$(printf '    "%s": struct(\n        sha256 = "%s",\n        url = "%s",\n    ),' \
+        "$platform" "$(sha256sum <"$file" | cut -d' ' -f1)" "$releases/$tag/$file")$'\n'
+done
+released=$(git -C "$repository" show "$tag:rules/private/released.bzl")
+filled=${released/RELEASED_TOOLS = \{\}/"RELEASED_TOOLS = {"$'\n'"$tools}"}
+[[ $filled != "$released" ]] || { echo "release_prep.sh: rules/private/released.bzl has no RELEASED_TOOLS = {}" >&2 && exit 1; }
+
 # Without the time, so that the same commit gives the same archive. What is left out, .gitattributes says.
-git -C "$repository" archive --format=tar --prefix="$name-$version/" "$tag" | gzip --no-name >"$name-$tag.tar.gz"
+git -C "$repository" archive --format=tar --prefix="$name-$version/" \
+    --add-virtual-file="$name-$version/rules/private/released.bzl:$filled"$'\n' "$tag" | gzip --no-name >"$name-$tag.tar.gz"
 
 # What the pages of the Bazel Central Registry show.
-bazel=${BAZEL:-bazel} out=$PWD
+bazel=${BAZEL:-bazel}
 cd "$repository"
 "$bazel" build //rules:docs >&2
 tar -C "$("$bazel" info bazel-bin)/rules" -czf "$out/$name-$tag.docs.tar.gz" defs.doc.binaryproto extensions.doc.binaryproto

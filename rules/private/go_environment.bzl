@@ -118,6 +118,19 @@ def user_cache_dir(os_name, environ):
         return None
     return home + ("/Library/Caches" if os_name.startswith("mac") else "/.cache")
 
+def go_platform(os_name, arch):
+    """Returns what Go calls a platform.
+
+    Args:
+      os_name: the `name` of repository_os, such as "linux", "mac os x" or "windows 11".
+      arch: its `arch`, such as "amd64", "x86_64" or "aarch64".
+
+    Returns:
+      a string such as "linux-amd64"; with the name as it is where it is not one of those that Bazel runs on.
+    """
+    system = {"linux": "linux", "mac": "darwin", "windows": "windows"}.get(os_name.split(" ")[0], os_name)
+    return system + "-" + {"aarch64": "arm64", "x86_64": "amd64"}.get(arch, arch)
+
 def _file_url(path):
     path = path.replace("\\", "/")
     for char, escape in [("%", "%25"), (" ", "%20"), ("#", "%23"), ("?", "%3F"), (",", "%2C"), ("|", "%7C")]:

@@ -1,7 +1,9 @@
 """The command `ocipkg` for the machine that Bazel runs on, in the repository @rules_ocipkg_tool.
 
-Repository rules run it, hence it cannot be built by Bazel: it is compiled from the sources of this module by the Go SDK
-that rules_go has chosen, once for all workspaces of a user, or named by the environment variable OCIPKG_TOOL.
+Repository rules run it, hence it cannot be built by Bazel. A release of this module names the programs that were released with
+it, one of which is downloaded. In a checkout, or where that cannot be had, it is compiled from the sources of this module by the
+Go SDK that rules_go has chosen, once for all workspaces of a user. The environment variable OCIPKG_TOOL names another, or says
+`source`.
 """
 
 load("@go_host_compatible_sdk_label//:defs.bzl", "HOST_COMPATIBLE_SDK")
@@ -11,10 +13,12 @@ load(
     "USER_SETTINGS",
     "build_environment",
     "go_directive",
+    "go_platform",
     "query_environment",
     "select_toolchain",
     "user_cache_dir",
 )
+load(":released.bzl", "RELEASED_TOOLS")
 load(":tool_path.bzl", "FINGERPRINT", "tool_file")
 
 # Seconds. Bazel's default of 600 ends a compiler that is about to be done on a slow machine, and a download on a slow
@@ -36,6 +40,9 @@ alias(
 """
 
 _GO_TEMPORARY = ".go-tmp"
+
+# The value of OCIPKG_TOOL for those who run nothing that they have not compiled.
+_FROM_SOURCE = "source"
 
 _DO_BINARY = "or set OCIPKG_TOOL to the absolute path of an ocipkg binary"
 
@@ -180,9 +187,31 @@ def _compile(rctx):
     if cache == str(rctx.path(".cache")):
         rctx.delete(".cache")
 
+def _download(rctx):
+    """Downloads the tool that was released for this machine.
+
+    Args:
+      rctx: the context of the repository rule.
+
+    Returns:
+      whether there is one, and it could be had.
+    """
+    released = RELEASED_TOOLS.get(go_platform(rctx.os.name, rctx.os.arch))
+    if not released:
+        return False
+    result = rctx.download(released.url, tool_file(rctx), sha256 = released.sha256, executable = True, allow_fail = True)
+    if not result.success:
+        # buildifier: disable=print
+        print("{} could not be downloaded, so that ocipkg is compiled from source. Where that is what you want, set OCIPKG_TOOL={}.".format(released.url, _FROM_SOURCE))
+        return False
+
+    # What `ocipkg fingerprint` would print.
+    rctx.file(FINGERPRINT, released.sha256 + "\n", executable = False)
+    return True
+
 def _tool_repository_impl(rctx):
     prebuilt = rctx.getenv("OCIPKG_TOOL")
-    if prebuilt:
+    if prebuilt and prebuilt != _FROM_SOURCE:
         binary = rctx.path(prebuilt)
         if not binary.exists or binary.is_dir:
             _fail(diagnostic(
@@ -201,7 +230,8 @@ def _tool_repository_impl(rctx):
         _write_build_file(rctx)
         return None
 
-    _compile(rctx)
+    if prebuilt == _FROM_SOURCE or not _download(rctx):
+        _compile(rctx)
     _write_build_file(rctx)
 
     # Everything that the binary depends on is an attribute or a file that was read or watched, so that it may be kept

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -125,13 +126,17 @@ func (b *bench) bazel() ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	archives, stop, err := b.serveArchives(libraries)
+	archives, tool, stop, err := b.serveArchives(libraries)
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
 
 	repository, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	release, err := b.released(tool)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +153,7 @@ func (b *bench) bazel() ([]row, error) {
 	// Each gets a folder for what it keeps between builds.
 	ours := func(kept string) bazelWorkspace {
 		module := ruleSet + "bazel_dep(name = \"rules_ocipkg\", version = \"0.1.0\")\nlocal_path_override(module_name = \"rules_ocipkg\", path = " +
-			fmt.Sprintf("%q", repository) + ")\nocipkg_library = use_repo_rule(\"@rules_ocipkg//rules:defs.bzl\", \"ocipkg_library\")\n"
+			fmt.Sprintf("%q", release) + ")\nocipkg_library = use_repo_rule(\"@rules_ocipkg//rules:defs.bzl\", \"ocipkg_library\")\n"
 		for _, l := range libraries {
 			module += fmt.Sprintf("ocipkg_library(name = %q, image = %q)\n", l.name, l.ref)
 		}
@@ -224,7 +229,7 @@ func (b *bench) bazel() ([]row, error) {
 				if err != nil {
 					return nil, err
 				}
-				if turn > 0 { // the first turn compiles the tool, and unpacks Bazel
+				if turn > 0 { // the first turn downloads the tool, and unpacks Bazel
 					note(step.what, i, took)
 				}
 			}
@@ -265,26 +270,47 @@ func (b *bench) bazel() ([]row, error) {
 	}, nil
 }
 
+// released makes a copy of this module as it is in a release, whose tool for this machine is downloaded from url.
+func (b *bench) released(url string) (string, error) {
+	dir, err := b.fresh()
+	if err != nil {
+		return "", err
+	}
+	err = command("sh", "-c", `git ls-files -co --exclude-standard -z | xargs -0 sh -c 'for f; do test -e "$f" && printf "%s\\0" "$f"; done' sh | tar --null -T - -cf - | tar -C "$1" -xf -`, "sh", dir).run()
+	if err != nil {
+		return "", err
+	}
+	program, err := os.ReadFile(b.ocipkg)
+	if err != nil {
+		return "", err
+	}
+	return dir, os.WriteFile(filepath.Join(dir, "rules", "private", "released.bzl"), fmt.Appendf(nil,
+		"RELEASED_TOOLS = {%q: struct(sha256 = \"%x\", url = %q)}\n", runtime.GOOS+"-"+runtime.GOARCH, sha256.Sum256(program), url), 0o644)
+}
+
 type served struct {
 	url, sha256 string
 	static      string // the archives for the linker, as a list in Starlark
 }
 
-// serveArchives makes an archive of each library, and serves them on loopback.
-func (b *bench) serveArchives(libraries []library) ([]served, func(), error) {
+// serveArchives makes an archive of each library, and serves them and our program on loopback.
+func (b *bench) serveArchives(libraries []library) (all []served, tool string, stop func(), err error) {
 	dir, err := b.fresh()
 	if err != nil {
-		return nil, nil, err
+		return nil, "", nil, err
 	}
-	all := make([]served, len(libraries))
+	if err := os.Link(b.ocipkg, filepath.Join(dir, "ocipkg")); err != nil {
+		return nil, "", nil, err
+	}
+	all = make([]served, len(libraries))
 	for i, l := range libraries {
 		name := l.name + ".tar.gz"
 		if err := command("tar", "-czf", filepath.Join(dir, name), ".").in(l.prefix).run(); err != nil {
-			return nil, nil, err
+			return nil, "", nil, err
 		}
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
-			return nil, nil, err
+			return nil, "", nil, err
 		}
 		sum := sha256.Sum256(data)
 		all[i] = served{url: name, sha256: hex.EncodeToString(sum[:])}
@@ -292,24 +318,25 @@ func (b *bench) serveArchives(libraries []library) ([]served, func(), error) {
 		for _, pattern := range []string{"lib/*.a", "lib/*/*.a"} {
 			found, err := fs.Glob(os.DirFS(l.prefix), pattern)
 			if err != nil {
-				return nil, nil, err
+				return nil, "", nil, err
 			}
 			static = append(static, found...)
 		}
 		list, err := json.Marshal(static)
 		if err != nil {
-			return nil, nil, err
+			return nil, "", nil, err
 		}
 		all[i].static = string(list)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, nil, err
+		return nil, "", nil, err
 	}
+	base := "http://" + listener.Addr().String() + "/"
 	for i := range all {
-		all[i].url = "http://" + listener.Addr().String() + "/" + all[i].url
+		all[i].url = base + all[i].url
 	}
 	server := &http.Server{Handler: http.FileServer(http.Dir(dir))}
 	go func() { _ = server.Serve(listener) }() // until it is closed
-	return all, func() { _ = server.Close() }, nil
+	return all, base + "ocipkg", func() { _ = server.Close() }, nil
 }

@@ -6,6 +6,7 @@ load(
     "//rules/private:go_environment.bzl",
     "build_environment",
     "go_directive",
+    "go_platform",
     "module_proxy",
     "parse_go_version",
     "query_environment",
@@ -42,6 +43,23 @@ def _go_directive_test_impl(ctx):
     return unittest.end(env)
 
 _go_directive_test = unittest.make(_go_directive_test_impl)
+
+def _go_platform_test_impl(ctx):
+    env = unittest.begin(ctx)
+    for os_name, arch, want in [
+        ("linux", "amd64", "linux-amd64"),
+        ("linux", "aarch64", "linux-arm64"),
+        ("linux", "s390x", "linux-s390x"),
+        ("mac os x", "aarch64", "darwin-arm64"),
+        ("mac os x", "x86_64", "darwin-amd64"),
+        ("windows 11", "amd64", "windows-amd64"),
+        ("windows server 2022", "amd64", "windows-amd64"),
+        ("freebsd", "amd64", "freebsd-amd64"),
+    ]:
+        asserts.equals(env, want, go_platform(os_name, arch), os_name + " " + arch)
+    return unittest.end(env)
+
+_go_platform_test = unittest.make(_go_platform_test_impl)
 
 def _select_toolchain_test_impl(ctx):
     env = unittest.begin(ctx)
@@ -131,6 +149,7 @@ def go_environment_test_suite(name):
         for test in [
             _parse_go_version_test,
             _go_directive_test,
+            _go_platform_test,
             _select_toolchain_test,
             _user_cache_dir_test,
             _module_proxy_test,
