@@ -57,7 +57,8 @@ const (
 )
 
 // Unpack writes a layer's tree to dst, which is empty, and reads r to its very end, so that a reader which verifies its
-// bytes has seen them all. On any error the caller throws dst away: a refused layer leaves nothing.
+// bytes has seen them all. On any error the caller throws dst away: a refused layer leaves nothing. What the layer's
+// descriptor says of its size decides how r is read, and nothing else.
 //
 // Allowed are folders, files and relative symbolic links that stay inside; names are clean UTF-8 in NFC, unlike each
 // other on every file system. Archives of the ocipkg project (foreign) may also name one file twice, the last
@@ -67,17 +68,22 @@ const (
 //
 // A gzip stream has one member, because readers in the field stop at its end and would see another tree. A zstd stream
 // may have several frames, skippable ones too: RFC 8878 (3.1) leaves no reader a choice about them.
-func Unpack(r io.Reader, mediaType string, dst tree.Writer, foreign bool, limits Limits) error {
+func Unpack(r io.Reader, layer Descriptor, dst tree.Writer, foreign bool, limits Limits) error {
 	limits.Entries = cmp.Or(limits.Entries, DefaultLimits.Entries)
 	limits.File = cmp.Or(limits.File, DefaultLimits.File)
 	limits.Total = cmp.Or(limits.Total, DefaultLimits.Total)
 	limits.Floor = cmp.Or(limits.Floor, DefaultLimits.Floor)
-	arriving := newAheadReader(r)
-	defer arriving.Close()
-	compressed := &countingReader{r: arriving}
-	input := bufio.NewReaderSize(compressed, 1<<16)
+	buffer := 1 << 14
+	ahead := layer.Size < 0 || layer.Size >= worthAhead
+	if ahead {
+		arriving := newAheadReader(r)
+		defer arriving.Close()
+		r, buffer = arriving, 1<<16
+	}
+	compressed := &countingReader{r: r}
+	input := bufio.NewReaderSize(compressed, buffer)
 	var stream io.Reader
-	switch mediaType {
+	switch layer.MediaType {
 	case TypeLayerGzip, TypeV0Gzip, TypeDockerGzip:
 		z, err := gzip.NewReader(input)
 		if err != nil {
@@ -95,11 +101,17 @@ func Unpack(r io.Reader, mediaType string, dst tree.Writer, foreign bool, limits
 	case TypeV0Layer:
 		stream = input
 	default:
-		return &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layer", Why: "it is of type " + mediaType, Do: "have its author pack it again with `ocipkg pack`, or take a newer ocipkg"}
+		return &diagnostic.Error{Kind: diagnostic.Unsupported, What: "layer", Why: "it is of type " + layer.MediaType, Do: "have its author pack it again with `ocipkg pack`, or take a newer ocipkg"}
 	}
 	bounded := &boundedReader{r: stream, compressed: compressed, declared: limits.Unpacked, limit: limits.Total + int64(limits.Entries)*2048, floor: limits.Floor}
-	plain := newAheadReader(bounded)
-	defer plain.Close()
+	var plain *pieces
+	if ahead {
+		unpacked := newAheadReader(bounded)
+		defer unpacked.Close()
+		plain = &unpacked.pieces
+	} else {
+		plain = newPieces(bounded)
+	}
 	u := &unpacker{dst: dst, stream: bounded, plain: plain, foreign: foreign, limits: limits, seen: map[string]string{}, kind: map[string]byte{}, targets: map[string]string{}}
 	if err := u.all(); err != nil {
 		return err
@@ -172,14 +184,21 @@ func shorten(s string) string {
 	return s
 }
 
+// countingReader counts, and answers an error again: io.ReadFull, by which decompressors read, forgets one that came with
+// the last bytes that it wants.
 type countingReader struct {
-	r io.Reader
-	n atomic.Int64 // bytes read
+	r   io.Reader
+	n   atomic.Int64 // bytes read
+	err error
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
 	n, err := c.r.Read(p)
 	c.n.Add(int64(n))
+	c.err = err
 	return n, err
 }
 
@@ -222,7 +241,7 @@ func saturated(n, times int64) int64 {
 type unpacker struct {
 	dst     tree.Writer
 	stream  *boundedReader
-	plain   *aheadReader // of it
+	plain   *pieces // of it
 	foreign bool
 	limits  Limits
 	entries int

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -28,11 +29,16 @@ import (
 	"github.com/ocipkg/rules_ocipkg/internal/tree"
 )
 
-// unpackBelow is Unpack into a folder.
+// unpackBelow is Unpack into a folder, of a layer that is small.
 func unpackBelow(root *os.Root, r io.Reader, mediaType string, foreign bool, limits Limits) error {
 	w := tree.In(root)
 	defer w.Close()
-	return Unpack(r, mediaType, w, foreign, limits)
+	return Unpack(r, Descriptor{MediaType: mediaType}, w, foreign, limits)
+}
+
+// large is the layer of that type as one that is read ahead.
+func large(mediaType string) Descriptor {
+	return Descriptor{MediaType: mediaType, Size: worthAhead}
 }
 
 // unpackInto unpacks into a folder of its own and reports what is in it, and what is beside it, afterwards.
@@ -50,7 +56,18 @@ func unpackInto(t testing.TB, r io.Reader, mediaType string, foreign bool, limit
 		t.Fatal(err)
 	}
 	defer root.Close()
+	again, repeats := r.(*bytes.Reader)
 	err = unpackBelow(root, r, mediaType, foreign, limits)
+	if repeats {
+		if _, err := again.Seek(0, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		other := Unpack(again, large(mediaType), new(nowhere), foreign, limits)
+		said, _, _ := strings.Cut(fmt.Sprint(err), "attribute") // of several, any one is named
+		if !strings.HasPrefix(fmt.Sprint(other), said) {
+			t.Errorf("read ahead: %v; else: %v", other, err)
+		}
+	}
 	walkErr := filepath.WalkDir(parent, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -431,24 +448,29 @@ func TestUnpackStopsABomb(t *testing.T) {
 	const floor = 2 * memoryLimit
 	noise := make([]byte, 1<<20/100)
 	rand.NewChaCha8([32]byte{}).Read(noise)
-	for what, block := range map[string][]byte{
-		"10,000:1": make([]byte, 1<<20),
-		"100:1":    append(noise, make([]byte, 1<<20-len(noise))...),
+	for _, c := range []struct {
+		what  string
+		block []byte
+		layer Descriptor
+	}{
+		{"10,000:1", make([]byte, 1<<20), large(TypeLayerZstd)},
+		{"100:1", append(noise, make([]byte, 1<<20-len(noise))...), large(TypeLayerZstd)},
+		{"100:1, small", append(noise, make([]byte, 1<<20-len(noise))...), Descriptor{MediaType: TypeLayerZstd, Size: 1 << 10}},
 	} {
-		t.Run(what, func(t *testing.T) {
+		t.Run(c.what, func(t *testing.T) {
 			pr, pw := io.Pipe()
 			go func() {
 				z, _ := zstd.NewWriter(pw, zstd.WithEncoderConcurrency(1))
 				w := tar.NewWriter(z)
 				err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "bomb", Size: 4 << 30})
 				for err == nil {
-					_, err = w.Write(block)
+					_, err = w.Write(c.block)
 				}
 				pw.CloseWithError(errors.Join(z.Close(), err))
 			}()
 			var to nowhere
 			var err error
-			if n := peak(func() { err = Unpack(pr, TypeLayerZstd, &to, false, Limits{Floor: floor}) }); n > memoryLimit {
+			if n := peak(func() { err = Unpack(pr, c.layer, &to, false, Limits{Floor: floor}) }); n > memoryLimit {
 				t.Errorf("it took %d MiB", n>>20)
 			}
 			pr.Close()
@@ -509,7 +531,7 @@ func TestUnpackStopsLongNames(t *testing.T) {
 	}()
 	var to nowhere
 	var err error
-	if n := peak(func() { err = Unpack(pr, TypeLayerZstd, &to, true, Limits{}) }); n > memoryLimit {
+	if n := peak(func() { err = Unpack(pr, large(TypeLayerZstd), &to, true, Limits{}) }); n > memoryLimit {
 		t.Errorf("it took %d MiB", n>>20)
 	}
 	pr.Close()
@@ -701,12 +723,21 @@ func TestUnpackForeign(t *testing.T) {
 // Whoever verifies the bytes says so with the last of them: this has to be seen, and to be told as it is.
 func TestUnpackReadsToTheEndAndPassesOnErrors(t *testing.T) {
 	corrupt := &diagnostic.Error{Kind: diagnostic.Corrupt, What: "blob", Why: "its digest is another"}
-	plain := tarOf(t, file("f"))
-	for mediaType, data := range map[string][]byte{TypeLayerGzip: gzipped(t, plain), TypeLayerZstd: zstandard(t, plain), TypeV0Layer: plain} {
+	noise := file("f")
+	noise.Size = 40 << 10
+	plain := tarOf(t, noise)
+	rand.NewChaCha8([32]byte{}).Read(plain[512 : 512+noise.Size]) // to stay larger than the buffer that it is read through
+	for mediaType, data := range map[string][]byte{TypeLayerGzip: gzipped(t, plain), TypeLayerZstd: zstandard(t, plain, zstd.WithEncoderCRC(false)), TypeV0Layer: plain} {
 		for _, n := range []int{0, 3, len(data) / 2, len(data) - 1, len(data)} {
-			_, _, err := unpackInto(t, io.MultiReader(bytes.NewReader(data[:n]), failing{corrupt}), mediaType, true, Limits{})
-			if !errors.Is(err, corrupt) {
-				t.Errorf("%s, after %d of %d bytes: got %v", mediaType, n, len(data), err)
+			for _, layer := range []Descriptor{{MediaType: mediaType, Size: int64(len(data))}, large(mediaType)} {
+				for how, r := range map[string]io.Reader{
+					"after": io.MultiReader(bytes.NewReader(data[:n]), &failing{err: corrupt}),
+					"with":  &failing{data[:n], corrupt},
+				} {
+					if err := Unpack(r, layer, new(nowhere), true, Limits{}); !errors.Is(err, corrupt) {
+						t.Errorf("%s of %d bytes, %s %d of %d: got %v", mediaType, layer.Size, how, n, len(data), err)
+					}
+				}
 			}
 		}
 	}
@@ -715,9 +746,30 @@ func TestUnpackReadsToTheEndAndPassesOnErrors(t *testing.T) {
 	}
 }
 
-type failing struct{ err error }
+// What a descriptor says of a layer's size is no reason to take it for another: who verifies the bytes judges that.
+func TestUnpackBelievesNoSize(t *testing.T) {
+	data := zstandard(t, tarOf(t, dir("d"), file("d/f"), link("l", "d/f")))
+	for _, size := range []int64{-1, 0, 1, int64(len(data)), int64(len(data)) + 1, worthAhead, math.MaxInt64} {
+		var to nowhere
+		if err := Unpack(bytes.NewReader(data), Descriptor{MediaType: TypeLayerZstd, Size: size}, &to, false, Limits{}); err != nil || to.files != 1 || to.bytes != 3 {
+			t.Errorf("%d: %d files of %d bytes, %v", size, to.files, to.bytes, err)
+		}
+	}
+}
 
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
+// failing says what is wrong with the last bytes that it has, and once.
+type failing struct {
+	data []byte
+	err  error
+}
+
+func (f *failing) Read(p []byte) (n int, err error) {
+	n = copy(p, f.data)
+	if f.data = f.data[n:]; len(f.data) == 0 {
+		err, f.err = f.err, io.EOF
+	}
+	return n, err
+}
 
 // A tree with more folders than a process has handles, and links whose targets cost work.
 func TestUnpackManyFoldersAndLinks(t *testing.T) {

@@ -387,7 +387,7 @@ func unpackBlob(layout *artifact.Layout, layer artifact.Descriptor, dir string) 
 	defer blob.Close()
 	w := tree.In(root)
 	defer w.Close()
-	return artifact.Unpack(blob, layer.MediaType, w, true, artifact.Limits{})
+	return artifact.Unpack(blob, layer, w, true, artifact.Limits{})
 }
 
 // Name is what a library's repository is called where nobody says otherwise, as `ocipkg add` calls it: as the package, or

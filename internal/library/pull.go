@@ -249,7 +249,7 @@ func (d *Depot) fillWith(ctx context.Context, l *Library, config artifact.Config
 					return err
 				}
 				defer blob.Close()
-				err = artifact.Unpack(meter.reader(blob), layer.MediaType, w, l.foreign, artifact.Limits{Unpacked: size})
+				err = artifact.Unpack(meter.reader(blob), layer, w, l.foreign, artifact.Limits{Unpacked: size})
 				return d.Registry.Blame(blob, err)
 			}
 			tree, err := d.Store.AddTree(ctx, layer.Digest, d.Waiting, fill)
