@@ -594,3 +594,25 @@ func TestCollectionIsPostponedOnce(t *testing.T) {
 		t.Errorf("GOGC is set, and the pace is %d", pace())
 	}
 }
+
+// A command that is alone is the one that it is among all others.
+func TestCommandsAlone(t *testing.T) {
+	all := newRoot()
+	for _, c := range commands {
+		cmd, _, err := all.Find([]string{c.name})
+		if err != nil || cmd.Name() != c.name || len(cmd.Aliases) > 0 {
+			t.Fatalf("%s is %s, %q, %v", c.name, cmd.Name(), cmd.Aliases, err)
+		}
+		root := newRoot(c.name)
+		if n := len(root.Commands()); n != 1 {
+			t.Errorf("beside %s there are %d commands", c.name, n-1)
+		}
+		alone, _, err := root.Find([]string{c.name})
+		if err != nil || alone.Long != cmd.Long || alone.UsageString() != cmd.UsageString() {
+			t.Errorf("%s alone: %v\n%s\namong others:\n%s", c.name, err, alone.UsageString(), cmd.UsageString())
+		}
+	}
+	if n := len(all.Commands()); n != len(commands)+1 { // and completion
+		t.Errorf("%d of %d commands", n, len(commands)+1)
+	}
+}
