@@ -1,6 +1,10 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -88,6 +92,7 @@ git tag v0.2.0`, "sh", checkout)
 	if err := os.WriteFile(released, []byte(strings.Replace(string(text), "https://github.com/", "http://"+address+"/", 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	kept := releasedTool(t, checkout, program)
 	compiled := program + " could not be downloaded, so that ocipkg is compiled from source"
 	if r := w.exec(t, nil, "test", "//..."); r.code != 0 || !strings.Contains(r.stderr, compiled) {
 		t.Errorf("without a program: exit status %d, not %q\n%s\n%s", r.code, compiled, r.stdout, r.stderr)
@@ -104,6 +109,18 @@ git tag v0.2.0`, "sh", checkout)
 		t.Errorf("without sources: exit status %d\n%s\n%s", r.code, r.stdout, r.stderr)
 	}
 	w.bazel(t, "test", "--distdir="+checkout, "//...")
+	// For the next workspace it was kept; and where that was damaged, it is downloaded again.
+	none := "--repository_cache="
+	w.bazel(t, "clean", "--expunge")
+	w.bazel(t, "test", none, "//...")
+	if err := os.WriteFile(kept, []byte("#!/bin/sh\necho damaged\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.bazel(t, "clean", "--expunge")
+	if r := w.exec(t, nil, "test", none, "//..."); r.code == 0 || !strings.Contains(r.stderr, compiled) {
+		t.Errorf("with one that was damaged: exit status %d, not %q\n%s\n%s", r.code, compiled, r.stdout, r.stderr)
+	}
+	w.bazel(t, "test", none, "--distdir="+checkout, "//...")
 	if err := os.Rename(source+".away", source); err != nil {
 		t.Fatal(err)
 	}
@@ -111,4 +128,22 @@ git tag v0.2.0`, "sh", checkout)
 	// What the presubmit of the Central Registry does.
 	example := s.inPlace(filepath.Join(module, "examples", "publish_greet"))
 	example.bazel(t, "build", "--distdir="+checkout, "//:package", "@rules_ocipkg//:ocipkg")
+}
+
+// releasedTool is where the rules keep the program of a release that they have downloaded. What earlier runs of the test have
+// kept there is removed.
+func releasedTool(t *testing.T, dir, program string) string {
+	data, err := os.ReadFile(filepath.Join(dir, program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(cache, "ocipkg", "tool", fmt.Sprintf("%x", sha256.Sum256(data)))
+	if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return kept
 }

@@ -81,10 +81,20 @@ echo "$fingerprint"
 
 # Keeps the tool $1, whose fingerprint is $3, as $2. Nobody finds it half there. What nobody has asked for in a month, goes.
 _KEEP_TOOL = """
+mkdir -p "${2%/*}" || exit
 printf '%s\\n' "$3" >"$2.fingerprint.$$" && mv "$2.fingerprint.$$" "$2.fingerprint" &&
     cp "$1" "$2.$$" && mv "$2.$$" "$2"
 find "${2%/*}" -type f -mtime +30 -exec rm -f {} +
 """
+
+# Has the released tool that is kept as $1 copy itself to $3, and succeeds where it says of itself that its digest is $2.
+_FIND_RELEASED = """
+test -s "$1" && test "$("$1" fingerprint --copy "$3")" = "$2" && touch -c "$1" "$1.fingerprint"
+"""
+
+def _cache(rctx):
+    shared = user_cache_dir(rctx.os.name, rctx.os.environ)
+    return shared.replace("\\", "/") + "/ocipkg" if shared else None
 
 def _usable_cache(rctx, sources, sdk):
     """Finds the directory for Go's caches and for tools that were made, and in it the tool.
@@ -98,9 +108,8 @@ def _usable_cache(rctx, sources, sdk):
       The directory, the user's or one in this repository where that cannot be written; the digest of what the tool is made
       of, None where it cannot be told; and whether the tool was kept there and is in this repository now.
     """
-    shared = user_cache_dir(rctx.os.name, rctx.os.environ)
+    shared = _cache(rctx)
     if shared:
-        shared = shared.replace("\\", "/") + "/ocipkg"
         if rctx.os.name.startswith("windows"):
             return shared, None, False
         platform = rctx.os.name + " " + rctx.os.arch
@@ -188,7 +197,7 @@ def _compile(rctx):
         rctx.delete(".cache")
 
 def _download(rctx):
-    """Downloads the tool that was released for this machine.
+    """Downloads the tool that was released for this machine, or takes the one that was kept when it was downloaded.
 
     Args:
       rctx: the context of the repository rule.
@@ -199,11 +208,19 @@ def _download(rctx):
     released = RELEASED_TOOLS.get(go_platform(rctx.os.name, rctx.os.arch))
     if not released:
         return False
-    result = rctx.download(released.url, tool_file(rctx), sha256 = released.sha256, executable = True, allow_fail = True)
-    if not result.success:
-        # buildifier: disable=print
-        print("{} could not be downloaded, so that ocipkg is compiled from source. Where that is what you want, set OCIPKG_TOOL={}.".format(released.url, _FROM_SOURCE))
-        return False
+
+    # Bazel keeps it, too, but sums it up with Java that was not compiled yet, ten times as slow, while all libraries wait.
+    cache = None if rctx.os.name.startswith("windows") else _cache(rctx)
+    kept = "{}/tool/{}".format(cache, released.sha256)
+    tool = rctx.path(tool_file(rctx))
+    if not cache or rctx.execute(["sh", "-c", _FIND_RELEASED, "sh", kept, released.sha256, tool]).return_code != 0:
+        result = rctx.download(released.url, tool, sha256 = released.sha256, executable = True, allow_fail = True)
+        if not result.success:
+            # buildifier: disable=print
+            print("{} could not be downloaded, so that ocipkg is compiled from source. Where that is what you want, set OCIPKG_TOOL={}.".format(released.url, _FROM_SOURCE))
+            return False
+        if cache:
+            rctx.execute(["sh", "-c", _KEEP_TOOL, "sh", tool, kept, released.sha256])
 
     # What `ocipkg fingerprint` would print.
     rctx.file(FINGERPRINT, released.sha256 + "\n", executable = False)
