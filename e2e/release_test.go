@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -29,6 +32,7 @@ func TestRelease(t *testing.T) {
 	s.must(t, s.repository, "sh", "-c", `set -e
 git ls-files -co --exclude-standard -z | xargs -0 sh -c 'for f; do test -e "$f" && printf "%s\0" "$f"; done' sh | tar --null -T - -cf - | (mkdir -p "$1" && tar -C "$1" -xf -)
 cd "$1"
+sed -i 's/^const release = "0.1.0-dev"/const release = "0.1.0"/' fetcher/version.go
 git init -q
 git add -A
 git -c user.name=Release -c user.email=release@example.com commit -qm release
@@ -88,15 +92,25 @@ git tag v0.2.0`, "sh", checkout)
 	if url := "https://github.com/ocipkg/rules_ocipkg/releases/download/v0.1.0/" + program; !strings.Contains(string(text), `"`+url+`"`) {
 		t.Fatalf("the program is not at %s:\n%s", url, text)
 	}
-	// There is no such release: where it would be, a server says so.
-	if err := os.WriteFile(released, []byte(strings.Replace(string(text), "https://github.com/", "http://"+address+"/", 1)), 0o644); err != nil {
+	// There is no such release. Where it would be is a server that has something else, and then nothing.
+	var gone atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if gone.Load() {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprintln(w, "#!/bin/sh")
+	}))
+	defer server.Close()
+	if err := os.WriteFile(released, []byte(strings.Replace(string(text), "https://github.com/", server.URL+"/", 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	kept := releasedTool(t, checkout, program)
-	compiled := program + " could not be downloaded, so that ocipkg is compiled from source"
+	compiled := program + " could not be downloaded, or is not what was released, so that ocipkg is compiled from source"
 	if r := w.exec(t, nil, "test", "//..."); r.code != 0 || !strings.Contains(r.stderr, compiled) {
-		t.Errorf("without a program: exit status %d, not %q\n%s\n%s", r.code, compiled, r.stdout, r.stderr)
+		t.Errorf("with another program: exit status %d, not %q\n%s\n%s", r.code, compiled, r.stdout, r.stderr)
 	}
+	gone.Store(true)
 	if r := w.exec(t, []string{"OCIPKG_TOOL=source"}, "test", "//..."); r.code != 0 || strings.Contains(r.stderr, "could not be downloaded") {
 		t.Errorf("from source, as asked for: exit status %d\n%s\n%s", r.code, r.stdout, r.stderr)
 	}

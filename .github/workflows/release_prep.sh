@@ -11,11 +11,11 @@ out=$PWD
 name=rules_ocipkg
 releases=https://github.com/ocipkg/rules_ocipkg/releases/download
 
-declared=$(git show "$tag:MODULE.bazel" | sed -n 's/^    version = "\(.*\)",$/\1/p' | head -1)
-if [[ "$declared" != "$version" ]]; then
-    echo "release_prep.sh: the tag is $tag, and MODULE.bazel says version $declared" >&2
-    exit 1
-fi
+said() {
+    [[ $2 == "$version" ]] || { echo "release_prep.sh: the tag is $tag, and $1 says version $2" >&2 && exit 1; }
+}
+said MODULE.bazel "$(git show "$tag:MODULE.bazel" | sed -n 's/^    version = "\(.*\)",$/\1/p' | head -1)"
+said fetcher/version.go "$(git show "$tag:fetcher/version.go" | sed -n 's/^const release = "\(.*\)"$/\1/p')"
 
 # What a repository rule runs on each platform, compiled as that rule itself does it (rules/private/tool.bzl), from nothing but the
 # commit, so that anybody can see whether they are what the sources say.
@@ -26,10 +26,11 @@ tools=
 for platform in $platforms; do
     file=ocipkg-$tag-$platform
     [[ $platform != windows-* ]] || file+=.exe
-    (cd "$work" && GOOS=${platform%-*} GOARCH=${platform#*-} CGO_ENABLED=0 GOFLAGS='' GOWORK=off \
+    (cd "$work" && GOENV=off GOFLAGS='' GOWORK=off GOEXPERIMENT='' GOAMD64='' GOARM64='' GOFIPS140='' GODEBUG='' \
+        GOOS=${platform%-*} GOARCH=${platform#*-} CGO_ENABLED=0 \
         go build -mod=readonly -trimpath -buildvcs=false -ldflags='-s -w' -o "$out/$file" ./fetcher)
-    tools+=$(printf '    "%s": struct(\n        sha256 = "%s",\n        url = "%s",\n    ),' \
-        "$platform" "$(sha256sum <"$file" | cut -d' ' -f1)" "$releases/$tag/$file")$'\n'
+    sum=$(sha256sum <"$file")
+    tools+=$(printf '    "%s": struct(\n        sha256 = "%s",\n        url = "%s",\n    ),' "$platform" "${sum%% *}" "$releases/$tag/$file")$'\n'
 done
 released=$(git -C "$repository" show "$tag:rules/private/released.bzl")
 filled=${released/RELEASED_TOOLS = \{\}/"RELEASED_TOOLS = {"$'\n'"$tools}"}
@@ -37,7 +38,7 @@ filled=${released/RELEASED_TOOLS = \{\}/"RELEASED_TOOLS = {"$'\n'"$tools}"}
 
 # Without the time, so that the same commit gives the same archive. What is left out, .gitattributes says.
 git -C "$repository" archive --format=tar --prefix="$name-$version/" \
-    --add-virtual-file="$name-$version/rules/private/released.bzl:$filled"$'\n' "$tag" | gzip --no-name >"$name-$tag.tar.gz"
+    --add-virtual-file="$name-$version/rules/private/released.bzl:$filled"$'\n' "$tag" -- . ':(exclude)rules/private/released.bzl' | gzip --no-name >"$name-$tag.tar.gz"
 
 # What the pages of the Bazel Central Registry show.
 bazel=${BAZEL:-bazel}

@@ -2,7 +2,7 @@ package artifact
 
 import "io"
 
-// pieces reads what comes in pieces, which may be looked at before.
+// pieces reads what comes in pieces, whose bytes can be looked at before they are read.
 type pieces struct {
 	another func() ([]byte, error) // the next piece, in the place of the one before
 	rest    []byte                 // of it, not read yet
@@ -50,8 +50,7 @@ func (p *pieces) Read(to []byte) (int, error) {
 // An aheadReader reads from another reader in a goroutine of its own, some buffers ahead: where files are written while
 // the next ones are decompressed and those after them arrive, a layer that is alone takes two processors and more.
 //
-// It costs memory and changes of goroutines, which a layer that is smaller than worthAhead (compressed) takes longer to pay
-// for than to be read.
+// It costs memory and changes of goroutines: more than it saves for a layer that is smaller than worthAhead (compressed).
 type aheadReader struct {
 	full, empty chan []byte
 	stop, ended chan struct{}

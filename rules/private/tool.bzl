@@ -89,7 +89,8 @@ find "${2%/*}" -type f -mtime +30 -exec rm -f {} +
 
 # Has the released tool that is kept as $1 copy itself to $3, and succeeds where it says of itself that its digest is $2.
 _FIND_RELEASED = """
-test -s "$1" && test "$("$1" fingerprint --copy "$3")" = "$2" && touch -c "$1" "$1.fingerprint"
+test -s "$1" && test "$("$1" fingerprint --copy "$3")" = "$2" || exit 1
+touch -c "$1" "$1.fingerprint" || true # nobody's but the owner's
 """
 
 def _cache(rctx):
@@ -209,7 +210,7 @@ def _download(rctx):
     if not released:
         return False
 
-    # Bazel keeps it, too, but sums it up with Java that was not compiled yet, ten times as slow, while all libraries wait.
+    # Bazel keeps it, too, but sums it up with Java that is not compiled yet, while all libraries wait. So it is looked for here first.
     cache = None if rctx.os.name.startswith("windows") else _cache(rctx)
     kept = "{}/tool/{}".format(cache, released.sha256)
     tool = rctx.path(tool_file(rctx))
@@ -217,7 +218,10 @@ def _download(rctx):
         result = rctx.download(released.url, tool, sha256 = released.sha256, executable = True, allow_fail = True)
         if not result.success:
             # buildifier: disable=print
-            print("{} could not be downloaded, so that ocipkg is compiled from source. Where that is what you want, set OCIPKG_TOOL={}.".format(released.url, _FROM_SOURCE))
+            print("{} could not be downloaded, or is not what was released, so that ocipkg is compiled from source. Where that is what you want, set OCIPKG_TOOL={}.".format(released.url, _FROM_SOURCE))
+
+            # What came of it, which cannot be executed, and whoever writes there next would leave it so.
+            rctx.delete(tool)
             return False
         if cache:
             rctx.execute(["sh", "-c", _KEEP_TOOL, "sh", tool, kept, released.sha256])
@@ -233,7 +237,7 @@ def _tool_repository_impl(rctx):
         if not binary.exists or binary.is_dir:
             _fail(diagnostic(
                 "OCIPKG_TOOL names {}, which is not a file.".format(prebuilt),
-                "set it to an absolute path, or unset it to have the tool compiled",
+                "set it to an absolute path, or unset it for the tool of these rules",
             ))
         rctx.watch(binary)
         rctx.symlink(binary, tool_file(rctx))
@@ -241,7 +245,7 @@ def _tool_repository_impl(rctx):
         if result.return_code != 0:
             _fail(diagnostic(
                 "OCIPKG_TOOL names {}, which does not run: {}".format(prebuilt, result.stderr.strip() or "exit status {}".format(result.return_code)),
-                "set it to the ocipkg of this version of rules_ocipkg, or unset it to have the tool compiled",
+                "set it to the ocipkg of this version of rules_ocipkg, or unset it for the tool of these rules",
             ))
         rctx.file(FINGERPRINT, result.stdout, executable = False)
         _write_build_file(rctx)
