@@ -106,12 +106,13 @@ git tag v0.2.0`, "sh", checkout)
 		t.Fatal(err)
 	}
 	kept := releasedTool(t, checkout, program)
+	none := "--repository_cache=" // which would have it from an earlier run
 	compiled := program + " could not be downloaded, or is not what was released, so that ocipkg is compiled from source"
-	if r := w.exec(t, nil, "test", "//..."); r.code != 0 || !strings.Contains(r.stderr, compiled) {
+	if r := w.exec(t, nil, "test", none, "//..."); r.code != 0 || !strings.Contains(r.stderr, compiled) {
 		t.Errorf("with another program: exit status %d, not %q\n%s\n%s", r.code, compiled, r.stdout, r.stderr)
 	}
 	gone.Store(true)
-	if r := w.exec(t, []string{"OCIPKG_TOOL=source"}, "test", "//..."); r.code != 0 || strings.Contains(r.stderr, "could not be downloaded") {
+	if r := w.exec(t, []string{"OCIPKG_TOOL=source"}, "test", none, "//..."); r.code != 0 || strings.Contains(r.stderr, "could not be downloaded") {
 		t.Errorf("from source, as asked for: exit status %d\n%s\n%s", r.code, r.stdout, r.stderr)
 	}
 	// With nothing to compile.
@@ -119,12 +120,11 @@ git tag v0.2.0`, "sh", checkout)
 	if err := os.Rename(source, source+".away"); err != nil {
 		t.Fatal(err)
 	}
-	if r := w.exec(t, []string{"OCIPKG_TOOL=source"}, "test", "//..."); r.code == 0 || !strings.Contains(r.stderr, "could not make the tool") {
+	if r := w.exec(t, []string{"OCIPKG_TOOL=source"}, "test", none, "//..."); r.code == 0 || !strings.Contains(r.stderr, "could not make the tool") {
 		t.Errorf("without sources: exit status %d\n%s\n%s", r.code, r.stdout, r.stderr)
 	}
-	w.bazel(t, "test", "--distdir="+checkout, "//...")
+	w.bazel(t, "test", none, "--distdir="+checkout, "//...")
 	// For the next workspace it was kept; and where that was damaged, it is downloaded again.
-	none := "--repository_cache="
 	w.bazel(t, "clean", "--expunge")
 	w.bazel(t, "test", none, "//...")
 	if err := os.WriteFile(kept, []byte("#!/bin/sh\necho damaged\n"), 0o755); err != nil {
@@ -141,7 +141,7 @@ git tag v0.2.0`, "sh", checkout)
 
 	// What the presubmit of the Central Registry does.
 	example := s.inPlace(filepath.Join(module, "examples", "publish_greet"))
-	example.bazel(t, "build", "--distdir="+checkout, "//:package", "@rules_ocipkg//:ocipkg")
+	example.bazel(t, "build", none, "--distdir="+checkout, "//:package", "@rules_ocipkg//:ocipkg")
 }
 
 // releasedTool is where the rules keep the program of a release that they have downloaded. What earlier runs of the test have
