@@ -219,9 +219,6 @@ def _download(rctx):
         if not result.success:
             # buildifier: disable=print
             print("{} could not be downloaded, or is not what was released, so that ocipkg is compiled from source. Where that is what you want, set OCIPKG_TOOL={}.".format(released.url, _FROM_SOURCE))
-
-            # What came of it, which cannot be executed, and whoever writes there next would leave it so.
-            rctx.delete(tool)
             return False
         if cache:
             rctx.execute(["sh", "-c", _KEEP_TOOL, "sh", tool, kept, released.sha256])
