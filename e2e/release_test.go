@@ -28,16 +28,10 @@ func TestRelease(t *testing.T) {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// The files as they are, committed or not: what a release of them would be.
-	s.must(t, s.repository, "sh", "-c", `set -e
-git ls-files -co --exclude-standard -z | xargs -0 sh -c 'for f; do test -e "$f" && printf "%s\0" "$f"; done' sh | tar --null -T - -cf - | (mkdir -p "$1" && tar -C "$1" -xf -)
-cd "$1"
-sed -i 's/^const release = "0.1.0-dev"/const release = "0.1.0"/' fetcher/version.go
-git init -q
-git add -A
-git -c user.name=Release -c user.email=release@example.com commit -qm release
-git tag v0.1.0
-git tag v0.2.0`, "sh", checkout)
+	// What a release of the files as they are would be.
+	s.must(t, s.repository, "tools/copy-checkout", checkout)
+	const commit = `git add -A && git -c user.name=Release -c user.email=release@example.com commit -qm release && `
+	s.must(t, checkout, "sh", "-c", `git init -q && `+commit+`git tag v0.1.0 && git tag v0.2.0`)
 	s.inPlace(checkout)
 	prepare := filepath.Join(checkout, ".github", "workflows", "release_prep.sh")
 	env := []string{"BAZEL=" + s.bazel}
@@ -45,6 +39,10 @@ git tag v0.2.0`, "sh", checkout)
 	if r := s.exec(t, checkout, env, prepare, "v0.2.0"); r.code == 0 || !strings.Contains(r.stderr, "MODULE.bazel says version 0.1.0") {
 		t.Errorf("a tag of another version: exit status %d\n%s", r.code, r.stderr)
 	}
+	if r := s.exec(t, checkout, env, prepare, "v0.1.0"); r.code == 0 || !strings.Contains(r.stderr, "fetcher/version.go says version 0.1.0-dev") {
+		t.Errorf("programs of another version: exit status %d\n%s", r.code, r.stderr)
+	}
+	s.must(t, checkout, "sh", "-c", `sed -i 's/^const release = "0.1.0-dev"/const release = "0.1.0"/' fetcher/version.go && `+commit+`git tag -f v0.1.0`)
 	platform := runtime.GOOS + "-" + runtime.GOARCH // compiling for others takes minutes
 	r := s.exec(t, checkout, env, prepare, "v0.1.0", platform)
 	if r.code != 0 {

@@ -276,8 +276,7 @@ func (b *bench) released(url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	err = command("sh", "-c", `git ls-files -co --exclude-standard -z | xargs -0 sh -c 'for f; do test -e "$f" && printf "%s\\0" "$f"; done' sh | tar --null -T - -cf - | tar -C "$1" -xf -`, "sh", dir).run()
-	if err != nil {
+	if err := command("tools/copy-checkout", dir).run(); err != nil {
 		return "", err
 	}
 	program, err := os.ReadFile(b.ocipkg)
