@@ -388,7 +388,7 @@ cc_test(
 }
 
 // goDeps builds the same modules out of go_deps, where no extension of Gazelle runs: with the file that
-// @rules_ocipkg//gazelle_ext/go_deps writes, and the lines for MODULE.bazel that it prints.
+// @rules_ocipkg_gazelle_plugin//go_deps writes, and the lines for MODULE.bazel that it prints.
 func (w *workspace) goDeps(t *testing.T, sums, prints string) {
 	t.Helper()
 	source := filepath.Join(w.repository, "e2e", "testdata", "gazelle_go_deps")
@@ -402,7 +402,7 @@ func (w *workspace) goDeps(t *testing.T, sums, prints string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := []string{"@rules_ocipkg//gazelle_ext/go_deps", "--", "github.com/mattn/go-sqlite3", "github.com/DataDog/zstd"}
+	command := []string{"@rules_ocipkg_gazelle_plugin//go_deps", "--", "github.com/mattn/go-sqlite3", "github.com/DataDog/zstd"}
 	lines := w.bazel(t, "run", command...)
 	w.write(t, "MODULE.bazel", string(module)+string(part)+lines)
 	w.bazel(t, "build", "//external_app")

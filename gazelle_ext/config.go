@@ -109,7 +109,7 @@ func (l *ocipkgLang) RegisterFlags(fs *flag.FlagSet, cmd string, _ *config.Confi
 func (l *ocipkgLang) CheckFlags(fs *flag.FlagSet, c *config.Config) error {
 	if f := fs.Lookup(tagsDirective); l.registered && f != nil {
 		if _, heard := f.Value.(tagsFlag); !heard {
-			return errors.New("in languages of gazelle_binary @rules_ocipkg//gazelle_ext stands before the language for Go, whose rules it completes; list it behind")
+			return errors.New("in languages of gazelle_binary @rules_ocipkg_gazelle_plugin//ocipkg stands before the language for Go, whose rules it completes; list it behind")
 		}
 	}
 	var names []string

@@ -7,7 +7,7 @@
 //	    languages = [
 //	        "@gazelle//language/go",
 //	        "@gazelle_cc//language/cc",
-//	        "@rules_ocipkg//gazelle_ext",
+//	        "@rules_ocipkg_gazelle_plugin//ocipkg",
 //	    ],
 //	)
 //

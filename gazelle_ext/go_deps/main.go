@@ -1,7 +1,7 @@
 // Command go_deps finds what cgo packages of Go modules need of the libraries in MODULE.bazel, for modules that come
 // through Gazelle's extension go_deps: it writes their BUILD files with a binary of its own, in which no other extension is.
 //
-//	bazel run @rules_ocipkg//gazelle_ext/go_deps -- github.com/mattn/go-sqlite3
+//	bazel run @rules_ocipkg_gazelle_plugin//go_deps -- github.com/mattn/go-sqlite3
 //
 // It has the real Gazelle write the BUILD files of each module twice, with the extension ocipkg and without. What makes the
 // difference goes into a Starlark file of the workspace, by import path, with a rule go_library that adds it; and
@@ -43,7 +43,7 @@ func main() {
 	}
 }
 
-const usage = `usage: bazel run @rules_ocipkg//gazelle_ext/go_deps -- [FLAG...] MODULE[@VERSION]...
+const usage = `usage: bazel run @rules_ocipkg_gazelle_plugin//go_deps -- [FLAG...] MODULE[@VERSION]...
 
 Write what the cgo packages of Go modules that come through go_deps need of the libraries in
 MODULE.bazel, and print what MODULE.bazel has to say for it. Name all such modules in one call: the
@@ -69,7 +69,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	}
 	root := os.Getenv("BUILD_WORKSPACE_DIRECTORY")
 	if root == "" || gazellePath == "" {
-		return &diagnostic.Error{Kind: diagnostic.Usage, What: "go_deps", Why: "it was not started by Bazel", Do: "use `bazel run @rules_ocipkg//gazelle_ext/go_deps -- MODULE`"}
+		return &diagnostic.Error{Kind: diagnostic.Usage, What: "go_deps", Why: "it was not started by Bazel", Do: "use `bazel run @rules_ocipkg_gazelle_plugin//go_deps -- MODULE`"}
 	}
 	if flags.NArg() == 0 {
 		return &diagnostic.Error{Kind: diagnostic.Usage, What: "go_deps", Why: "no module is named", Do: "name those that need C libraries, such as github.com/mattn/go-sqlite3"}

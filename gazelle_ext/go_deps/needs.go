@@ -263,7 +263,7 @@ func render(all []needs, flags []string) (string, error) {
 
 Written, and not to be edited, by:
 
-    bazel run @rules_ocipkg//gazelle_ext/go_deps -- %s
+    bazel run @rules_ocipkg_gazelle_plugin//go_deps -- %s
 """
 
 load(%q, "go_library")

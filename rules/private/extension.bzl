@@ -118,6 +118,8 @@ def _ocipkg_impl(mctx):
     direct, direct_dev = [], []
     for module in mctx.modules:
         if module.is_root and module.name == "rules_ocipkg":
+            direct_dev.append(_HEADER_INDEX)
+        elif module.is_root and module.name == "rules_ocipkg_gazelle_plugin":
             direct.append(_HEADER_INDEX)  # nobody else names it in use_repo
         for tag in module.tags.library:
             tags.append(struct(

@@ -17,6 +17,14 @@ USER_SETTINGS = [
     "GOVCS",
 ]
 
+# What is laid over the environment for `go env` to tell the user's settings, and which Go there is, whatever else the user has set.
+QUERY_ENVIRONMENT = {
+    # Not empty, because the user's configuration file is read here.
+    "GOFLAGS": "-modcacherw",
+    "GOTOOLCHAIN": "local",
+    "GOWORK": "off",
+}
+
 # What would change the result or break the build. Go takes an empty variable for one that is not set, and looks for it
 # in the user's configuration file next, which GOENV=off takes away.
 _UNSET = [
@@ -80,14 +88,14 @@ def go_directive(go_mod):
     return None
 
 def select_toolchain(sdk, wanted):
-    """Returns the value of GOTOOLCHAIN with which an SDK builds a module.
+    """Returns the value of GOTOOLCHAIN with which a Go builds a module.
 
     Args:
-      sdk: the SDK's version, the first line of its file VERSION.
+      sdk: its version, what `go env GOVERSION` tells, such as "go1.26.5".
       wanted: the version in the module's `go` line.
 
     Returns:
-      "local" where the SDK is new enough, or of no known version, such as a Go built from source; the name of the
+      "local" where the Go is new enough, or of no known version, such as a Go built from source; the name of the
       toolchain that it has to download where it is older; None where it is older than 1.21, which cannot.
     """
     have, want = parse_go_version(sdk), parse_go_version(wanted)
@@ -156,31 +164,13 @@ def module_proxy(user_proxy, user_module_cache):
     ] if p]
     return ",".join(proxies)
 
-def query_environment(goroot):
-    """Returns the environment in which `go env` tells the user's settings, whatever else the user has set.
-
-    Args:
-      goroot: the SDK's directory.
-
-    Returns:
-      a dict to lay over the environment.
-    """
-    return {
-        # Not empty, because the user's configuration file is read here.
-        "GOFLAGS": "-modcacherw",
-        "GOROOT": goroot,
-        "GOTOOLCHAIN": "local",
-        "GOWORK": "off",
-    }
-
-def build_environment(goroot, toolchain, cache, settings):
+def build_environment(toolchain, cache, settings):
     """Returns the environment in which `go run` compiles and starts the tool.
 
     Args:
-      goroot: the SDK's directory.
       toolchain: what select_toolchain returned.
       cache: the directory for Go's caches, shared by all workspaces of the user; Go locks what has to be locked.
-      settings: the user's, USER_SETTINGS as `go env` tells them.
+      settings: USER_SETTINGS, the user's, and GOROOT, as `go env` tells them.
 
     Returns:
       a dict to lay over the environment.
@@ -199,7 +189,7 @@ def build_environment(goroot, toolchain, cache, settings):
         "GOMODCACHE": cache + "/go-mod",
         "GOPATH": cache + "/go",
         "GOPROXY": module_proxy(settings.get("GOPROXY", ""), settings.get("GOMODCACHE", "")),
-        "GOROOT": goroot,
+        "GOROOT": settings["GOROOT"],
         "GOTOOLCHAIN": toolchain,
         "GOWORK": "off",
     })

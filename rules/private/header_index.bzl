@@ -6,7 +6,7 @@ by `ocipkg index` of what the images say of themselves: no library is fetched.
 
 load(":bazel_cache.bzl", "fetch_through_bazel_cache")
 load(":diagnostic.bzl", "diagnostic", "fail_with")
-load(":tool_path.bzl", "tool_path")
+load(":tool.bzl", "tool_path")
 
 # Bazel's default of 600 seconds is for all libraries together, and registries may be slow.
 _TIMEOUT_SECONDS = 86400

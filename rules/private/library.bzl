@@ -4,7 +4,7 @@ load(":attributes.bzl", "RULE_ATTRIBUTES", "attribute_arguments")
 load(":bazel_cache.bzl", "fetch_through_bazel_cache")
 load(":diagnostic.bzl", "diagnostic", "fail_with")
 load(":platforms.bzl", "platforms_error")
-load(":tool_path.bzl", "tool_path")
+load(":tool.bzl", "tool_path")
 
 # Bazel's default of 600 seconds kills a large library on a slow line. The tool notices by itself when nothing comes any more.
 _TIMEOUT_SECONDS = 86400

@@ -2,24 +2,21 @@
 
 Repository rules run it, hence it cannot be built by Bazel. A release of this module names the programs that were released with
 it, one of which is downloaded. In a checkout, or where that cannot be had, it is compiled from the sources of this module by the
-Go SDK that rules_go has chosen, once for all workspaces of a user. The environment variable OCIPKG_TOOL names another, or says
-`source`.
+Go on PATH, once for all workspaces of a user. The environment variable OCIPKG_TOOL names another, or says `source`.
 """
 
-load("@go_host_compatible_sdk_label//:defs.bzl", "HOST_COMPATIBLE_SDK")
 load(":diagnostic.bzl", "diagnostic", "fail_with")
 load(
     ":go_environment.bzl",
+    "QUERY_ENVIRONMENT",
     "USER_SETTINGS",
     "build_environment",
     "go_directive",
     "go_platform",
-    "query_environment",
     "select_toolchain",
     "user_cache_dir",
 )
 load(":released.bzl", "RELEASED_TOOLS")
-load(":tool_path.bzl", "FINGERPRINT", "tool_file")
 
 # Seconds. Bazel's default of 600 ends a compiler that is about to be done on a slow machine, and a download on a slow
 # network, with nothing to show for the time.
@@ -39,12 +36,44 @@ alias(
 )
 """
 
+# Which tool it is, as a file beside it.
+_FINGERPRINT = "fingerprint"
+
 _GO_TEMPORARY = ".go-tmp"
 
 # The value of OCIPKG_TOOL for those who run nothing that they have not compiled.
 _FROM_SOURCE = "source"
 
 _DO_BINARY = "or set OCIPKG_TOOL to the absolute path of an ocipkg binary"
+
+def _tool_file(rctx):
+    """Returns the name of the tool's file in its repository.
+
+    Args:
+      rctx: the context of a repository rule.
+
+    Returns:
+      a string.
+    """
+    return "ocipkg.exe" if rctx.os.name.startswith("windows") else "ocipkg"
+
+def tool_path(rctx):
+    """Returns the path of the tool, which is made when this is called first.
+
+    A repository made by it is made anew when the tool is another one. What is watched for that is the file that says which
+    it is: Bazel would read the tool itself once for every repository, and sum it up.
+
+    Args:
+      rctx: the context of a repository rule.
+
+    Returns:
+      a path, to be run by rctx.execute.
+    """
+    fingerprint = rctx.path(Label("@rules_ocipkg_tool//:" + _FINGERPRINT))
+
+    # From Bazel 8 on, a path is not watched for having been asked for.
+    rctx.watch(fingerprint)
+    return fingerprint.dirname.get_child(_tool_file(rctx))
 
 def _fail(error):
     fail_with(diagnostic(
@@ -53,7 +82,7 @@ def _fail(error):
     ))
 
 def _write_build_file(rctx):
-    name = tool_file(rctx)
+    name = _tool_file(rctx)
     content = _BUILD_FILE.format(file = name)
     if name != "ocipkg":
         content += _BUILD_FILE_ALIAS.format(file = name)
@@ -114,16 +143,16 @@ def _usable_cache(rctx, sources, sdk):
         if rctx.os.name.startswith("windows"):
             return shared, None, False
         platform = rctx.os.name + " " + rctx.os.arch
-        result = rctx.execute(["sh", "-c", _FIND_TOOL, "sh", shared, sources, sdk + " for " + platform, rctx.path(tool_file(rctx))])
+        result = rctx.execute(["sh", "-c", _FIND_TOOL, "sh", shared, sources, sdk + " for " + platform, rctx.path(_tool_file(rctx))])
         if result.return_code != 3:
             made_of, _, fingerprint = result.stdout.strip().partition("\n")
             if fingerprint:
-                rctx.file(FINGERPRINT, fingerprint + "\n", executable = False)
+                rctx.file(_FINGERPRINT, fingerprint + "\n", executable = False)
             return shared, made_of or None, bool(fingerprint)
     return str(rctx.path(".cache")), None, False
 
-def _user_settings(rctx, go, goroot):
-    result = rctx.execute([go, "env", "-json"] + USER_SETTINGS, environment = query_environment(goroot))
+def _ask_go(rctx, go):
+    result = rctx.execute([go, "env", "-json", "GOROOT", "GOVERSION"] + USER_SETTINGS, environment = QUERY_ENVIRONMENT)
     if result.return_code != 0:
         _fail(diagnostic("`go env` failed: " + result.stderr, "check the settings of Go in your environment, " + _DO_BINARY))
 
@@ -131,24 +160,27 @@ def _user_settings(rctx, go, goroot):
     return json.decode(result.stdout)
 
 def _compile(rctx):
-    goroot = rctx.path(Label(rctx.attr.sdk)).dirname
-    go = goroot.get_child("bin", "go.exe" if rctx.os.name.startswith("windows") else "go")
     sources = rctx.path(Label("//:go.mod")).dirname
-
     go_mod = rctx.read(sources.get_child("go.mod"))
     rctx.watch(sources.get_child("go.mod"))
     rctx.watch(sources.get_child("go.sum"))
     for tree in ["fetcher", "internal"]:
         _watch_tree(rctx, sources.get_child(tree))
 
-    # Read, and by that watched: another SDK compiles another tool.
-    sdk = rctx.read(goroot.get_child("VERSION")).splitlines()[0]
     wanted = go_directive(go_mod)
+    go = rctx.which("go")
+    if not go:
+        _fail(diagnostic(
+            "it has to be compiled, with Go {} or any from 1.21 on, which downloads that one; and there is no `go` on PATH.".format(wanted),
+            "install Go, " + _DO_BINARY,
+        ))
+    settings = _ask_go(rctx, go)
+    sdk = settings["GOVERSION"]
     toolchain = select_toolchain(sdk, wanted)
     if not toolchain:
         _fail(diagnostic(
-            "it needs Go {}, and the SDK that rules_go uses is {}, which cannot download another.".format(wanted, sdk),
-            "ask for a newer one with go_sdk.download in your MODULE.bazel, " + _DO_BINARY,
+            "it needs Go {}, and the one on PATH is {}, which cannot download another.".format(wanted, sdk),
+            "install a newer Go, " + _DO_BINARY,
         ))
 
     cache, made_of, found = _usable_cache(rctx, sources, sdk)
@@ -157,13 +189,13 @@ def _compile(rctx):
     if cache == str(rctx.path(".cache")):
         # buildifier: disable=print
         print("ocipkg is compiled for this workspace alone, which takes a minute: the environment names no folder for caches that can be written. Pass --repo_env=HOME, or set XDG_CACHE_HOME.")
-    env = build_environment(str(goroot), toolchain, cache, _user_settings(rctx, go, str(goroot)))
+    env = build_environment(toolchain, cache, settings)
 
     # What it links anew, Go starts from there, and not every system's /tmp is for programs.
     rctx.file(_GO_TEMPORARY + "/README", "")
     env["GOTMPDIR"] = str(rctx.path(_GO_TEMPORARY))
     rctx.report_progress(
-        "Compiling ocipkg with " + sdk if toolchain == "local" else "Downloading {} to compile ocipkg ({} is too old)".format(toolchain, sdk),
+        "Compiling ocipkg with {}".format(sdk) if toolchain == "local" else "Downloading {} to compile ocipkg ({} is too old)".format(toolchain, sdk),
     )
 
     # Not `go build`: it prints its fingerprint, and where nothing of ours keeps it, Go does.
@@ -179,7 +211,7 @@ def _compile(rctx):
             "./fetcher",
             "fingerprint",
             "--copy",
-            rctx.path(tool_file(rctx)),
+            rctx.path(_tool_file(rctx)),
         ],
         environment = env,
         timeout = _BUILD_TIMEOUT,
@@ -190,10 +222,10 @@ def _compile(rctx):
             "`go run` of it failed ({}): {}".format(sdk, result.stderr),
             "check the network, or set GOPROXY, if a module could not be downloaded; see whether programs may run from {} and from Bazel's output base, if it could not be started; ".format(cache) + _DO_BINARY,
         ))
-    rctx.file(FINGERPRINT, result.stdout, executable = False)
+    rctx.file(_FINGERPRINT, result.stdout, executable = False)
     rctx.delete(_GO_TEMPORARY)
     if made_of:
-        rctx.execute(["sh", "-c", _KEEP_TOOL, "sh", rctx.path(tool_file(rctx)), "{}/tool/{}".format(cache, made_of), result.stdout.strip()])
+        rctx.execute(["sh", "-c", _KEEP_TOOL, "sh", rctx.path(_tool_file(rctx)), "{}/tool/{}".format(cache, made_of), result.stdout.strip()])
     if cache == str(rctx.path(".cache")):
         rctx.delete(".cache")
 
@@ -213,7 +245,7 @@ def _download(rctx):
     # Bazel keeps it, too, but sums it up with Java that is not compiled yet, while all libraries wait. So it is looked for here first.
     cache = None if rctx.os.name.startswith("windows") else _cache(rctx)
     kept = "{}/tool/{}".format(cache, released.sha256)
-    tool = rctx.path(tool_file(rctx))
+    tool = rctx.path(_tool_file(rctx))
     if not cache or rctx.execute(["sh", "-c", _FIND_RELEASED, "sh", kept, released.sha256, tool]).return_code != 0:
         result = rctx.download(released.url, tool, sha256 = released.sha256, executable = True, allow_fail = True)
         if not result.success:
@@ -224,7 +256,7 @@ def _download(rctx):
             rctx.execute(["sh", "-c", _KEEP_TOOL, "sh", tool, kept, released.sha256])
 
     # What `ocipkg fingerprint` would print.
-    rctx.file(FINGERPRINT, released.sha256 + "\n", executable = False)
+    rctx.file(_FINGERPRINT, released.sha256 + "\n", executable = False)
     return True
 
 def _tool_repository_impl(rctx):
@@ -237,24 +269,24 @@ def _tool_repository_impl(rctx):
                 "set it to an absolute path, or unset it for the tool of these rules",
             ))
         rctx.watch(binary)
-        rctx.symlink(binary, tool_file(rctx))
+        rctx.symlink(binary, _tool_file(rctx))
         result = rctx.execute([binary, "fingerprint"])
         if result.return_code != 0:
             _fail(diagnostic(
                 "OCIPKG_TOOL names {}, which does not run: {}".format(prebuilt, result.stderr.strip() or "exit status {}".format(result.return_code)),
                 "set it to the ocipkg of this version of rules_ocipkg, or unset it for the tool of these rules",
             ))
-        rctx.file(FINGERPRINT, result.stdout, executable = False)
+        rctx.file(_FINGERPRINT, result.stdout, executable = False)
         _write_build_file(rctx)
         return None
 
-    if prebuilt == _FROM_SOURCE or not _download(rctx):
+    downloaded = prebuilt != _FROM_SOURCE and _download(rctx)
+    if not downloaded:
         _compile(rctx)
     _write_build_file(rctx)
 
-    # Everything that the binary depends on is an attribute or a file that was read or watched, so that it may be kept
-    # for other workspaces.
-    return rctx.repo_metadata(reproducible = True) if hasattr(rctx, "repo_metadata") else None
+    # One that was downloaded may be kept for other workspaces. Which Go is on PATH, Bazel does not see.
+    return rctx.repo_metadata(reproducible = downloaded) if hasattr(rctx, "repo_metadata") else None
 
 _tool_repository = repository_rule(
     implementation = _tool_repository_impl,
@@ -263,10 +295,6 @@ _tool_repository = repository_rule(
         "platform": attr.string(
             doc = "The operating system and the processor that the tool is for: what is kept for one must not be taken for another.",
         ),
-        "sdk": attr.string(
-            doc = "The canonical label of a file in the root directory of a Go SDK for this machine. Not a label attribute, " +
-                  "because Bazel fetches the repository of one before the rule runs, and OCIPKG_TOOL needs no SDK.",
-        ),
     },
 )
 
@@ -274,7 +302,6 @@ def _tool_impl(mctx):
     _tool_repository(
         name = "rules_ocipkg_tool",
         platform = mctx.os.name + " " + mctx.os.arch,
-        sdk = str(HOST_COMPATIBLE_SDK),
     )
     return mctx.extension_metadata(reproducible = True)
 

@@ -50,9 +50,13 @@ var kinds = []struct{ name, title, do string }{
 const starlark = "rules"
 
 func render(root string) ([]byte, error) {
-	all, err := inStarlark(filepath.Join(root, "rules"))
-	if err != nil {
-		return nil, err
+	var all []message
+	for _, dir := range []string{"rules", "gazelle_plugin"} {
+		found, err := inStarlark(filepath.Join(root, dir))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
 	}
 	for _, dir := range []string{"internal", "fetcher", "gazelle_ext"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(p string, d fs.DirEntry, err error) error {

@@ -2,7 +2,7 @@
 
 Written, and not to be edited, by:
 
-    bazel run @rules_ocipkg//gazelle_ext/go_deps -- -build_tags=external example.com/a example.com/b/v2@v2.1.0
+    bazel run @rules_ocipkg_gazelle_plugin//go_deps -- -build_tags=external example.com/a example.com/b/v2@v2.1.0
 """
 
 load("@my_go//go:def.bzl", "go_library")

@@ -4,12 +4,12 @@ load("@bazel_skylib//lib:partial.bzl", "partial")
 load("@bazel_skylib//lib:unittest.bzl", "asserts", "unittest")
 load(
     "//rules/private:go_environment.bzl",
+    "QUERY_ENVIRONMENT",
     "build_environment",
     "go_directive",
     "go_platform",
     "module_proxy",
     "parse_go_version",
-    "query_environment",
     "select_toolchain",
     "user_cache_dir",
 )
@@ -114,12 +114,13 @@ _module_proxy_test = unittest.make(_module_proxy_test_impl)
 
 def _build_environment_test_impl(ctx):
     env = unittest.begin(ctx)
-    got = build_environment("/sdk", "go1.26.5", "/c/ocipkg", {
+    got = build_environment("go1.26.5", "/c/ocipkg", {
         "GOFLAGS": "-mod=vendor",
         "GOMODCACHE": "/m",
         "GONOSUMDB": "",
         "GOPRIVATE": "corp.example",
         "GOPROXY": "https://p.example",
+        "GOROOT": "/sdk",
         "GOSUMDB": "off",
     })
     for name, want in {
@@ -138,7 +139,7 @@ def _build_environment_test_impl(ctx):
     }.items():
         asserts.equals(env, want, got.get(name), name)
     asserts.false(env, "GONOSUMDB" in got, "a setting that the user has not made is not made for them")
-    asserts.true(env, query_environment("/sdk")["GOFLAGS"], "an empty one lets the user's configuration file speak")
+    asserts.true(env, QUERY_ENVIRONMENT["GOFLAGS"], "an empty one lets the user's configuration file speak")
     return unittest.end(env)
 
 _build_environment_test = unittest.make(_build_environment_test_impl)

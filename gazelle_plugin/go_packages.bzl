@@ -1,0 +1,38 @@
+"""The Go packages of rules_ocipkg, in the repository @rules_ocipkg_go_packages.
+
+Their BUILD files name modules that rules_ocipkg itself does not depend on. A repository that an extension makes sees what the
+module of the extension sees, hence the same files once more, by way of links, where these names have a meaning.
+"""
+
+load("@rules_ocipkg//rules/private:diagnostic.bzl", "diagnostic", "fail_with")
+
+def _go_packages_impl(rctx):
+    go_mod = rctx.path(Label("@rules_ocipkg//:go.mod"))
+    declared = rctx.read(Label("@rules_ocipkg//:MODULE.bazel"))
+    if "version = \"{}\",".format(rctx.attr.version) not in declared:
+        fail_with(diagnostic(
+            "rules_ocipkg_gazelle_plugin has version {}, and rules_ocipkg, whose Go packages it compiles, another.".format(rctx.attr.version),
+            "ask for the same version of both in MODULE.bazel",
+        ))
+    rctx.file("BUILD.bazel")
+    for tree in ["fetcher", "gazelle_ext", "internal"]:
+        rctx.symlink(go_mod.dirname.get_child(tree), tree)
+
+_go_packages = repository_rule(
+    implementation = _go_packages_impl,
+    doc = "The Go packages of rules_ocipkg, to be compiled by the rules_go of this module.",
+    attrs = {"version": attr.string(doc = "Of this module, which rules_ocipkg has to have.")},
+)
+
+def _go_packages_extension_impl(mctx):
+    [module] = mctx.modules
+    _go_packages(
+        name = "rules_ocipkg_go_packages",
+        version = module.version,
+    )
+    return mctx.extension_metadata(reproducible = True)
+
+go_packages = module_extension(
+    implementation = _go_packages_extension_impl,
+    doc = "Makes @rules_ocipkg_go_packages; for this module's own use.",
+)
