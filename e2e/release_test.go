@@ -48,7 +48,7 @@ func TestRelease(t *testing.T) {
 	if r.code != 0 {
 		t.Fatalf("exit status %d\n%s\n%s", r.code, r.stdout, r.stderr)
 	}
-	for _, words := range []string{`bazel_dep(name = "rules_ocipkg", version = "0.1.0")`, "ocipkg_library"} {
+	for _, words := range []string{`bazel_dep(name = "rules_ocipkg", version = "0.1.0")`, `bazel_dep(name = "rules_ocipkg_gazelle_plugin", version = "0.1.0")`, "ocipkg_library"} {
 		if !strings.Contains(r.stdout, words) {
 			t.Errorf("the notes do not say %q:\n%s", words, r.stdout)
 		}
@@ -140,6 +140,13 @@ func TestRelease(t *testing.T) {
 	// What the presubmit of the Central Registry does.
 	example := s.inPlace(filepath.Join(module, "examples", "publish_greet"))
 	example.bazel(t, "build", none, "--distdir="+checkout, "//:package", "@rules_ocipkg//:ocipkg")
+	plugin := s.inPlace(filepath.Join(module, "gazelle_plugin"))
+	plugin.bazel(t, "build", none, "--distdir="+checkout, "//ocipkg", "//prebuilt")
+	// Both modules are of one version, or it is said that they are not.
+	plugin.edit(t, "../MODULE.bazel", func(text string) string { return strings.Replace(text, `"0.1.0"`, `"0.1.1"`, 1) })
+	if r := plugin.exec(t, nil, "build", none, "//ocipkg"); r.code == 0 || !strings.Contains(r.stderr, "rules_ocipkg_gazelle_plugin has version 0.1.0, and rules_ocipkg, whose Go packages it compiles, another") {
+		t.Errorf("with rules_ocipkg of another version: exit status %d\n%s", r.code, r.stderr)
+	}
 }
 
 // releasedTool is where the rules keep the program of a release that they have downloaded. What earlier runs of the test have

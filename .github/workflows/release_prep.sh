@@ -14,7 +14,10 @@ releases=https://github.com/ocipkg/rules_ocipkg/releases/download
 said() {
     [[ $2 == "$version" ]] || { echo "release_prep.sh: the tag is $tag, and $1 says version $2" >&2 && exit 1; }
 }
-said MODULE.bazel "$(git show "$tag:MODULE.bazel" | sed -n 's/^    version = "\(.*\)",$/\1/p' | head -1)"
+for module in MODULE.bazel gazelle_plugin/MODULE.bazel; do
+    said "$module" "$(git show "$tag:$module" | sed -n 's/^    version = "\(.*\)",$/\1/p' | head -1)"
+done
+said "gazelle_plugin/MODULE.bazel of rules_ocipkg" "$(git show "$tag:gazelle_plugin/MODULE.bazel" | sed -n 's/^bazel_dep(name = "rules_ocipkg", version = "\(.*\)")$/\1/p')"
 said fetcher/version.go "$(git show "$tag:fetcher/version.go" | sed -n 's/^const release = "\(.*\)"$/\1/p')"
 
 # What a repository rule runs on each platform, compiled as that rule itself does it (rules/private/tool.bzl), from nothing but the
@@ -49,6 +52,7 @@ tar -C "$("$bazel" info bazel-bin)/rules" -czf "$out/$name-$tag.docs.tar.gz" def
 cat <<NOTES
 \`\`\`starlark
 bazel_dep(name = "$name", version = "$version")
+bazel_dep(name = "${name}_gazelle_plugin", version = "$version") # with Gazelle
 
 ocipkg_library = use_repo_rule("@$name//rules:defs.bzl", "ocipkg_library")
 
