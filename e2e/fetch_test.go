@@ -109,7 +109,7 @@ func TestWrongDigest(t *testing.T) {
 	}
 }
 
-// TestTool: OCIPKG_TOOL takes the place of the compiled tool.
+// TestTool: OCIPKG_TOOL takes the place of the compiled tool, and is what to set where there is no Go to compile one.
 func TestTool(t *testing.T) {
 	s := theSuite
 	server := registrytest.New(t.TempDir())
@@ -137,6 +137,13 @@ func TestTool(t *testing.T) {
 	if r.code == 0 || !strings.Contains(r.stderr, "OCIPKG_TOOL names /nonexistent/ocipkg, which is not a file") {
 		t.Errorf("OCIPKG_TOOL that does not exist: exit status %d\n%s", r.code, r.stderr)
 	}
+	if graph := w.bazel(t, "mod", "graph"); !strings.Contains(graph, "rules_ocipkg") || strings.Contains(graph, "rules_go") || strings.Contains(graph, "gazelle") {
+		t.Errorf("who depends on the rules alone depends on:\n%s", graph)
+	}
+	r = w.exec(t, nil, "build", "--repo_env=PATH=/nonexistent", "@single")
+	if r.code == 0 || !strings.Contains(r.stderr, "there is no `go` on PATH") || !strings.Contains(r.stderr, "install Go, or set OCIPKG_TOOL") {
+		t.Errorf("no Go: exit status %d\n%s", r.code, r.stderr)
+	}
 }
 
 // TestToolCompilesOnce: the second workspace on a machine takes the tool that was kept, and where that is damaged or gone compiles
@@ -156,7 +163,7 @@ func TestToolCompilesOnce(t *testing.T) {
 		t.Helper()
 		// Without what Bazel keeps of a workspace, it is one that it has never seen.
 		w.bazel(t, "clean", "--expunge")
-		if r := w.exec(t, env, "build", "--repo_env=XDG_CACHE_HOME="+cache, "@single"); r.code != 0 {
+		if r := w.exec(t, env, "build", "--repo_env=XDG_CACHE_HOME="+cache, "--repo_env=GOROOT=/nonexistent", "@single"); r.code != 0 {
 			t.Fatalf("with %v: exit status %d\n%s", env, r.code, r.stderr)
 		}
 		tools, err := filepath.Glob(filepath.Join(strings.TrimSpace(w.bazel(t, "info", "output_base")), "external", "*rules_ocipkg_tool", "ocipkg"))

@@ -140,11 +140,16 @@ func TestRelease(t *testing.T) {
 	// What the presubmit of the Central Registry does.
 	example := s.inPlace(filepath.Join(module, "examples", "publish_greet"))
 	example.bazel(t, "build", none, "--distdir="+checkout, "//:package", "@rules_ocipkg//:ocipkg")
-	plugin := s.inPlace(filepath.Join(module, "gazelle_plugin"))
-	plugin.bazel(t, "build", none, "--distdir="+checkout, "//ocipkg", "//prebuilt")
+	const of = "@rules_ocipkg_gazelle_plugin//"
+	user := s.declare(t, "plugin", nil)
+	user.edit(t, "MODULE.bazel", func(text string) string {
+		return strings.Replace(text, s.repository, module, 1) + fmt.Sprintf("bazel_dep(name = %[1]q, version = \"0.1.0\")\nlocal_path_override(module_name = %[1]q, path = %[2]q)\n",
+			"rules_ocipkg_gazelle_plugin", filepath.Join(module, "gazelle_plugin"))
+	})
+	user.bazel(t, "build", none, "--distdir="+checkout, of+"ocipkg", of+"prebuilt", of+"go_deps", of+"fetcher")
 	// Both modules are of one version, or it is said that they are not.
-	plugin.edit(t, "../MODULE.bazel", func(text string) string { return strings.Replace(text, `"0.1.0"`, `"0.1.1"`, 1) })
-	if r := plugin.exec(t, nil, "build", none, "//ocipkg"); r.code == 0 || !strings.Contains(r.stderr, "rules_ocipkg_gazelle_plugin has version 0.1.0, and rules_ocipkg, whose Go packages it compiles, another") {
+	(&workspace{suite: s, dir: module}).edit(t, "MODULE.bazel", func(text string) string { return strings.Replace(text, `"0.1.0"`, `"0.1.1"`, 1) })
+	if r := user.exec(t, nil, "build", none, of+"ocipkg"); r.code == 0 || !strings.Contains(r.stderr, "rules_ocipkg_gazelle_plugin has version 0.1.0, and rules_ocipkg, whose Go packages it compiles, 0.1.1") {
 		t.Errorf("with rules_ocipkg of another version: exit status %d\n%s", r.code, r.stderr)
 	}
 }

@@ -4,14 +4,17 @@ Their BUILD files name modules that rules_ocipkg itself does not depend on. A re
 module of the extension sees, hence the same files once more, by way of links, where these names have a meaning.
 """
 
+# Of the same version, and of the same makers.
+# buildifier: disable=bzl-visibility
 load("@rules_ocipkg//rules/private:diagnostic.bzl", "diagnostic", "fail_with")
 
 def _go_packages_impl(rctx):
     go_mod = rctx.path(Label("@rules_ocipkg//:go.mod"))
-    declared = rctx.read(Label("@rules_ocipkg//:MODULE.bazel"))
-    if "version = \"{}\",".format(rctx.attr.version) not in declared:
+    module = rctx.read(Label("@rules_ocipkg//:MODULE.bazel"))
+    version = module.partition("\n    version = \"")[2].partition("\"")[0]
+    if version != rctx.attr.version:
         fail_with(diagnostic(
-            "rules_ocipkg_gazelle_plugin has version {}, and rules_ocipkg, whose Go packages it compiles, another.".format(rctx.attr.version),
+            "rules_ocipkg_gazelle_plugin has version {}, and rules_ocipkg, whose Go packages it compiles, {}.".format(rctx.attr.version, version),
             "ask for the same version of both in MODULE.bazel",
         ))
     rctx.file("BUILD.bazel")
@@ -25,11 +28,12 @@ _go_packages = repository_rule(
 )
 
 def _go_packages_extension_impl(mctx):
-    [module] = mctx.modules
-    _go_packages(
-        name = "rules_ocipkg_go_packages",
-        version = module.version,
-    )
+    for module in mctx.modules:
+        if module.name == "rules_ocipkg_gazelle_plugin":
+            _go_packages(
+                name = "rules_ocipkg_go_packages",
+                version = module.version,
+            )
     return mctx.extension_metadata(reproducible = True)
 
 go_packages = module_extension(

@@ -21,6 +21,7 @@ USER_SETTINGS = [
 QUERY_ENVIRONMENT = {
     # Not empty, because the user's configuration file is read here.
     "GOFLAGS": "-modcacherw",
+    "GOROOT": "",  # which has Go find its own
     "GOTOOLCHAIN": "local",
     "GOWORK": "off",
 }

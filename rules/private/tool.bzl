@@ -151,8 +151,13 @@ def _usable_cache(rctx, sources, sdk):
             return shared, made_of or None, bool(fingerprint)
     return str(rctx.path(".cache")), None, False
 
-def _ask_go(rctx, go):
-    result = rctx.execute([go, "env", "-json", "GOROOT", "GOVERSION"] + USER_SETTINGS, environment = QUERY_ENVIRONMENT)
+def _ask_go(rctx, go, sources):
+    # Where it is run, too: there are such as choose the Go by the folder.
+    result = rctx.execute(
+        [go, "env", "-json", "GOROOT", "GOVERSION"] + USER_SETTINGS,
+        environment = QUERY_ENVIRONMENT,
+        working_directory = str(sources),
+    )
     if result.return_code != 0:
         _fail(diagnostic("`go env` failed: " + result.stderr, "check the settings of Go in your environment, " + _DO_BINARY))
 
@@ -174,14 +179,17 @@ def _compile(rctx):
             "it has to be compiled, with Go {} or any from 1.21 on, which downloads that one; and there is no `go` on PATH.".format(wanted),
             "install Go, " + _DO_BINARY,
         ))
-    settings = _ask_go(rctx, go)
+    settings = _ask_go(rctx, go, sources)
     sdk = settings["GOVERSION"]
-    toolchain = select_toolchain(sdk, wanted)
+    toolchain = select_toolchain(sdk, wanted) if sdk else None
     if not toolchain:
         _fail(diagnostic(
-            "it needs Go {}, and the one on PATH is {}, which cannot download another.".format(wanted, sdk),
+            "it needs Go {}, and the one on PATH is {}, which cannot download another.".format(wanted, sdk or "older than 1.16"),
             "install a newer Go, " + _DO_BINARY,
         ))
+    version = rctx.path(settings["GOROOT"] + "/VERSION")
+    if version.exists:
+        rctx.watch(version)  # another Go compiles another tool
 
     cache, made_of, found = _usable_cache(rctx, sources, sdk)
     if found:
