@@ -15,7 +15,7 @@ def _go_packages_impl(rctx):
     if version != rctx.attr.version:
         fail_with(diagnostic(
             "rules_ocipkg_gazelle_plugin has version {}, and rules_ocipkg, whose Go packages it compiles, {}.".format(rctx.attr.version, version),
-            "ask for the same version of both in MODULE.bazel",
+            "ask for the same version of both in MODULE.bazel; where overrides say where they are, take both from one checkout",
         ))
     rctx.file("BUILD.bazel")
     for tree in ["fetcher", "gazelle_ext", "internal"]:
