@@ -28,7 +28,7 @@ type Repositories map[string]string
 // attributes of kind label or list of labels; others hold text that is nobody's to change.
 var labels = map[string]bool{
 	"srcs": true, "hdrs": true, "deps": true, "static_library": true, "shared_library": true,
-	"additional_linker_inputs": true, "target_compatible_with": true, "dep": true, "declared": true, "actual": true, "aspect_hints": true, "inspected": true,
+	"additional_linker_inputs": true, "target_compatible_with": true, "dep": true, "declared": true, "actual": true, "circle": true, "inspected": true,
 }
 
 // label writes a label of a plan, which is ":target", "@repository//package:target" or the path of a file. A path that
@@ -53,7 +53,6 @@ var loads = map[ccplan.Kind]string{
 	ccplan.Import:      "@rules_cc//cc:defs.bzl",
 	ccplan.Prebuilt:    "@rules_ocipkg//rules/private:prebuilt_library.bzl",
 	ccplan.Unsupported: "@rules_ocipkg//rules/private:unsupported_platform.bzl",
-	ccplan.Described:   "@rules_ocipkg//rules/private:artifact.bzl",
 	ccplan.Needed:      "@rules_ocipkg//rules/private:dependency.bzl",
 }
 

@@ -11,7 +11,6 @@ package ccplan
 
 import (
 	"fmt"
-	"maps"
 	"path"
 	"reflect"
 	"slices"
@@ -28,12 +27,10 @@ type Kind string
 const (
 	Library   Kind = "cc_library"
 	Import    Kind = "cc_import"
-	Prebuilt  Kind = "prebuilt_library" // our own rule, for what cc_import gets wrong
+	Prebuilt  Kind = "prebuilt_library" // our own rule, for what cc_import gets wrong and cc_library takes long for
 	FileGroup Kind = "filegroup"
 	Needed    Kind = "dependency" // our own rule, which checks what a library of another repository brings
 	Alias     Kind = "alias"
-	// Described is our own rule, which says which artifact a library is, for packages that depend on it.
-	Described Kind = "artifact"
 	// Unsupported is our own rule, which says what platforms there are to whoever builds for another one.
 	Unsupported Kind = "unsupported_platform"
 )
@@ -103,8 +100,9 @@ type Input struct {
 	// Dependencies are linked with the libraries, in this order.
 	Dependencies []Dependency
 	Linkage      Linkage
-	// ForPeople says everything once, in the targets that others here depend on, because a person will read it. Where it is not set
-	// the main target names the headers too, and a platform is named where people meet it: Bazel has less to analyse.
+	// ForPeople says everything once, in the targets that others here depend on, and by the rules that everybody knows, because a person
+	// will read it. Where it is not set, targets are of our own rule as far as that knows how, the main one names the headers and a
+	// library that is the only one, and a platform is named where people meet it: Bazel has less to analyse.
 	ForPeople bool
 	// Artifact is the file beside these that says which artifact the library is; "" where there is none.
 	Artifact string
@@ -247,23 +245,31 @@ func (p *planner) headers() {
 			}
 		}
 	}
-	for _, dir := range p.Package.Includes {
-		includes = append(includes, strings.ReplaceAll(dir, "$", "$$"))
-	}
 	p.public = []string{p.Name, p.fixed["headers"]}
-	var hints []string
-	if p.Artifact != "" {
-		described := p.unique("artifact_json") // not "artifact", which a library may be called
-		p.add(Described, described, "Which artifact it is, for ocipkg_package(dependencies = ...) of whoever names a target that has the headers.", Attr{"inspected", p.Artifact})
-		hints = []string{":" + described}
-	}
-	p.ofHeaders = []Attr{
-		{"hdrs", List{"HEADERS", hdrs}}, {"defines", words(p.Package.Defines)},
-		// Without it, rules_cc on Bazel 9 passes includes with -I, and the warnings in a library's headers become the consumer's.
-		{"features", []string{"system_include_paths"}}, {"includes", includes}, {"target_compatible_with", p.compatible}, {"aspect_hints", hints},
-	}
 	p.headerDeps = p.dependencyHeaders()
-	p.add(Library, p.fixed["headers"], "The headers alone.", append(p.ofHeaders, Attr{"deps", p.headerDeps})...)
+	if p.ForPeople {
+		for _, dir := range p.Package.Includes {
+			includes = append(includes, strings.ReplaceAll(dir, "$", "$$"))
+		}
+		p.ofHeaders = []Attr{
+			{"hdrs", List{"HEADERS", hdrs}}, {"defines", words(p.Package.Defines)},
+			// Without it, rules_cc on Bazel 9 passes includes with -I, and the warnings in a library's headers become the consumer's.
+			{"features", []string{"system_include_paths"}}, {"includes", includes}, {"target_compatible_with", p.compatible},
+		}
+	} else {
+		p.ofHeaders = []Attr{
+			{"hdrs", List{"HEADERS", hdrs}}, {"defines", p.Package.Defines}, {"includes", p.Package.Includes}, {"target_compatible_with", p.compatible}, {"inspected", p.Artifact},
+		}
+	}
+	p.add(p.together(), p.fixed["headers"], "The headers alone.", append(p.ofHeaders, Attr{"deps", p.headerDeps})...)
+}
+
+// together is the kind of what puts headers and libraries together.
+func (p *planner) together() Kind {
+	if p.ForPeople {
+		return Library
+	}
+	return Prebuilt
 }
 
 // How a library is imported; the value is the end of the target's name.
@@ -311,6 +317,9 @@ func (p *planner) forms(as mode) map[string]form {
 
 // linking makes what people depend on.
 func (p *planner) linking() {
+	// The main target and how it imports the only library of a package, which it does by itself.
+	var within string
+	var only importing
 	// together makes a target of the headers and some of the libraries, for people who ask for the label of.
 	together := func(name, of, doc string, as mode, forms map[string]form, libraries []string, tags ...string) {
 		deps := []string{":" + p.fixed["headers"]}
@@ -319,6 +328,19 @@ func (p *planner) linking() {
 		case p.ForPeople:
 		case of == p.Name:
 			attrs, deps = slices.Clone(p.ofHeaders), slices.Clone(p.headerDeps)
+			if len(p.order) != 1 {
+				break
+			}
+			if i := p.importing(p.order[0], as, forms); i.kind == Prebuilt {
+				within, only = name, i
+				doc = strings.TrimSpace(doc + "\n" + i.doc)
+				p.add(Prebuilt, name, doc, slices.Concat(attrs, i.attrs, []Attr{{"linkopts", i.linkopts}, {"tags", append(tags, i.tags...)}, {"deps", append(deps, i.deps...)}})...)
+				return
+			}
+		case within != "" && reflect.DeepEqual(p.importing(p.order[0], as, forms), only):
+			// Not a second target with the same files, which a program that depends on both would be linked with twice.
+			p.add(Alias, name, doc, Attr{"actual", ":" + within})
+			return
 		default:
 			attrs = []Attr{{"target_compatible_with", p.compatible}}
 		}
@@ -328,11 +350,25 @@ func (p *planner) linking() {
 		if len(libraries) == 0 {
 			deps = append(deps, p.dependencies("", as, forms)...)
 		}
-		linkopts, archives := p.again(forms, libraries)
+		circle := p.again(forms, libraries)
+		var linkopts []string
 		if len(libraries) == 0 {
-			linkopts = words(p.linkopts(form{static: true}))
+			linkopts = p.linkopts(form{static: true})
 		}
-		p.add(Library, name, doc, append(attrs, Attr{"linkopts", linkopts}, Attr{"additional_linker_inputs", archives}, Attr{"tags", tags}, Attr{"deps", deps})...)
+		if p.ForPeople {
+			linkopts = words(linkopts)
+			if len(circle) > 0 {
+				linkopts = append(linkopts, "-Wl,--start-group")
+				for _, archive := range circle {
+					linkopts = append(linkopts, "$(execpath "+archive+")")
+				}
+				linkopts = append(linkopts, "-Wl,--end-group")
+			}
+			attrs = append(attrs, Attr{"additional_linker_inputs", circle})
+		} else {
+			attrs = append(attrs, Attr{"circle", circle})
+		}
+		p.add(p.together(), name, doc, append(attrs, Attr{"linkopts", linkopts}, Attr{"tags", tags}, Attr{"deps", deps})...)
 	}
 	both, static, shared := p.forms(asBoth), p.forms(asStatic), p.forms(asShared)
 	// chosen makes what people depend on, from targets for each linkage: those called static and shared, which are made
@@ -470,8 +506,32 @@ func (p *planner) imported(name string, as mode, forms map[string]form) string {
 }
 
 func (p *planner) importedAnew(name string, as mode, forms map[string]form) string {
+	i := p.importing(name, as, forms)
+	attrs := append(i.attrs, Attr{"linkopts", i.linkopts}, Attr{"tags", i.tags}, Attr{"deps", i.deps})
+	if p.ForPeople {
+		attrs = append(attrs, Attr{"target_compatible_with", p.compatible})
+	}
+	for _, t := range p.made[name] {
+		if reflect.DeepEqual(t, Target{Kind: i.kind, Name: t.Name, Doc: i.doc, Attrs: said(attrs)}) {
+			return ":" + t.Name
+		}
+	}
+	t := p.add(i.kind, p.unique(name+"_"+string(as)), i.doc, attrs...)
+	p.made[name] = append(p.made[name], t)
+	return ":" + t.Name
+}
+
+// An importing is what a target needs to import one library.
+type importing struct {
+	kind                 Kind
+	doc                  string
+	attrs                []Attr
+	linkopts, tags, deps []string
+}
+
+func (p *planner) importing(name string, as mode, forms map[string]form) importing {
 	l, f := p.libraries[name], forms[name]
-	var deps []string
+	i := importing{kind: p.together()}
 	for _, other := range l.Requires {
 		if _, ok := p.libraries[other]; !ok || other == name || p.closes(name, other) {
 			continue
@@ -481,68 +541,56 @@ func (p *planner) importedAnew(name string, as mode, forms map[string]form) stri
 			needed = p.with(other)
 		}
 		for _, n := range needed {
-			if label := p.imported(n, as, forms); !slices.Contains(deps, label) {
-				deps = append(deps, label)
+			if label := p.imported(n, as, forms); !slices.Contains(i.deps, label) {
+				i.deps = append(i.deps, label)
 			}
 		}
 	}
-	deps = append(deps, p.dependencies(name, as, forms)...)
-	kind := Import
-	var attrs []Attr
-	var tags []string
-	var doc string
+	i.deps = append(i.deps, p.dependencies(name, as, forms)...)
+	if p.ForPeople || f.shared {
+		i.kind = Import
+	}
 	if f.static {
-		attrs = append(attrs, Attr{"static_library", l.Static.Path})
+		i.attrs = append(i.attrs, Attr{"static_library", l.Static.Path})
 		if l.Static.AlwaysLink {
-			attrs = append(attrs, Attr{"alwayslink", true})
-			kind = Prebuilt
-			doc = "rules_go links all of an archive by the ending of its name, which cc_import leaves."
+			i.attrs = append(i.attrs, Attr{"alwayslink", true})
+			i.kind = Prebuilt
+			i.doc = "rules_go links all of an archive by the ending of its name, which cc_import leaves."
 		} else if p.target.OS == "linux" && !l.Static.CXX {
 			// ELF's run-time linker takes the first copy for all, so that there is one state. But what does its work by being
 			// there does it once a copy, and so do C++'s constructors and destructors, on the one object; and on other systems
 			// each copy has a state of its own. There Bazel's refusal stands.
-			tags = []string{linkableMoreThanOnce}
+			i.tags = []string{linkableMoreThanOnce}
 		}
 		switch l.Static.PIC {
 		case "pie":
-			doc += fmt.Sprintf(" %s fits executables, not shared objects: %s.", l.Static.Path, l.Static.Reason)
+			i.doc += fmt.Sprintf(" %s fits executables, not shared objects: %s.", l.Static.Path, l.Static.Reason)
 		case "none":
-			doc += fmt.Sprintf(" %s fits only executables linked with -no-pie: %s.", l.Static.Path, l.Static.Reason)
+			i.doc += fmt.Sprintf(" %s fits only executables linked with -no-pie: %s.", l.Static.Path, l.Static.Reason)
 		}
 	}
-	linkopts := p.linkopts(f)
+	i.linkopts = p.linkopts(f)
 	if f.shared {
-		attrs = append(attrs, Attr{"shared_library", l.Shared.Path}, Attr{"interface_library", l.Shared.Interface})
+		i.attrs = append(i.attrs, Attr{"shared_library", l.Shared.Path}, Attr{"interface_library", l.Shared.Interface})
 		if why := p.notForImport(l); why != "" {
-			kind = Prebuilt
+			i.kind = Prebuilt
 			if l.Shared.SONAME != "" || l.Shared.InstallName != "" {
-				attrs = append(attrs, Attr{"soname", l.Shared.RunName()})
+				i.attrs = append(i.attrs, Attr{"soname", l.Shared.RunName()})
 			}
 			if link := "lib" + name + ".so"; p.target.OS == "linux" && !f.static && l.Shared.RunName() != link {
-				attrs = append(attrs, Attr{"link_name", link})
+				i.attrs = append(i.attrs, Attr{"link_name", link})
 			}
-			doc = strings.TrimSpace(doc + " " + why)
+			i.doc = strings.TrimSpace(i.doc + " " + why)
 			if p.target.OS == "linux" && (len(p.siblings[name]) > 0 && !slices.ContainsFunc(l.Shared.RunPath, isOrigin) || p.needsOther(l)) {
 				// The run-time linker looks for what this library needs along the library's own RUNPATH, which it has
 				// not got, and never along a program's RUNPATH; along a program's RPATH it does look. Without this the
 				// program works only as long as it happens to name the sibling itself, which --as-needed ends.
-				linkopts = append([]string{"-Wl,--disable-new-dtags"}, linkopts...)
+				i.linkopts = append([]string{"-Wl,--disable-new-dtags"}, i.linkopts...)
 			}
 		}
 	}
-	doc = strings.TrimSpace(doc)
-	attrs = append(attrs, Attr{"linkopts", linkopts}, Attr{"tags", tags}, Attr{"deps", deps})
-	if p.ForPeople {
-		attrs = append(attrs, Attr{"target_compatible_with", p.compatible})
-	}
-	for _, t := range p.made[name] {
-		if reflect.DeepEqual(t, Target{Kind: kind, Name: t.Name, Doc: doc, Attrs: said(attrs)}) {
-			return ":" + t.Name
-		}
-	}
-	t := p.add(kind, p.unique(name+"_"+string(as)), doc, attrs...)
-	p.made[name] = append(p.made[name], t)
-	return ":" + t.Name
+	i.doc = strings.TrimSpace(i.doc)
+	return i
 }
 
 // isOrigin recognises the ways of writing the library's own folder in a RUNPATH.
@@ -651,30 +699,25 @@ func (p *planner) with(name string) []string {
 	return p.members[p.circle[name]]
 }
 
-// again gives the linker options that search archives which need each other until nothing is missing any more. Linkers
-// of the GNU kind search each archive once, in the order of the dependencies, which no order of a circle satisfies.
-// Bazel puts linker options behind the libraries, so that this finds what is missing after them.
-func (p *planner) again(forms map[string]form, libraries []string) (linkopts, archives []string) {
+// again gives the archives that need each other, which have to be searched until nothing is missing any more. Linkers of the GNU
+// kind search each archive once, in the order of the dependencies, which no order of a circle satisfies. Bazel puts
+// linker options behind the libraries, so that a group of these there finds what is missing after them.
+func (p *planner) again(forms map[string]form, libraries []string) []string {
 	circles := map[int][]string{}
-	for _, name := range slices.Sorted(maps.Keys(p.reached(libraries))) {
+	for name := range p.reached(libraries) {
 		if n := p.circle[name]; n != 0 && forms[name].static && plain().MatchString(p.libraries[name].Static.Path) {
 			circles[n] = append(circles[n], p.libraries[name].Static.Path)
 		}
 	}
-	for _, n := range slices.Sorted(maps.Keys(circles)) {
+	var archives []string
+	for _, circle := range circles {
 		gnu := p.target.OS == "linux" || p.target.OS == "windows" && p.target.Env == "gnu"
-		if !gnu || len(circles[n]) < 2 {
-			continue
+		if gnu && len(circle) > 1 {
+			archives = append(archives, circle...)
 		}
-		linkopts = append(linkopts, "-Wl,--start-group")
-		for _, archive := range circles[n] {
-			linkopts = append(linkopts, "$(execpath "+archive+")")
-		}
-		linkopts = append(linkopts, "-Wl,--end-group")
-		archives = append(archives, circles[n]...)
 	}
 	slices.Sort(archives)
-	return linkopts, archives
+	return archives
 }
 
 // reached are the libraries, and all that they need.

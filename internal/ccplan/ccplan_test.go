@@ -159,6 +159,8 @@ var cases = map[string]Input{
 		Dependency{Label: "@more//lib:more"}),
 	"shared_alone_needs_another_repository": needing(input("curl", pkg(onlyShared("curl"))), []string{"libz.so.1"},
 		Dependency{Name: "z", Label: "@z//:z", Image: "x.io/z@sha256:00", Needed: []string{"libz.so.1"}}),
+	"static_alone_needs_another_repository": needing(input("s", pkg(onlyStatic("s", "pic"))), nil,
+		Dependency{Name: "z", Label: "@z//:z", Image: "x.io/z@sha256:00", Needed: []string{"libz.so.1"}}),
 	"headers_need_another_repository": needing(input("h", pkg(), "include/h.h"), nil, Dependency{Name: "z", Label: "@z//:z", Image: "x.io/z@sha256:00"}),
 	"package_of_another_name":         input("my_zlib", changed(pkg(library("z")), func(p *artifact.Package) { p.Name = "zlib" })),
 	"static_only":                     input("s", changed(pkg(onlyStatic("s", "pic")), withSystem), "include/s.h"),

@@ -210,7 +210,7 @@ func TestOverrides(t *testing.T) {
 		index     string // header=target
 	}{
 		{"nothing", with(func(*Declaration) {}), []string{`defines = ["OLD"]`, `includes = ["include"]`}, nil, "curl.h curl/deep.h"},
-		{"defines", with(func(d *Declaration) { d.Defines = []string{"NEW=a b"} }), []string{`defines = ["'NEW=a b'"]`}, []string{"OLD"}, "curl.h curl/deep.h"},
+		{"defines", with(func(d *Declaration) { d.Defines = []string{"NEW=a b"} }), []string{`defines = ["NEW=a b"]`}, []string{"OLD"}, "curl.h curl/deep.h"},
 		{"linkopts", with(func(d *Declaration) { d.Linkopts = []string{"-Wl,-z,now"} }), []string{`linkopts = ["-Wl,-z,now"]`, "OLD"}, nil, "curl.h curl/deep.h"},
 		{"includes", with(func(d *Declaration) { d.Includes = []string{"include/", "include/curl"} }), []string{`"include/curl",`}, nil, "curl.h curl/deep.h deep.h"},
 		{"strip_include_prefix", with(func(d *Declaration) { d.StripIncludePrefix = "include/curl" }), []string{`hdrs = ["include/curl/deep.h"]`, `includes = ["include/curl"]`}, nil, "deep.h"},

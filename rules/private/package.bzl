@@ -36,11 +36,10 @@ def _published_aspect_impl(target, ctx):
             if CcInfo in dep:
                 inherited.update({define: None for define in dep[CcInfo].compilation_context.defines.to_list()})
         external = getattr(context, "external_includes", depset())
-        inspected = [hint[ArtifactInfo].inspected for hint in getattr(ctx.rule.attr, "aspect_hints", []) if ArtifactInfo in hint]
         direct.append(struct(
             defines = tuple([define for define in context.defines.to_list() if define not in inherited]),
             headers = tuple(headers),
-            inspected = inspected[0] if inspected else None,
+            inspected = target[ArtifactInfo].inspected if ArtifactInfo in target else None,
             include_dirs = tuple(depset(transitive = [context.includes, context.system_includes, external]).to_list()),
             label = target.label,
             quote_dirs = tuple(context.quote_includes.to_list()),

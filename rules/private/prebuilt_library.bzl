@@ -1,20 +1,43 @@
-"""A prebuilt library that cc_import would link in a way that fails, most often at run time; see docs/linking.md."""
+"""A library of files that are there already, which cc_library and cc_import would link in a way that fails, most often at run time,
+or take longer to analyse; see docs/linking.md."""
 
 load("@rules_cc//cc:find_cc_toolchain.bzl", "find_cc_toolchain", "use_cc_toolchain")
 load("@rules_cc//cc/common:cc_common.bzl", "cc_common")
 load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
+load(":artifact.bzl", "ArtifactInfo")
 
-def _prebuilt_library_impl(ctx):
-    cc_toolchain = find_cc_toolchain(ctx)
-    feature_configuration = cc_common.configure_features(
-        ctx = ctx,
+def _folder(label, path):
+    parts = [part for part in [label.workspace_root, label.package, path] if part not in ["", "."]]
+    return "/".join(parts) or "."
+
+def _compilation_context(ctx, cc_toolchain, feature_configuration):
+    if not (ctx.files.hdrs or ctx.attr.includes or ctx.attr.defines):
+        return cc_common.merge_cc_infos(cc_infos = [dep[CcInfo] for dep in ctx.attr.deps]).compilation_context
+
+    # Nothing is compiled. Unlike cc_common.create_compilation_context, this makes a module map, by which layering_check and
+    # other tools know whose header it is.
+    context, _ = cc_common.compile(
+        name = ctx.label.name,
+        actions = ctx.actions,
         cc_toolchain = cc_toolchain,
-        requested_features = ctx.features,
-        unsupported_features = ctx.disabled_features,
+        compilation_contexts = [dep[CcInfo].compilation_context for dep in ctx.attr.deps],
+        defines = ctx.attr.defines,
+        feature_configuration = feature_configuration,
+        public_hdrs = ctx.files.hdrs,
+        system_includes = [_folder(ctx.label, include) for include in ctx.attr.includes],
     )
-    shared = ctx.file.shared_library
+    return context
 
+def _libraries(ctx, cc_toolchain, feature_configuration):
+    """Makes what a linker needs to know of the files.
+
+    Returns:
+      A list of the library, empty where the target has none, and a list of files besides it that links wait for.
+    """
+    shared = ctx.file.shared_library
     archive = ctx.file.static_library
+    if not shared and not archive and not ctx.file.interface_library:
+        return [], []
     if archive and ctx.attr.alwayslink and archive.extension == "a":
         # By this ending rules_go knows an archive that is linked whole.
         archive = ctx.actions.declare_file("_static/" + archive.basename.removesuffix(".a") + ".lo")
@@ -55,39 +78,79 @@ def _prebuilt_library_impl(ctx):
             dynamic_library = dynamic,
             dynamic_library_symlink_path = (ctx.label.repo_name or "_main") + "/" + ctx.attr.link_name,
         ).dynamic_library)
-    linking_context = cc_common.create_linking_context(
-        linker_inputs = depset([cc_common.create_linker_input(
-            owner = ctx.label,
-            additional_inputs = depset(links),
-            libraries = depset([library]),
-            user_link_flags = ctx.attr.linkopts,
-        )]),
+    return [library], links
+
+def _prebuilt_library_impl(ctx):
+    cc_toolchain = find_cc_toolchain(ctx)
+    feature_configuration = cc_common.configure_features(
+        ctx = ctx,
+        cc_toolchain = cc_toolchain,
+        requested_features = ctx.features,
+        unsupported_features = ctx.disabled_features,
     )
+    libraries, links = _libraries(ctx, cc_toolchain, feature_configuration)
+    linkopts = ctx.attr.linkopts
+    if ctx.files.circle:
+        linkopts = ["-Wl,--start-group"] + [archive.path for archive in ctx.files.circle] + ["-Wl,--end-group"] + linkopts
+    own = []
+    if libraries or linkopts:
+        own.append(cc_common.create_linker_input(
+            owner = ctx.label,
+            additional_inputs = depset(links + ctx.files.circle),
+            libraries = depset(libraries),
+            user_link_flags = linkopts,
+        ))
 
     # For whoever has it in `data` and opens it while it runs (rules_cc#695). One that may be linked statically is left to
     # Bazel, which adds it where it is not.
-    opened = ctx.runfiles(files = [library.dynamic_library] if shared and not archive else [])
-    return [
+    shared = ctx.file.shared_library
+    opened = ctx.runfiles(files = [libraries[0].dynamic_library] if shared and not ctx.file.static_library else [])
+    provided = [
         DefaultInfo(
             files = depset([f for f in [ctx.file.static_library, shared] if f]),
             runfiles = opened.merge_all([dep[DefaultInfo].default_runfiles for dep in ctx.attr.deps]),
         ),
-        cc_common.merge_cc_infos(
-            direct_cc_infos = [CcInfo(linking_context = linking_context)],
-            cc_infos = [dep[CcInfo] for dep in ctx.attr.deps],
+        CcInfo(
+            compilation_context = _compilation_context(ctx, cc_toolchain, feature_configuration),
+            linking_context = cc_common.create_linking_context(linker_inputs = depset(
+                own,
+                order = "topological",
+                transitive = [dep[CcInfo].linking_context.linker_inputs for dep in ctx.attr.deps],
+            )),
         ),
     ]
+    if ctx.file.inspected:
+        provided.append(ArtifactInfo(inspected = ctx.file.inspected))
+    return provided
 
 prebuilt_library = rule(
-    doc = "A shared library, found at run time by its SONAME whatever its file is called, its static twin, or both.",
+    doc = "A shared library, found at run time by its SONAME whatever its file is called, its static twin, or both; and headers.",
     implementation = _prebuilt_library_impl,
     attrs = {
         "alwayslink": attr.bool(
             doc = "Whether all of the static library is linked, and not only what is asked for by name.",
         ),
+        "circle": attr.label_list(
+            allow_files = [".a"],
+            doc = "Static libraries that need each other: all are searched again until nothing is missing, which linkers of the GNU kind do not do by themselves.",
+        ),
+        "defines": attr.string_list(
+            doc = "Preprocessor definitions for whoever depends on it, as they are.",
+        ),
         "deps": attr.label_list(
             doc = "Libraries that it needs.",
             providers = [CcInfo],
+        ),
+        "hdrs": attr.label_list(
+            allow_files = True,
+            doc = "Headers for whoever depends on it; files, which nothing makes.",
+        ),
+        "includes": attr.string_list(
+            doc = "Folders of the package that are searched for headers, as for those of the system: what a compiler warns of in them is nobody's concern.",
+        ),
+        "inspected": attr.label(
+            allow_single_file = True,
+            doc = "The file that says which artifact the library is, as `ocipkg inspect --json` does.",
         ),
         "interface_library": attr.label(
             allow_single_file = [".lib", ".dll.a"],

@@ -2,6 +2,7 @@
 
 load("@bazel_skylib//lib:unittest.bzl", "analysistest", "asserts")
 load("@rules_cc//cc/common:cc_info.bzl", "CcInfo")
+load("//rules/private:artifact.bzl", "ArtifactInfo")
 load("//rules/private:prebuilt_library.bzl", "prebuilt_library")
 
 def _library(env):
@@ -41,6 +42,42 @@ def _alwayslink_test_impl(ctx):
 
 _alwayslink_test = analysistest.make(_alwayslink_test_impl)
 
+def _headers_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    target = analysistest.target_under_test(env)
+    context = target[CcInfo].compilation_context
+    folder = ctx.label.package
+
+    # What layering_check and other tools ask: whose header it is.
+    asserts.equals(env, ["z.h"], [header.basename for header in context.direct_public_headers])
+    asserts.equals(env, [folder + "/include"], context.system_includes.to_list())
+    asserts.equals(env, [], context.includes.to_list())
+    asserts.equals(env, ["NEEDED=1", "WORDS=a $(b) 'c"], sorted(context.defines.to_list()))
+    asserts.equals(env, [], _runfiles(env))
+    asserts.equals(env, "artifact.json", target[ArtifactInfo].inspected.basename)
+
+    # It has no library of its own, and hands on that of what it needs.
+    owners = [linker_input.owner.name for linker_input in target[CcInfo].linking_context.linker_inputs.to_list()]
+    asserts.equals(env, [ctx.attr.needed.label.name], owners)
+    return analysistest.end(env)
+
+_headers_test = analysistest.make(_headers_test_impl, attrs = {"needed": attr.label()})
+
+def _circle_test_impl(ctx):
+    env = analysistest.begin(ctx)
+    linker_inputs = analysistest.target_under_test(env)[CcInfo].linking_context.linker_inputs.to_list()
+    own = linker_inputs[0]
+    archives = own.additional_inputs
+    asserts.equals(env, ["liba.a", "libb.a"], [archive.basename for archive in archives])
+    asserts.equals(
+        env,
+        ["-Wl,--start-group"] + [archive.path for archive in archives] + ["-Wl,--end-group", "-Wl,-rpath,$ORIGIN"],
+        own.user_link_flags,
+    )
+    return analysistest.end(env)
+
+_circle_test = analysistest.make(_circle_test_impl)
+
 def prebuilt_library_test_suite(name):
     """Makes the tests.
 
@@ -49,7 +86,7 @@ def prebuilt_library_test_suite(name):
     """
     native.genrule(
         name = name + "_files",
-        outs = ["libz.a", "libz.dll.a", "libz-1.dll", "libz.so"],
+        outs = ["artifact.json", "include/z.h", "liba.a", "libb.a", "libz.a", "libz.dll.a", "libz-1.dll", "libz.so"],
         cmd = "touch $(OUTS)",
         tags = ["manual"],
     )
@@ -72,7 +109,30 @@ def prebuilt_library_test_suite(name):
         static_library = "libz.a",
         tags = ["manual"],
     )
+    prebuilt_library(
+        name = name + "_needed",
+        defines = ["NEEDED=1"],
+        static_library = "libz.a",
+        tags = ["manual"],
+    )
+    prebuilt_library(
+        name = name + "_headers",
+        hdrs = ["include/z.h"],
+        defines = ["WORDS=a $(b) 'c"],
+        includes = ["include"],
+        inspected = "artifact.json",
+        tags = ["manual"],
+        deps = [":" + name + "_needed"],
+    )
+    prebuilt_library(
+        name = name + "_circle",
+        circle = ["liba.a", "libb.a"],
+        linkopts = ["-Wl,-rpath,$ORIGIN"],
+        tags = ["manual"],
+    )
     _dll_test(name = name + "_dll_test", target_under_test = ":" + name + "_dll")
     _soname_test(name = name + "_soname_test", target_under_test = ":" + name + "_soname")
     _alwayslink_test(name = name + "_alwayslink_test", target_under_test = ":" + name + "_alwayslink")
-    native.test_suite(name = name, tests = [":" + name + "_" + what + "_test" for what in ["alwayslink", "dll", "soname"]])
+    _headers_test(name = name + "_headers_test", needed = ":" + name + "_needed", target_under_test = ":" + name + "_headers")
+    _circle_test(name = name + "_circle_test", target_under_test = ":" + name + "_circle")
+    native.test_suite(name = name, tests = [":" + name + "_" + what + "_test" for what in ["alwayslink", "circle", "dll", "headers", "soname"]])
