@@ -328,7 +328,8 @@ func (p *planner) linking() {
 		case p.ForPeople:
 		case of == p.Name:
 			attrs, deps = slices.Clone(p.ofHeaders), slices.Clone(p.headerDeps)
-			if len(p.order) != 1 {
+			// One that is shared alone stays behind: a cc_shared_library refuses to be made of that.
+			if len(p.order) != 1 || !forms[p.order[0]].static {
 				break
 			}
 			if i := p.importing(p.order[0], as, forms); i.kind == Prebuilt {

@@ -92,14 +92,15 @@ def _prebuilt_library_impl(ctx):
     linkopts = ctx.attr.linkopts
     if ctx.files.circle:
         linkopts = ["-Wl,--start-group"] + [archive.path for archive in ctx.files.circle] + ["-Wl,--end-group"] + linkopts
-    own = []
-    if libraries or linkopts:
-        own.append(cc_common.create_linker_input(
-            owner = ctx.label,
-            additional_inputs = depset(links + ctx.files.circle),
-            libraries = depset(libraries),
-            user_link_flags = linkopts,
-        ))
+
+    # Also where there is nothing to link: by its owner cc_binary knows that a cc_shared_library has exported the target, and links
+    # what that needs from there.
+    own = cc_common.create_linker_input(
+        owner = ctx.label,
+        additional_inputs = depset(links + ctx.files.circle),
+        libraries = depset(libraries),
+        user_link_flags = linkopts,
+    )
 
     # For whoever has it in `data` and opens it while it runs (rules_cc#695). One that may be linked statically is left to
     # Bazel, which adds it where it is not.
@@ -113,7 +114,7 @@ def _prebuilt_library_impl(ctx):
         CcInfo(
             compilation_context = _compilation_context(ctx, cc_toolchain, feature_configuration),
             linking_context = cc_common.create_linking_context(linker_inputs = depset(
-                own,
+                [own],
                 order = "topological",
                 transitive = [dep[CcInfo].linking_context.linker_inputs for dep in ctx.attr.deps],
             )),

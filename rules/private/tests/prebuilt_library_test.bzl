@@ -56,9 +56,10 @@ def _headers_test_impl(ctx):
     asserts.equals(env, [], _runfiles(env))
     asserts.equals(env, "artifact.json", target[ArtifactInfo].inspected.basename)
 
-    # It has no library of its own, and hands on that of what it needs.
-    owners = [linker_input.owner.name for linker_input in target[CcInfo].linking_context.linker_inputs.to_list()]
-    asserts.equals(env, [ctx.attr.needed.label.name], owners)
+    # It has no library of its own, and hands on that of what it needs. A cc_shared_library that exports it is known by its name.
+    linker_inputs = target[CcInfo].linking_context.linker_inputs.to_list()
+    asserts.equals(env, [target.label, ctx.attr.needed.label], [linker_input.owner for linker_input in linker_inputs])
+    asserts.equals(env, [0, 1], [len(linker_input.libraries) for linker_input in linker_inputs])
     return analysistest.end(env)
 
 _headers_test = analysistest.make(_headers_test_impl, attrs = {"needed": attr.label()})
