@@ -11,6 +11,7 @@ package ccplan
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"reflect"
 	"slices"
@@ -351,23 +352,25 @@ func (p *planner) linking() {
 		if len(libraries) == 0 {
 			deps = append(deps, p.dependencies("", as, forms)...)
 		}
-		circle := p.again(forms, libraries)
+		circles := p.again(forms, libraries)
+		archives := slices.Concat(circles...)
+		slices.Sort(archives)
 		var linkopts []string
 		if len(libraries) == 0 {
 			linkopts = p.linkopts(form{static: true})
 		}
 		if p.ForPeople {
 			linkopts = words(linkopts)
-			if len(circle) > 0 {
+			for _, circle := range circles {
 				linkopts = append(linkopts, "-Wl,--start-group")
 				for _, archive := range circle {
 					linkopts = append(linkopts, "$(execpath "+archive+")")
 				}
 				linkopts = append(linkopts, "-Wl,--end-group")
 			}
-			attrs = append(attrs, Attr{"additional_linker_inputs", circle})
+			attrs = append(attrs, Attr{"additional_linker_inputs", archives})
 		} else {
-			attrs = append(attrs, Attr{"circle", circle})
+			attrs = append(attrs, Attr{"circle", archives}) // in one group, which is no less
 		}
 		p.add(p.together(), name, doc, append(attrs, Attr{"linkopts", linkopts}, Attr{"tags", tags}, Attr{"deps", deps})...)
 	}
@@ -700,25 +703,30 @@ func (p *planner) with(name string) []string {
 	return p.members[p.circle[name]]
 }
 
-// again gives the archives that need each other, which have to be searched until nothing is missing any more. Linkers of the GNU
-// kind search each archive once, in the order of the dependencies, which no order of a circle satisfies. Bazel puts
+// again gives circles of archives that need each other, which have to be searched until nothing is missing any more. Linkers of the
+// GNU kind search each archive once, in the order of the dependencies, which no order of a circle satisfies. Bazel puts
 // linker options behind the libraries, so that a group of these there finds what is missing after them.
-func (p *planner) again(forms map[string]form, libraries []string) []string {
+func (p *planner) again(forms map[string]form, libraries []string) [][]string {
+	if gnu := p.target.OS == "linux" || p.target.OS == "windows" && p.target.Env == "gnu"; !gnu {
+		return nil
+	}
 	circles := map[int][]string{}
-	for name := range p.reached(libraries) {
-		if n := p.circle[name]; n != 0 && forms[name].static && plain().MatchString(p.libraries[name].Static.Path) {
-			circles[n] = append(circles[n], p.libraries[name].Static.Path)
+	for _, name := range slices.Sorted(maps.Keys(p.reached(libraries))) {
+		n := p.circle[name]
+		if n == 0 || !forms[name].static {
+			continue
+		}
+		if path := p.libraries[name].Static.Path; !p.ForPeople || plain().MatchString(path) { // $(execpath) of another is several words
+			circles[n] = append(circles[n], path)
 		}
 	}
-	var archives []string
-	for _, circle := range circles {
-		gnu := p.target.OS == "linux" || p.target.OS == "windows" && p.target.Env == "gnu"
-		if gnu && len(circle) > 1 {
-			archives = append(archives, circle...)
+	var needed [][]string
+	for _, n := range slices.Sorted(maps.Keys(circles)) {
+		if len(circles[n]) > 1 {
+			needed = append(needed, circles[n])
 		}
 	}
-	slices.Sort(archives)
-	return archives
+	return needed
 }
 
 // reached are the libraries, and all that they need.

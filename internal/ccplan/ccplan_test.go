@@ -136,6 +136,12 @@ func needing(in Input, needed []string, dependencies ...Dependency) Input {
 	return in
 }
 
+// forPeople gives the input the rules that everybody knows.
+func forPeople(in Input) Input {
+	in.ForPeople = true
+	return in
+}
+
 // described gives the input a file that says which artifact it is.
 func described(in Input) Input {
 	in.Artifact = "artifact.json"
@@ -161,24 +167,29 @@ var cases = map[string]Input{
 		Dependency{Name: "z", Label: "@z//:z", Image: "x.io/z@sha256:00", Needed: []string{"libz.so.1"}}),
 	"static_alone_needs_another_repository": needing(input("s", pkg(onlyStatic("s", "pic"))), nil,
 		Dependency{Name: "z", Label: "@z//:z", Image: "x.io/z@sha256:00", Needed: []string{"libz.so.1"}}),
-	"headers_need_another_repository": needing(input("h", pkg(), "include/h.h"), nil, Dependency{Name: "z", Label: "@z//:z", Image: "x.io/z@sha256:00"}),
-	"package_of_another_name":         input("my_zlib", changed(pkg(library("z")), func(p *artifact.Package) { p.Name = "zlib" })),
-	"static_only":                     input("s", changed(pkg(onlyStatic("s", "pic")), withSystem), "include/s.h"),
-	"shared_only":                     input("s", changed(pkg(onlyShared("s")), withSystem), "include/s.h"),
-	"linkage_static":                  linked(Static, input("ab", pkg(library("a", "b"), onlyShared("b")))),
-	"linkage_shared":                  linked(Shared, input("ab", pkg(library("a", "b"), onlyStatic("b", "pic")))),
-	"linkage_auto":                    linked(Auto, input("ab", pkg(library("a", "b"), library("b")))),
-	"headers_only":                    input("h", pkg(), "include/h/a.h", "include/h/b"),
-	"static_a_and_shared_b":           input("ab", changed(pkg(onlyStatic("a", "pic", "b"), onlyShared("b")), withSystem)),
-	"shared_a_needs_b_which_is_both":  input("ab", pkg(onlyShared("a", "b"), library("b"))),
-	"pic_none_with_shared":            input("z", pkg(withPIC(library("z"), "none"))),
-	"pic_none_alone":                  input("z", pkg(onlyStatic("z", "none"))),
-	"pic_pie":                         input("z", pkg(withPIC(library("z"), "pie"))),
-	"static_of_cxx":                   input("z", pkg(changed(library("z"), func(l artifact.Library) { l.Static.CXX = true }))),
-	"always_linked":                   input("ab", pkg(alwaysLinked(library("a", "b")), library("b"), alwaysLinked(onlyStatic("c", "pic")))),
-	"archives_in_a_circle":            input("mkl", changed(pkg(onlyStatic("a", "pic", "b"), onlyStatic("b", "pic", "c"), onlyStatic("c", "pic", "a", "d"), onlyStatic("d", "pic")), withSystem)),
-	"called_as_the_repository":        input("a", pkg(library("a"), library("b"))),
-	"called_as_our_targets":           input("static", pkg(library("headers"), library("static"), library("files"), library("z"), library("z_static"), library("z_import"))),
+	"headers_need_another_repository":    needing(input("h", pkg(), "include/h.h"), nil, Dependency{Name: "z", Label: "@z//:z", Image: "x.io/z@sha256:00"}),
+	"package_of_another_name":            input("my_zlib", changed(pkg(library("z")), func(p *artifact.Package) { p.Name = "zlib" })),
+	"static_only":                        input("s", changed(pkg(onlyStatic("s", "pic")), withSystem), "include/s.h"),
+	"shared_only":                        input("s", changed(pkg(onlyShared("s")), withSystem), "include/s.h"),
+	"linkage_static":                     linked(Static, input("ab", pkg(library("a", "b"), onlyShared("b")))),
+	"linkage_shared":                     linked(Shared, input("ab", pkg(library("a", "b"), onlyStatic("b", "pic")))),
+	"linkage_auto":                       linked(Auto, input("ab", pkg(library("a", "b"), library("b")))),
+	"headers_only":                       input("h", pkg(), "include/h/a.h", "include/h/b"),
+	"static_a_and_shared_b":              input("ab", changed(pkg(onlyStatic("a", "pic", "b"), onlyShared("b")), withSystem)),
+	"shared_a_needs_b_which_is_both":     input("ab", pkg(onlyShared("a", "b"), library("b"))),
+	"pic_none_with_shared":               input("z", pkg(withPIC(library("z"), "none"))),
+	"pic_none_alone":                     input("z", pkg(onlyStatic("z", "none"))),
+	"pic_pie":                            input("z", pkg(withPIC(library("z"), "pie"))),
+	"static_of_cxx":                      input("z", pkg(changed(library("z"), func(l artifact.Library) { l.Static.CXX = true }))),
+	"always_linked":                      input("ab", pkg(alwaysLinked(library("a", "b")), library("b"), alwaysLinked(onlyStatic("c", "pic")))),
+	"archives_in_a_circle":               input("mkl", changed(pkg(onlyStatic("a", "pic", "b"), onlyStatic("b", "pic", "c"), onlyStatic("c", "pic", "a", "d"), onlyStatic("d", "pic")), withSystem)),
+	"archives_in_two_circles":            input("mkl", pkg(onlyStatic("a", "pic", "a-b"), onlyStatic("a-b", "pic", "a"), onlyStatic("c", "pic", "d"), onlyStatic("d", "pic", "c"))),
+	"archives_in_two_circles_for_people": forPeople(input("mkl", pkg(onlyStatic("a", "pic", "a-b"), onlyStatic("a-b", "pic", "a"), onlyStatic("c", "pic", "d"), onlyStatic("d", "pic", "c")))),
+	"always_linked_alone":                input("a", pkg(alwaysLinked(library("a")))),
+	"linkage_static_needs_another_repository": linked(Static, needing(input("curl", pkg(library("curl"))), []string{"libz.so.1"},
+		Dependency{Name: "z", Label: "@z//:z", Image: "x.io/z@sha256:00", Needed: []string{"libz.so.1"}})),
+	"called_as_the_repository": input("a", pkg(library("a"), library("b"))),
+	"called_as_our_targets":    input("static", pkg(library("headers"), library("static"), library("files"), library("z"), library("z_static"), library("z_import"))),
 	"flat_and_foreign": input("f", changed(pkg(artifact.Library{Name: "f", Static: static("libf.a", "pic"), Shared: shared("libf.so", "")}), func(p *artifact.Package) { p.Includes = []string{"."} }),
 		"README", "f", "f.h", "f.hpp", "f_import", "files", "index.html", "license", "sub/deep.h"),
 	"windows_msvc": input("ab", changed(forTarget("x86_64-pc-windows-msvc", dll("a", "lib/a.dll", "lib/a.lib", "B.dll"), dll("b", "lib/b.dll", "lib/b.lib"), artifact.Library{Name: "as", Static: static("lib/as.lib", "pic")}), func(p *artifact.Package) {

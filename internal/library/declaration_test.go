@@ -214,7 +214,7 @@ func TestOverrides(t *testing.T) {
 		{"linkopts", with(func(d *Declaration) { d.Linkopts = []string{"-Wl,-z,now"} }), []string{`linkopts = ["-Wl,-z,now"]`, "OLD"}, nil, "curl.h curl/deep.h"},
 		{"includes", with(func(d *Declaration) { d.Includes = []string{"include/", "include/curl"} }), []string{`"include/curl",`}, nil, "curl.h curl/deep.h deep.h"},
 		{"strip_include_prefix", with(func(d *Declaration) { d.StripIncludePrefix = "include/curl" }), []string{`hdrs = ["include/curl/deep.h"]`, `includes = ["include/curl"]`}, nil, "deep.h"},
-		{"build_file", Declaration{Name: "curl", BuildFile: own}, []string{"# mine\n"}, []string{"cc_library"}, "curl.h curl/deep.h"},
+		{"build_file", Declaration{Name: "curl", BuildFile: own}, []string{"# mine\n"}, []string{"prebuilt_library"}, "curl.h curl/deep.h"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			dir, text := laidOut(t, d, curl, c.decl)

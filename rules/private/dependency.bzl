@@ -12,7 +12,7 @@ _LinkageInfo = provider(
 def _linkage_aspect_impl(_target, ctx):
     return [_LinkageInfo(declared = "ocipkg_linkage_declared" in ctx.rule.attr.tags)]
 
-# cc_library has no provider of ours, but tags, which internal/ccplan writes.
+# A tag, which internal/ccplan writes, and no provider of ours: any rule may stand behind the label.
 _linkage_aspect = aspect(implementation = _linkage_aspect_impl)
 
 def _dependency_impl(ctx):

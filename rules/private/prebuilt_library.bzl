@@ -10,12 +10,19 @@ def _folder(label, path):
     parts = [part for part in [label.workspace_root, label.package, path] if part not in ["", "."]]
     return "/".join(parts) or "."
 
-def _compilation_context(ctx, cc_toolchain, feature_configuration):
-    if not (ctx.files.hdrs or ctx.attr.includes or ctx.attr.defines):
-        return cc_common.merge_cc_infos(cc_infos = [dep[CcInfo] for dep in ctx.attr.deps]).compilation_context
+# What cc_library does not take for a header, though it be in `hdrs`; and what has .so. in its name.
+_NO_HEADERS = ["a", "dll", "dylib", "ifso", "lib", "lo", "o", "obj", "so", "tbd", "wasm"]
 
-    # Nothing is compiled. Unlike cc_common.create_compilation_context, this makes a module map, by which layering_check and
-    # other tools know whose header it is.
+def _is_header(file):
+    return file.extension not in _NO_HEADERS and ".so." not in file.basename
+
+def _compilation_context(ctx, cc_toolchain, feature_configuration):
+    """Makes what a compiler needs to know, None where that is what `deps` say and no more."""
+    if not (ctx.files.hdrs or ctx.attr.includes or ctx.attr.defines):
+        return None
+
+    # Nothing is compiled. Unlike cc_common.create_compilation_context, this makes a module map, without which layering_check
+    # lets nobody include the headers.
     context, _ = cc_common.compile(
         name = ctx.label.name,
         actions = ctx.actions,
@@ -23,7 +30,7 @@ def _compilation_context(ctx, cc_toolchain, feature_configuration):
         compilation_contexts = [dep[CcInfo].compilation_context for dep in ctx.attr.deps],
         defines = ctx.attr.defines,
         feature_configuration = feature_configuration,
-        public_hdrs = ctx.files.hdrs,
+        public_hdrs = [file for file in ctx.files.hdrs if _is_header(file)],
         system_includes = [_folder(ctx.label, include) for include in ctx.attr.includes],
     )
     return context
@@ -106,18 +113,20 @@ def _prebuilt_library_impl(ctx):
     # Bazel, which adds it where it is not.
     shared = ctx.file.shared_library
     opened = ctx.runfiles(files = [libraries[0].dynamic_library] if shared and not ctx.file.static_library else [])
+
+    # Who names a whole artifact in `data` wants nothing that is linked, and all else is in its :files.
+    files = [] if ctx.file.inspected else [file for file in [ctx.file.static_library, shared] if file]
     provided = [
         DefaultInfo(
-            files = depset([f for f in [ctx.file.static_library, shared] if f]),
+            files = depset(files),
             runfiles = opened.merge_all([dep[DefaultInfo].default_runfiles for dep in ctx.attr.deps]),
         ),
-        CcInfo(
-            compilation_context = _compilation_context(ctx, cc_toolchain, feature_configuration),
-            linking_context = cc_common.create_linking_context(linker_inputs = depset(
-                [own],
-                order = "topological",
-                transitive = [dep[CcInfo].linking_context.linker_inputs for dep in ctx.attr.deps],
-            )),
+        cc_common.merge_cc_infos(
+            direct_cc_infos = [CcInfo(
+                compilation_context = _compilation_context(ctx, cc_toolchain, feature_configuration),
+                linking_context = cc_common.create_linking_context(linker_inputs = depset([own])),
+            )],
+            cc_infos = [dep[CcInfo] for dep in ctx.attr.deps],
         ),
     ]
     if ctx.file.inspected:
@@ -132,7 +141,7 @@ prebuilt_library = rule(
             doc = "Whether all of the static library is linked, and not only what is asked for by name.",
         ),
         "circle": attr.label_list(
-            allow_files = [".a"],
+            allow_files = [".a", ".lib"],
             doc = "Static libraries that need each other: all are searched again until nothing is missing, which linkers of the GNU kind do not do by themselves.",
         ),
         "defines": attr.string_list(
@@ -144,7 +153,7 @@ prebuilt_library = rule(
         ),
         "hdrs": attr.label_list(
             allow_files = True,
-            doc = "Headers for whoever depends on it; files, which nothing makes.",
+            doc = "Headers for whoever depends on it. No action makes them: `includes` are folders of sources.",
         ),
         "includes": attr.string_list(
             doc = "Folders of the package that are searched for headers, as for those of the system: what a compiler warns of in them is nobody's concern.",

@@ -54,6 +54,7 @@ def _headers_test_impl(ctx):
     asserts.equals(env, [], context.includes.to_list())
     asserts.equals(env, ["NEEDED=1", "WORDS=a $(b) 'c"], sorted(context.defines.to_list()))
     asserts.equals(env, [], _runfiles(env))
+    asserts.equals(env, [], target[DefaultInfo].files.to_list())
     asserts.equals(env, "artifact.json", target[ArtifactInfo].inspected.basename)
 
     # It has no library of its own, and hands on that of what it needs. A cc_shared_library that exports it is known by its name.
@@ -87,7 +88,7 @@ def prebuilt_library_test_suite(name):
     """
     native.genrule(
         name = name + "_files",
-        outs = ["artifact.json", "include/z.h", "liba.a", "libb.a", "libz.a", "libz.dll.a", "libz-1.dll", "libz.so"],
+        outs = ["artifact.json", "include/z.h", "liba.a", "libb.a", "libz.a", "libz.dll.a", "libz-1.dll", "libz.so", "libz.so.1"],
         cmd = "touch $(OUTS)",
         tags = ["manual"],
     )
@@ -118,7 +119,11 @@ def prebuilt_library_test_suite(name):
     )
     prebuilt_library(
         name = name + "_headers",
-        hdrs = ["include/z.h"],
+        hdrs = [
+            "include/z.h",
+            "libb.a",  # in a folder that is searched for headers
+            "libz.so.1",
+        ],
         defines = ["WORDS=a $(b) 'c"],
         includes = ["include"],
         inspected = "artifact.json",
