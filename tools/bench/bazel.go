@@ -200,7 +200,7 @@ func (b *bench) bazel() ([]row, error) {
 			best[what][i] = took
 		}
 	}
-	for turn := range min(b.turns, 3) + 1 {
+	for turn := range b.turns + 1 {
 		for n := range sides {
 			i := (n + turn) % len(sides) // so that each is the first as often as not
 			s := sides[i]
@@ -218,7 +218,7 @@ func (b *bench) bazel() ([]row, error) {
 				return nil, err
 			}
 			type step struct{ before, what string }
-			noOps := slices.Repeat([]step{{"", "no-op"}}, 15) // a quarter of a second is soon disturbed, and the first ones of a server are slow
+			noOps := slices.Repeat([]step{{"", "no-op"}}, 30) // a quarter of a second is soon disturbed, and the first dozens of a server are slow
 			for _, step := range slices.Concat([]step{{"", "cold"}}, noOps, []step{{"clean --expunge", "after `clean --expunge`"}}) {
 				if before := strings.Fields(step.before); len(before) > 0 {
 					if _, err := run(w, dir, before[0], before[1:]...); err != nil {
