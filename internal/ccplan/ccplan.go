@@ -262,11 +262,11 @@ func (p *planner) headers() {
 			{"hdrs", List{"HEADERS", hdrs}}, {"defines", p.Package.Defines}, {"includes", p.Package.Includes}, {"target_compatible_with", p.compatible}, {"inspected", p.Artifact},
 		}
 	}
-	p.add(p.together(), p.fixed["headers"], "The headers alone.", append(p.ofHeaders, Attr{"deps", p.headerDeps})...)
+	p.add(p.library(), p.fixed["headers"], "The headers alone.", append(p.ofHeaders, Attr{"deps", p.headerDeps})...)
 }
 
-// together is the kind of what puts headers and libraries together.
-func (p *planner) together() Kind {
+// library is the kind of a target that puts headers and libraries together.
+func (p *planner) library() Kind {
 	if p.ForPeople {
 		return Library
 	}
@@ -372,7 +372,7 @@ func (p *planner) linking() {
 		} else {
 			attrs = append(attrs, Attr{"circle", archives}) // in one group, which is no less
 		}
-		p.add(p.together(), name, doc, append(attrs, Attr{"linkopts", linkopts}, Attr{"tags", tags}, Attr{"deps", deps})...)
+		p.add(p.library(), name, doc, append(attrs, Attr{"linkopts", linkopts}, Attr{"tags", tags}, Attr{"deps", deps})...)
 	}
 	both, static, shared := p.forms(asBoth), p.forms(asStatic), p.forms(asShared)
 	// chosen makes what people depend on, from targets for each linkage: those called static and shared, which are made
@@ -535,7 +535,7 @@ type importing struct {
 
 func (p *planner) importing(name string, as mode, forms map[string]form) importing {
 	l, f := p.libraries[name], forms[name]
-	i := importing{kind: p.together()}
+	i := importing{kind: Prebuilt}
 	for _, other := range l.Requires {
 		if _, ok := p.libraries[other]; !ok || other == name || p.closes(name, other) {
 			continue
