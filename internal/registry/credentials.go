@@ -3,8 +3,11 @@ package registry
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -134,11 +137,33 @@ func (c *Client) keepSecret(secrets ...string) {
 
 type sessionKey struct{ repository, scope string }
 
-// session is an authenticated client for one repository and scope.
+// session is a client for one repository and scope that has logged in, where the registry wants that.
 type session struct {
 	http  *http.Client
 	inner *transport.Wrapper
 	repo  name.Repository // marked insecure where plain HTTP is allowed
+	wire  *wire
+
+	presumed bool        // the registry was not asked how it wants to be logged in to
+	open     atomic.Bool // it has answered all the same
+}
+
+// shut reports whether what came of a request in a session that was presumed says that the registry has to be asked how to log in.
+func (s *session) shut(resp *http.Response, err error) bool {
+	switch {
+	case !s.presumed:
+		return false
+	case s.open.Load():
+		return err == nil && resp.StatusCode == http.StatusUnauthorized
+	case err == nil && resp.StatusCode/100 == 2:
+		s.open.Store(true)
+		return false
+	case err == nil:
+		return true // not every registry that wants a login says so to who has not logged in
+	}
+	_, answered := errors.AsType[*statusError](err)
+	_, refused := errors.AsType[*refusal](err)
+	return !answered && !refused && s.wire.onLoopback() // it may speak TLS, and not have understood
 }
 
 // sessionSlot lets one goroutine log in while the others wait; a failed login is not kept.
@@ -148,6 +173,11 @@ type sessionSlot struct {
 }
 
 func (c *Client) session(ctx context.Context, repo name.Repository, scope string) (*session, error) {
+	return c.sessionAfter(ctx, repo, scope, nil, nil)
+}
+
+// sessionAfter is session, for who has met with the answer, nil for none, in a session that was presumed.
+func (c *Client) sessionAfter(ctx context.Context, repo name.Repository, scope string, before *session, answer *http.Response) (*session, error) {
 	key := sessionKey{repo.Name(), scope}
 	c.mu.Lock()
 	slot, ok := c.sessions[key]
@@ -162,41 +192,56 @@ func (c *Client) session(ctx context.Context, repo name.Repository, scope string
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	if slot.session != nil {
+	if slot.session != nil && slot.session != before {
 		return slot.session, nil
 	}
 	auth, err := c.credentials(ctx, repo)
 	if err != nil {
 		return nil, err
 	}
+	s := &session{wire: c.newWire(repo.RegistryStr(), auth)}
+	onLoopback, plain := s.wire.onLoopback(), c.plainAllowed(s.wire.host)
+	switch {
+	case before != nil:
+		if answer != nil && answer.StatusCode == http.StatusUnauthorized && answer.Header.Get("Www-Authenticate") != "" {
+			s.wire = before.wire // which has read the challenge
+			s.wire.ping.Store(answer)
+		}
+	case scope == transport.PullScope && auth.anonymous && onLoopback == plain:
+		// There is nothing to log in with, and most registries that let everybody read answer at once: one round trip of five for a
+		// library. With those on this machine it is two: they hardly ever speak TLS, which is what go-containerregistry tries first.
+		// Where plain HTTP is allowed on a network, TLS comes first, lest somebody between prevents it.
+		s.presumed = true
+		scheme := "https"
+		if onLoopback {
+			scheme = "http"
+		}
+		s.wire.ping.Store(&http.Response{StatusCode: http.StatusOK, Request: &http.Request{URL: &url.URL{Scheme: scheme}}})
+	}
 	// go-containerregistry tries https and then http for a registry it takes for local. Its own idea of local is both too
 	// narrow (127.0.0.2) and too wide (10.0.0.0/8); ours is added here, and wire refuses what remains of the other.
-	if c.plainAllowed(repo.RegistryStr()) {
+	if plain {
 		repo, err = name.NewRepository(repo.Name(), name.Insecure)
 		if err != nil {
 			return nil, err
 		}
 	}
-	wrapper, err := c.authenticate(ctx, repo.Registry, auth, []string{repo.Scope(scope)})
-	if err != nil {
+	if s.inner, err = authenticate(ctx, repo.Registry, s.wire, []string{repo.Scope(scope)}); err != nil {
 		return nil, err
 	}
-	slot.session = &session{
-		http: &http.Client{
-			Transport: wrapper,
-			// wire judges redirects, for this client and for go-containerregistry's alike.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return nil },
-		},
-		inner: wrapper,
-		repo:  repo,
+	s.repo = repo
+	s.http = &http.Client{
+		Transport: s.inner,
+		// wire judges redirects, for this client and for go-containerregistry's alike.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return nil },
 	}
-	return slot.session, nil
+	slot.session = s
+	return s, nil
 }
 
 // authenticate asks a registry how it wants to be logged in to and does so.
-func (c *Client) authenticate(ctx context.Context, registry name.Registry, auth *authenticator, scopes []string) (*transport.Wrapper, error) {
-	w := c.newWire(registry.RegistryStr(), auth)
-	rt, err := transport.NewWithContext(ctx, registry, auth, w, scopes)
+func authenticate(ctx context.Context, registry name.Registry, w *wire, scopes []string) (*transport.Wrapper, error) {
+	rt, err := transport.NewWithContext(ctx, registry, w.auth, w, scopes)
 	if err != nil {
 		return nil, w.loginError(err)
 	}
@@ -225,11 +270,22 @@ func (c *Client) get(ctx context.Context, repo name.Repository, path string, hea
 		return nil, err
 	}
 	// The session knows whether it is http; https is what it replaces.
-	url := "https://" + repo.RegistryStr() + "/v2/" + repo.RepositoryStr() + path
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	address := "https://" + repo.RegistryStr() + "/v2/" + repo.RepositoryStr() + path
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header = header
-	return s.http.Do(req)
+	resp, err := s.http.Do(req)
+	if !s.shut(resp, err) || ctx.Err() != nil {
+		return resp, err
+	}
+	if resp != nil {
+		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody) // to the end, as a rule, so that the connection can be used again
+		resp.Body.Close()
+	}
+	if s, err = c.sessionAfter(ctx, repo, transport.PullScope, s, resp); err != nil {
+		return nil, err
+	}
+	return s.http.Do(req.Clone(ctx))
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -75,10 +76,100 @@ func TestAuthentication(t *testing.T) {
 			if err := client.Push(t.Context(), ref, image(2, kib), nil); err != nil {
 				t.Error(err)
 			}
-			if n := len(s.Requests(`^/v2/$`)); n != 2 {
-				t.Errorf("%d logins, want one to pull and one to push", n)
+			pull := 1
+			if c.config == (authn.AuthConfig{}) {
+				pull = 0 // the first answer says how to log in
+			}
+			if n := len(s.Requests(`^/v2/$`)); n != pull+1 {
+				t.Errorf("asked %d times how to log in, want %d to pull and one to push", n, pull)
 			}
 		})
+	}
+}
+
+// Who has no credentials asks for what is wanted, and only where that comes to nothing how to log in.
+func TestNobodyIsAskedForALogin(t *testing.T) {
+	tokens := func(s *registrytest.Server) {
+		s.RequireTokens(registrytest.Tokens{Challenge: func(realm, _ string) []string {
+			if strings.HasPrefix(realm, "https") {
+				realm = "https://10.0.0.1/token"
+			}
+			return []string{fmt.Sprintf(`Bearer realm=%q,service="registrytest"`, realm)}
+		}})
+	}
+	deny := func(status int) registrytest.Fault {
+		return registrytest.Fault{Path: manifests, Times: 1, Act: registrytest.Answer(status, "Content-Type", "text/plain", "")}
+	}
+	for _, c := range []struct {
+		name    string
+		prepare func(*registrytest.Server)
+		want    string // the requests, each as its path's last part and the status
+	}{
+		{"open", func(*registrytest.Server) {}, "1 200"},
+		{"with tokens for everybody", tokens, "1 401, token 200, 1 200"},
+		{"with tokens, and silent about it", func(s *registrytest.Server) {
+			tokens(s)
+			s.Inject(deny(404))
+		}, "1 404, v2 401, token 200, 1 200"},
+		{"with a challenge that says nothing", func(s *registrytest.Server) { s.Inject(deny(401)) }, "1 401, v2 200, 1 200"},
+		{"busy", func(s *registrytest.Server) { s.Inject(deny(503)) }, "1 503, 1 200"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			for _, on := range []string{"loopback", "10.0.0.1"} {
+				s, host, change := newServer(t), "", []func(*registry.Options){withKeychain(keychain{})}
+				if host = s.Host; on != "loopback" {
+					s = registrytest.NewTLS(t.TempDir())
+					t.Cleanup(s.Close)
+					host = on
+					change = append(change, func(o *registry.Options) {
+						o.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.CertPool(), ServerName: "example.com"}, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+							return new(net.Dialer).DialContext(ctx, network, s.Host)
+						}}
+					})
+				}
+				ref, src := parse(t, host+"/acme/zlib:1"), image(1, kib)
+				if err := newClient(t, change...).Push(t.Context(), ref, src, nil); err != nil {
+					t.Fatal(err)
+				}
+				s.Clear()
+				c.prepare(s)
+				client := newClient(t, change...)
+				if _, err := client.Document(t.Context(), ref); err != nil {
+					t.Errorf("%s: %v", on, err)
+					continue
+				}
+				var got []string
+				for _, r := range s.Requests("") {
+					got = append(got, fmt.Sprintf("%s %d", path.Base(r.Path), r.Status))
+				}
+				if got := strings.Join(got, ", "); got != c.want {
+					t.Errorf("%s: %s, want %s", on, got, c.want)
+				}
+				desc := src.blobs[1]
+				if got, err := read(t.Context(), client, ref, desc); err != nil || !bytes.Equal(got, src.bytes[desc.Digest]) {
+					t.Errorf("%s: %d bytes, %v", on, len(got), err)
+				}
+			}
+		})
+	}
+}
+
+// A registry that gives documents to everybody and wants a login for blobs.
+func TestLoginForBlobsAlone(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	ref, desc, want := pushed(t, s, kib)
+	client := newClient(t, withKeychain(keychain{}))
+	if _, err := client.Document(t.Context(), ref); err != nil {
+		t.Fatal(err)
+	}
+	s.RequireBearer("", "")
+	if got, err := read(t.Context(), client, ref, desc); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if n := len(s.Requests(`^/token$`)); n != 1 {
+		t.Errorf("%d tokens, want 1", n)
 	}
 }
 

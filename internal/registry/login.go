@@ -114,7 +114,7 @@ func (c *Client) verify(ctx context.Context, registry name.Registry, cred *crede
 		return false, err
 	}
 	auth := c.newAuthenticator(*config, "")
-	wrapper, err := c.authenticate(ctx, registry, auth, nil)
+	wrapper, err := authenticate(ctx, registry, c.newWire(registry.RegistryStr(), auth), nil)
 	if err != nil {
 		return false, err
 	}
