@@ -88,15 +88,19 @@ func (s *Store) PutBlob(data []byte) (v1.Hash, error) {
 type Hold struct {
 	store *Store
 
-	mu      sync.Mutex
-	leases  []lease
-	coming  map[v1.Hash][]byte // what PutBlob was given
-	failure error              // of the first that could not be stored
-	writes  sync.WaitGroup
+	mu       sync.Mutex
+	leases   []lease
+	released bool
+	coming   map[v1.Hash][]byte // what PutBlob was given
+	failure  error              // of the first that could not be stored
+	writes   sync.WaitGroup
 }
 
 // Hold returns a Hold of nothing yet.
-func (s *Store) Hold() *Hold { return &Hold{store: s, coming: map[v1.Hash][]byte{}} }
+func (s *Store) Hold() *Hold {
+	s.stagings.stay()
+	return &Hold{store: s, coming: map[v1.Hash][]byte{}}
+}
 
 // Blob is Store.Blob, and holds what it returns.
 func (h *Hold) Blob(d v1.Hash) ([]byte, error) {
@@ -188,6 +192,10 @@ func (h *Hold) Release() {
 		l.release()
 	}
 	h.leases = nil
+	if !h.released {
+		h.released = true
+		h.store.stagings.leave()
+	}
 }
 
 // setAside moves the damaged file at path, which the caller has read through f, out of the way. It is best effort: a

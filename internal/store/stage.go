@@ -28,10 +28,10 @@ type staging struct {
 // stagings are those that a Store has at the moment. They share a lock: making and deleting a file for each would cost more
 // than many a library does. ext4 looks at every inode that was freed in the last minutes before it takes a free one.
 type stagings struct {
-	mu   sync.Mutex
-	n    int // of them
-	made int // so far, under this lock
-	stagingsLock
+	mu    sync.Mutex
+	users int // of the lock: the stagings, and the Holds, which end after them
+	made  int // stagings so far, under this lock
+	*stagingsLock
 }
 
 type stagingsLock struct {
@@ -58,14 +58,14 @@ func (all *stagings) next(s *Store, first *stagingsLock) *staging {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	switch {
-	case all.n > 0 && first != nil:
+	case all.stagingsLock != nil && first != nil:
 		first.release() // another was faster
-	case all.n == 0 && first == nil:
+	case all.stagingsLock == nil && first == nil:
 		return nil
-	case all.n == 0:
-		all.stagingsLock, all.made = *first, 0
+	case all.stagingsLock == nil:
+		all.stagingsLock, all.made = first, 0
 	}
-	all.n++
+	all.users++
 	all.made++
 	return &staging{path: fmt.Sprintf("%s-%d", all.path, all.made), store: s}
 }
@@ -109,11 +109,22 @@ func (st *staging) discard() {
 	if _, err := os.Lstat(st.path); !errors.Is(err, fs.ErrNotExist) {
 		_ = removeAll(st.path)
 	}
-	all := &st.store.stagings
+	st.store.stagings.leave()
+}
+
+// stay keeps the lock, should there be one, until leave: what follows soon needs none of its own.
+func (all *stagings) stay() {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	if all.n--; all.n == 0 {
+	all.users++
+}
+
+func (all *stagings) leave() {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if all.users--; all.users == 0 && all.stagingsLock != nil {
 		all.release()
+		all.stagingsLock = nil
 	}
 }
 
