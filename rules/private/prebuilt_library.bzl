@@ -20,9 +20,17 @@ def _compilation_context(ctx, cc_toolchain, feature_configuration):
     """Makes what a compiler needs to know, None where that is what `deps` say and no more."""
     if not (ctx.files.hdrs or ctx.attr.includes or ctx.attr.defines):
         return None
+    headers = [file for file in ctx.files.hdrs if _is_header(file)]
+    includes = [_folder(ctx.label, include) for include in ctx.attr.includes]
+    if not cc_common.is_enabled(feature_configuration = feature_configuration, feature_name = "module_maps"):
+        return cc_common.create_compilation_context(
+            defines = depset(ctx.attr.defines),
+            headers = depset(headers),
+            system_includes = depset(includes),
+        )
 
-    # Nothing is compiled. Unlike cc_common.create_compilation_context, this makes a module map, without which layering_check
-    # lets nobody include the headers.
+    # Nothing is compiled. But this makes a module map, without which layering_check lets nobody include the headers. Where
+    # the compiler has none it would take some times as long for nothing.
     context, _ = cc_common.compile(
         name = ctx.label.name,
         actions = ctx.actions,
@@ -30,8 +38,8 @@ def _compilation_context(ctx, cc_toolchain, feature_configuration):
         compilation_contexts = [dep[CcInfo].compilation_context for dep in ctx.attr.deps],
         defines = ctx.attr.defines,
         feature_configuration = feature_configuration,
-        public_hdrs = [file for file in ctx.files.hdrs if _is_header(file)],
-        system_includes = [_folder(ctx.label, include) for include in ctx.attr.includes],
+        public_hdrs = headers,
+        system_includes = includes,
     )
     return context
 
@@ -109,6 +117,16 @@ def _prebuilt_library_impl(ctx):
         user_link_flags = linkopts,
     )
 
+    info = CcInfo(
+        compilation_context = _compilation_context(ctx, cc_toolchain, feature_configuration),
+        linking_context = cc_common.create_linking_context(linker_inputs = depset([own])),
+    )
+    if ctx.attr.deps:
+        info = cc_common.merge_cc_infos(
+            direct_cc_infos = [info],
+            cc_infos = [dep[CcInfo] for dep in ctx.attr.deps],
+        )
+
     # For whoever has it in `data` and opens it while it runs (rules_cc#695). One that may be linked statically is left to
     # Bazel, which adds it where it is not.
     shared = ctx.file.shared_library
@@ -121,13 +139,7 @@ def _prebuilt_library_impl(ctx):
             files = depset(files),
             runfiles = opened.merge_all([dep[DefaultInfo].default_runfiles for dep in ctx.attr.deps]),
         ),
-        cc_common.merge_cc_infos(
-            direct_cc_infos = [CcInfo(
-                compilation_context = _compilation_context(ctx, cc_toolchain, feature_configuration),
-                linking_context = cc_common.create_linking_context(linker_inputs = depset([own])),
-            )],
-            cc_infos = [dep[CcInfo] for dep in ctx.attr.deps],
-        ),
+        info,
     ]
     if ctx.file.inspected:
         provided.append(ArtifactInfo(inspected = ctx.file.inspected))
