@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -36,14 +37,17 @@ const (
 
 bazel_dep(name = "rules_cc", version = "0.1.5")
 `
-	// The opponent at its best: a BUILD file that needs no thought. The archives are what follows.
+	// The opponent at its best: a BUILD file that needs no thought. What the lists at its head name is linked.
 	archiveBuild = `load("@rules_cc//cc:defs.bzl", "cc_import", "cc_library")
-[cc_import(name = a.replace("/", "_"), static_library = a) for a in archives]
+static = %s
+shared = %s
+[cc_import(name = a.replace("/", "_"), static_library = a) for a in static]
+[cc_import(name = a.replace("/", "_"), shared_library = a) for a in shared]
 cc_library(
     name = "lib",
     hdrs = glob(["include/**"]),
     includes = ["include"],
-    deps = [a.replace("/", "_") for a in archives],
+    deps = [a.replace("/", "_") for a in static + shared],
     visibility = ["//visibility:public"],
 )
 `
@@ -162,7 +166,7 @@ func (b *bench) bazel() ([]row, error) {
 	archive := func(kept string) bazelWorkspace {
 		module := ruleSet + "http_archive = use_repo_rule(\"@bazel_tools//tools/build_defs/repo:http.bzl\", \"http_archive\")\n"
 		for i, l := range libraries {
-			build := fmt.Sprintf("archives = %s\n%s", archives[i].static, archiveBuild)
+			build := fmt.Sprintf(archiveBuild, archives[i].static, archives[i].shared)
 			module += fmt.Sprintf("http_archive(name = %q, url = %q, sha256 = %q, build_file_content = %q)\n",
 				l.name, archives[i].url, archives[i].sha256, build)
 		}
@@ -225,6 +229,11 @@ func (b *bench) bazel() ([]row, error) {
 						return nil, err
 					}
 				}
+				if step.what != "no-op" {
+					if err := settle(); err != nil {
+						return nil, err
+					}
+				}
 				took, err := run(w, dir, "build")
 				if err != nil {
 					return nil, err
@@ -242,6 +251,9 @@ func (b *bench) bazel() ([]row, error) {
 				return nil, err
 			}
 			if err := write(w, other, s.target); err != nil {
+				return nil, err
+			}
+			if err := settle(); err != nil {
 				return nil, err
 			}
 			fresh, err := run(w, other, "build")
@@ -287,9 +299,42 @@ func (b *bench) released(url string) (string, error) {
 		"RELEASED_TOOLS = {%q: struct(sha256 = \"%x\", url = %q)}\n", runtime.GOOS+"-"+runtime.GOARCH, sha256.Sum256(program), url), 0o644)
 }
 
+// linked are the libraries of a prefix that a program is linked with, as lists in Starlark: those that ours links, but for the few
+// whose static form does not fit a program as compilers make it.
+func linked(prefix fs.FS) (static, shared string, err error) {
+	archives, dynamic := []string{}, []string{}
+	for _, folder := range []string{"lib", "lib/*"} {
+		found, err := fs.Glob(prefix, folder+"/*.a")
+		if err != nil {
+			return "", "", err
+		}
+		archives = append(archives, found...)
+		// Where -l finds it; what it leads to is called by its SONAME.
+		links, err := fs.Glob(prefix, folder+"/lib*.so")
+		if err != nil {
+			return "", "", err
+		}
+		for _, link := range links {
+			file, err := fs.ReadLink(prefix, link)
+			if err == nil && !slices.Contains(found, strings.TrimSuffix(link, ".so")+".a") {
+				dynamic = append(dynamic, path.Join(path.Dir(link), file))
+			}
+		}
+	}
+	for list, names := range map[*string][]string{&static: archives, &shared: dynamic} {
+		text, err := json.Marshal(names)
+		if err != nil {
+			return "", "", err
+		}
+		*list = string(text)
+	}
+	return static, shared, nil
+}
+
 type served struct {
 	url, sha256 string
-	static      string // the archives for the linker, as a list in Starlark
+	static      string // the static libraries, as a list in Starlark
+	shared      string // those that have no static one beside them
 }
 
 // serveArchives makes an archive of each library, and serves them and our program on loopback.
@@ -313,19 +358,9 @@ func (b *bench) serveArchives(libraries []library) (all []served, tool string, s
 		}
 		sum := sha256.Sum256(data)
 		all[i] = served{url: name, sha256: hex.EncodeToString(sum[:])}
-		static := []string{}
-		for _, pattern := range []string{"lib/*.a", "lib/*/*.a"} {
-			found, err := fs.Glob(os.DirFS(l.prefix), pattern)
-			if err != nil {
-				return nil, "", nil, err
-			}
-			static = append(static, found...)
-		}
-		list, err := json.Marshal(static)
-		if err != nil {
+		if all[i].static, all[i].shared, err = linked(os.DirFS(l.prefix)); err != nil {
 			return nil, "", nil, err
 		}
-		all[i].static = string(list)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
