@@ -49,8 +49,9 @@ type Client struct {
 	userAgent string
 	download  http.RoundTripper
 	upload    http.RoundTripper
-	insecure  map[string]bool // host or host:port, lower case
-	mirrors   [][]Mirror      // groups in their order
+	insecure  map[string]bool        // host or host:port, lower case
+	certified func(host string) bool // whether a person has named authorities or certificates for it
+	mirrors   [][]Mirror             // groups in their order
 
 	received atomic.Int64
 
@@ -72,6 +73,7 @@ func NewClient(o Options) *Client {
 		traceFunc: o.Trace,
 		userAgent: o.UserAgent,
 		insecure:  map[string]bool{},
+		certified: o.Settings.certified,
 		mirrors:   [][]Mirror{o.Settings.environment, o.Mirrors, o.Settings.file},
 		warned:    map[string]bool{},
 		aside:     map[string]bool{},

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -154,16 +157,16 @@ func (s *session) shut(resp *http.Response, err error) bool {
 	case !s.presumed:
 		return false
 	case s.open.Load():
-		return err == nil && resp.StatusCode == http.StatusUnauthorized
-	case err == nil && resp.StatusCode/100 == 2:
-		s.open.Store(true)
-		return false
+		// Some give their documents to everybody, and blobs to who has a token.
+		return err == nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusNotFound)
 	case err == nil:
-		return true // not every registry that wants a login says so to who has not logged in
+		// Not every registry that wants a login says so to who has not logged in; and a page for people to log in on is no answer.
+		mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+		s.open.Store(resp.StatusCode == http.StatusOK && isDocumentType(mediaType))
+		return !s.open.Load()
 	}
 	_, answered := errors.AsType[*statusError](err)
-	_, refused := errors.AsType[*refusal](err)
-	return !answered && !refused && s.wire.onLoopback() // it may speak TLS, and not have understood
+	return answered || s.wire.onLoopback() // where it may speak TLS
 }
 
 // sessionSlot lets one goroutine log in while the others wait; a failed login is not kept.
@@ -173,11 +176,11 @@ type sessionSlot struct {
 }
 
 func (c *Client) session(ctx context.Context, repo name.Repository, scope string) (*session, error) {
-	return c.sessionAfter(ctx, repo, scope, nil, nil)
+	return c.sessionAfter(ctx, repo, scope, nil, nil, false)
 }
 
-// sessionAfter is session, for who has met with the answer, nil for none, in a session that was presumed.
-func (c *Client) sessionAfter(ctx context.Context, repo name.Repository, scope string, before *session, answer *http.Response) (*session, error) {
+// sessionAfter is session, for who has met with the answer, nil for none, in a session that was presumed; or for who may presume one.
+func (c *Client) sessionAfter(ctx context.Context, repo name.Repository, scope string, before *session, answer *http.Response, presume bool) (*session, error) {
 	key := sessionKey{repo.Name(), scope}
 	c.mu.Lock()
 	slot, ok := c.sessions[key]
@@ -200,43 +203,57 @@ func (c *Client) sessionAfter(ctx context.Context, repo name.Repository, scope s
 		return nil, err
 	}
 	s := &session{wire: c.newWire(repo.RegistryStr(), auth)}
-	onLoopback, plain := s.wire.onLoopback(), c.plainAllowed(s.wire.host)
-	switch {
-	case before != nil:
-		if answer != nil && answer.StatusCode == http.StatusUnauthorized && answer.Header.Get("Www-Authenticate") != "" {
-			s.wire = before.wire // which has read the challenge
-			s.wire.ping.Store(answer)
+	var said *http.Response // in place of what the registry would say
+	if before != nil {
+		if answer != nil && answer.StatusCode == http.StatusUnauthorized && strings.HasPrefix(answer.Header.Get("Www-Authenticate"), "Bearer ") {
+			said = answer
+			s.wire.realms = before.wire.knownRealms() // of the challenge, which has been read there
 		}
-	case scope == transport.PullScope && auth.anonymous && onLoopback == plain:
+	} else if presume && auth.anonymous && c.mayPresume(s.wire) {
 		// There is nothing to log in with, and most registries that let everybody read answer at once: one round trip of five for a
 		// library. With those on this machine it is two: they hardly ever speak TLS, which is what go-containerregistry tries first.
-		// Where plain HTTP is allowed on a network, TLS comes first, lest somebody between prevents it.
 		s.presumed = true
 		scheme := "https"
-		if onLoopback {
+		if s.wire.onLoopback() {
 			scheme = "http"
 		}
-		s.wire.ping.Store(&http.Response{StatusCode: http.StatusOK, Request: &http.Request{URL: &url.URL{Scheme: scheme}}})
+		said = &http.Response{StatusCode: http.StatusOK, Request: &http.Request{URL: &url.URL{Scheme: scheme}}}
 	}
 	// go-containerregistry tries https and then http for a registry it takes for local. Its own idea of local is both too
 	// narrow (127.0.0.2) and too wide (10.0.0.0/8); ours is added here, and wire refuses what remains of the other.
-	if plain {
+	if c.plainAllowed(repo.RegistryStr()) {
 		repo, err = name.NewRepository(repo.Name(), name.Insecure)
 		if err != nil {
 			return nil, err
 		}
 	}
-	if s.inner, err = authenticate(ctx, repo.Registry, s.wire, []string{repo.Scope(scope)}); err != nil {
+	s.wire.ping.Store(said)
+	s.inner, err = authenticate(ctx, repo.Registry, s.wire, []string{repo.Scope(scope)})
+	s.wire.ping.Store(nil)
+	if err != nil {
 		return nil, err
 	}
 	s.repo = repo
 	s.http = &http.Client{
 		Transport: s.inner,
-		// wire judges redirects, for this client and for go-containerregistry's alike.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return nil },
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			if s.presumed && !s.open.Load() {
+				return http.ErrUseLastResponse // to TLS, for example, or to where people log in
+			}
+			return nil // wire judges redirects, for this client and for go-containerregistry's alike
+		},
 	}
 	slot.session = s
 	return s, nil
+}
+
+// mayPresume reports whether a registry may be taken for one that lets everybody read, by plain HTTP where it is on this machine. Where
+// plain HTTP is allowed on a network, TLS comes first, lest somebody between prevents it; and where a person has named certificates, TLS is meant.
+func (c *Client) mayPresume(w *wire) bool {
+	if w.onLoopback() {
+		return !c.certified(w.host)
+	}
+	return !c.plainAllowed(w.host)
 }
 
 // authenticate asks a registry how it wants to be logged in to and does so.
@@ -263,9 +280,13 @@ func (c *Client) asked(repo name.Repository) (source string, anonymous bool) {
 	return slot.auth.source, slot.auth.anonymous
 }
 
+// presumedPatience is how long a registry on this machine has to answer in plain HTTP before TLS is tried: as long as go-containerregistry
+// waits with the other one. What speaks TLS may wait for its client to say more.
+const presumedPatience = 300 * time.Millisecond
+
 // get sends one request for a path under /v2/<repository>/ without any retry.
 func (c *Client) get(ctx context.Context, repo name.Repository, path string, header http.Header) (*http.Response, error) {
-	s, err := c.session(ctx, repo, transport.PullScope)
+	s, err := c.sessionAfter(ctx, repo, transport.PullScope, nil, nil, strings.HasPrefix(path, "/manifests/"))
 	if err != nil {
 		return nil, err
 	}
@@ -276,16 +297,24 @@ func (c *Client) get(ctx context.Context, repo name.Repository, path string, hea
 		return nil, err
 	}
 	req.Header = header
-	resp, err := s.http.Do(req)
-	if !s.shut(resp, err) || ctx.Err() != nil {
+	if !s.presumed {
+		return s.http.Do(req)
+	}
+	asked, inTime := req, func() bool { return true }
+	if !s.open.Load() && s.wire.onLoopback() {
+		patient, enough := context.WithCancel(ctx) // for as long as the body is read
+		asked, inTime = req.WithContext(patient), time.AfterFunc(presumedPatience, enough).Stop
+	}
+	resp, err := s.http.Do(asked)
+	if inTime() && !s.shut(resp, err) || ctx.Err() != nil {
 		return resp, err
 	}
 	if resp != nil {
 		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody) // to the end, as a rule, so that the connection can be used again
 		resp.Body.Close()
 	}
-	if s, err = c.sessionAfter(ctx, repo, transport.PullScope, s, resp); err != nil {
+	if s, err = c.sessionAfter(ctx, repo, transport.PullScope, s, resp, false); err != nil {
 		return nil, err
 	}
-	return s.http.Do(req.Clone(ctx))
+	return s.http.Do(req)
 }

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -8,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -97,9 +99,13 @@ func TestNobodyIsAskedForALogin(t *testing.T) {
 			return []string{fmt.Sprintf(`Bearer realm=%q,service="registrytest"`, realm)}
 		}})
 	}
-	deny := func(status int) registrytest.Fault {
-		return registrytest.Fault{Path: manifests, Times: 1, Act: registrytest.Answer(status, "Content-Type", "text/plain", "")}
+	strangers := func(status int, field, value, body string) func(*registrytest.Server) {
+		return func(s *registrytest.Server) {
+			tokens(s)
+			s.Inject(registrytest.Fault{Path: manifests, Times: 1, Act: registrytest.Answer(status, field, value, body)})
+		}
 	}
+	const askedAfterAll = ", v2 401, token 200, 1 200"
 	for _, c := range []struct {
 		name    string
 		prepare func(*registrytest.Server)
@@ -107,12 +113,16 @@ func TestNobodyIsAskedForALogin(t *testing.T) {
 	}{
 		{"open", func(*registrytest.Server) {}, "1 200"},
 		{"with tokens for everybody", tokens, "1 401, token 200, 1 200"},
-		{"with tokens, and silent about it", func(s *registrytest.Server) {
-			tokens(s)
-			s.Inject(deny(404))
-		}, "1 404, v2 401, token 200, 1 200"},
-		{"with a challenge that says nothing", func(s *registrytest.Server) { s.Inject(deny(401)) }, "1 401, v2 200, 1 200"},
-		{"busy", func(s *registrytest.Server) { s.Inject(deny(503)) }, "1 503, 1 200"},
+		{"silent about its tokens", strangers(404, "", "", ""), "1 404" + askedAfterAll},
+		{"a challenge that says nothing", strangers(401, "", "", ""), "1 401" + askedAfterAll},
+		{"a challenge that asks for another login", strangers(401, "Www-Authenticate", `Basic realm="a registry"`, ""), "1 401" + askedAfterAll},
+		{"a page for people", strangers(200, "Content-Type", "text/html", "<html>Please log in"), "1 200" + askedAfterAll},
+		{"a login elsewhere", strangers(302, "Location", "/login", ""), "1 302" + askedAfterAll},
+		{"a login where the question is asked", strangers(302, "Location", "/v2/", ""), "1 302" + askedAfterAll},
+		{"confused by strangers", strangers(500, "", "", ""), "1 500" + askedAfterAll},
+		{"busy", func(s *registrytest.Server) {
+			s.Inject(registrytest.Fault{Path: manifests, Times: 1, Act: registrytest.Busy(503, "")})
+		}, "1 503, v2 200, 1 200"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -158,18 +168,92 @@ func TestNobodyIsAskedForALogin(t *testing.T) {
 // A registry that gives documents to everybody and wants a login for blobs.
 func TestLoginForBlobsAlone(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
-	ref, desc, want := pushed(t, s, kib)
-	client := newClient(t, withKeychain(keychain{}))
-	if _, err := client.Document(t.Context(), ref); err != nil {
-		t.Fatal(err)
+	for _, status := range []int{401, 403, 404} {
+		s := newServer(t)
+		ref, desc, want := pushed(t, s, kib)
+		client := newClient(t, withKeychain(keychain{}))
+		if _, err := client.Document(t.Context(), ref); err != nil {
+			t.Fatal(err)
+		}
+		s.RequireBearer("", "")
+		if status != 401 {
+			s.Inject(registrytest.Fault{Path: blobs, Times: 1, Act: registrytest.Answer(status, "", "", "")})
+		}
+		if got, err := read(t.Context(), client, ref, desc); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d: %d bytes, %v", status, len(got), err)
+		}
+		if n := len(s.Requests(`^/token$`)); n != 1 {
+			t.Errorf("%d: %d tokens, want 1", status, n)
+		}
 	}
-	s.RequireBearer("", "")
-	if got, err := read(t.Context(), client, ref, desc); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%d bytes, %v", len(got), err)
-	}
-	if n := len(s.Requests(`^/token$`)); n != 1 {
-		t.Errorf("%d tokens, want 1", n)
+}
+
+// On this machine plain HTTP comes first; whatever a registry that speaks TLS makes of it, TLS comes next.
+func TestTLSOnLoopback(t *testing.T) {
+	for name, answer := range map[string]func(host string) string{ // to plain HTTP; nil: none, and the connection stays
+		"closes": func(string) string { return "" },
+		"redirects": func(host string) string {
+			return "HTTP/1.1 308 Permanent Redirect\r\nLocation: https://" + host + "/v2/acme/zlib/manifests/1\r\nContent-Length: 0\r\n\r\n"
+		},
+		"has another server there": func(string) string {
+			return "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"
+		},
+		"has another server there, which is down": func(string) string { return "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n" },
+		"is silent": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := registrytest.NewTLS(t.TempDir())
+			t.Cleanup(s.Close)
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { listener.Close() })
+			go func() {
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					go func() {
+						defer conn.Close()
+						first := make([]byte, 1)
+						if _, err := io.ReadFull(conn, first); err != nil {
+							return
+						}
+						if first[0] == 22 { // a TLS handshake
+							if to, err := net.Dial("tcp", s.Host); err == nil {
+								defer to.Close()
+								go func() { _, _ = io.Copy(conn, to) }()
+								_, _ = io.Copy(to, io.MultiReader(bytes.NewReader(first), conn))
+							}
+							return
+						}
+						if answer == nil {
+							_, _ = io.Copy(io.Discard, conn)
+							return
+						}
+						_, _ = http.ReadRequest(bufio.NewReader(io.MultiReader(bytes.NewReader(first), conn)))
+						_, _ = io.WriteString(conn, answer(listener.Addr().String()))
+					}()
+				}
+			}()
+			ref, src := parse(t, listener.Addr().String()+"/acme/zlib:1"), image(1, kib)
+			trusting := func(o *registry.Options) {
+				o.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.CertPool()}}
+			}
+			if err := newClient(t, withKeychain(keychain{}), trusting).Push(t.Context(), ref, src, nil); err != nil {
+				t.Fatal(err)
+			}
+			s.Clear()
+			if _, err := newClient(t, withKeychain(keychain{}), trusting).Document(t.Context(), ref); err != nil {
+				t.Error(err)
+			}
+			if log := s.Requests(manifests); len(log) != 1 {
+				t.Errorf("%d requests for the manifest, want 1", len(log))
+			}
+		})
 	}
 }
 

@@ -310,6 +310,15 @@ func parsePrefix(s string) (prefix, error) {
 	return prefix{host: host, path: path}, nil
 }
 
+// certified reports whether authorities or certificates were named for this host, and so that TLS is meant. What cannot be read
+// was named.
+func (s *Settings) certified(host string) bool {
+	host = strings.ToLower(host)
+	roots, certificates, err := certsDir(host)
+	h := s.hosts[host]
+	return err != nil || len(roots) > 0 || len(certificates) > 0 || h.certificate != nil || h.roots != nil
+}
+
 // tlsConfig returns what a host, with a port if that is not 443, needs besides the defaults, or nil.
 func (s *Settings) tlsConfig(host string) (*tls.Config, error) {
 	host = strings.ToLower(host)

@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -179,6 +180,37 @@ func TestAuthorities(t *testing.T) {
 		}
 	}
 	unknown("nothing any more")
+}
+
+// Whoever names certificates for a registry on this machine means TLS: that is tried before anything is asked for without.
+func TestNamedCertificatesMeanTLS(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", dir)
+	s := newServer(t)
+	ref, _, _ := pushed(t, s, kib)
+	cert, _, _ := certificate(t)
+	for _, c := range []struct{ place, config, want string }{
+		{"", "{}", "1"},
+		{"docker/certs.d/" + s.Host + "/ca.crt", "{}", "v2, 1"},
+		{"ca.pem", fmt.Sprintf(`{"registries": {%q: {"caFile": "../ca.pem"}}}`, s.Host), "v2, 1"},
+	} {
+		writeFile(t, filepath.Join(dir, "ocipkg", "config.json"), c.config)
+		if c.place != "" {
+			file := writeFile(t, filepath.Join(dir, c.place), string(cert))
+			defer os.Remove(file)
+		}
+		s.Clear()
+		if _, err := newClient(t, with(load(t)), withKeychain(keychain{})).Document(t.Context(), ref); err != nil {
+			t.Errorf("%s: %v", c.place, err)
+		}
+		var got []string
+		for _, r := range s.Requests("") {
+			got = append(got, path.Base(r.Path))
+		}
+		if got := strings.Join(got, ", "); got != c.want {
+			t.Errorf("%q: %s, want %s", c.place, got, c.want)
+		}
+	}
 }
 
 // certificate makes a client's certificate, its key, and the pool that trusts it.

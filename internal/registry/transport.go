@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -108,7 +109,7 @@ type wire struct {
 	client *Client
 	host   string // of the registry this session is for, host[:port]
 	auth   *authenticator
-	ping   atomic.Pointer[http.Response] // what the registry has said, or is presumed to say, when it is asked how to log in; nil: it is asked
+	ping   atomic.Pointer[http.Response] // while logging in: what the registry has said, or is presumed to say; nil: it is asked
 
 	mu     sync.Mutex
 	failed map[string]error    // the last failure by scheme
@@ -122,7 +123,7 @@ func (c *Client) newWire(host string, auth *authenticator) *wire {
 func (w *wire) onLoopback() bool { return loopback.Host((&url.URL{Host: w.host}).Hostname()) }
 
 func (w *wire) RoundTrip(in *http.Request) (*http.Response, error) {
-	if said := w.ping.Load(); said != nil && in.URL.Path == "/v2/" {
+	if said := w.ping.Load(); said != nil && in.URL.Path == "/v2/" && in.URL.RawQuery == "" && in.Response == nil && sameHost(in.URL, w.host) && !w.isTokenRequest(in) {
 		return answerPing(in, said)
 	}
 	resp, err := w.roundTrip(in)
@@ -132,6 +133,13 @@ func (w *wire) RoundTrip(in *http.Request) (*http.Response, error) {
 		w.mu.Unlock()
 	}
 	return resp, err
+}
+
+// knownRealms are a copy of the token servers that the registry has named.
+func (w *wire) knownRealms() map[string]*url.URL {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.realms)
 }
 
 // answerPing answers go-containerregistry's question how to log in with what has been said before, by the scheme that it was

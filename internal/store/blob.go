@@ -194,7 +194,7 @@ func (h *Hold) Release() {
 	h.leases = nil
 	if !h.released {
 		h.released = true
-		h.store.stagings.leave()
+		h.store.stagings.leave(&h.store.stagings.holds)
 	}
 }
 

@@ -151,3 +151,39 @@ func TestLockElsewhere(t *testing.T) {
 		t.Errorf("told %d times, %v", told, err)
 	}
 }
+
+// The lock that a Hold keeps for what follows goes with a store that somebody deletes; what follows has one again, which a sweep of
+// the next store knows.
+func TestHoldWhenTheStoreIsDeleted(t *testing.T) {
+	s := newStore(t)
+	hold := s.Hold()
+	defer hold.Release()
+	put := func(s *Store, text string) {
+		t.Helper()
+		if _, err := s.PutBlob([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(s, "a")
+	if err := os.RemoveAll(s.dir); err != nil {
+		t.Fatal(err)
+	}
+	put(s, "b")
+	if err := os.RemoveAll(s.dir); err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, filepath.Dir(filepath.Dir(s.dir)))
+	put(other, "c")
+	staged, err := s.stage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer staged.discard()
+	if err := os.Mkdir(staged.path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	other.sweep()
+	if _, err := os.Stat(staged.path); err != nil {
+		t.Errorf("a sweep has taken what is being made: %v", err)
+	}
+}

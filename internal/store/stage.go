@@ -29,8 +29,9 @@ type staging struct {
 // than many a library does. ext4 looks at every inode that was freed in the last minutes before it takes a free one.
 type stagings struct {
 	mu    sync.Mutex
-	users int // of the lock: the stagings, and the Holds, which end after them
-	made  int // stagings so far, under this lock
+	n     int // of them
+	holds int // that keep the lock for those to come
+	made  int // so far, under this lock
 	*stagingsLock
 }
 
@@ -53,10 +54,14 @@ func (s *Store) stage() (*staging, error) {
 	return all.next(s, first), nil
 }
 
-// next adds a staging to those there are. Where there are none, it begins with first, and is nil without.
+// next adds a staging to those there are. Where there is no lock, it begins with first, and is nil without.
 func (all *stagings) next(s *Store, first *stagingsLock) *staging {
 	all.mu.Lock()
 	defer all.mu.Unlock()
+	if all.n == 0 && all.stagingsLock != nil && !all.there() {
+		// Someone has deleted the store meanwhile. What is made under this lock now, a sweep of the next store would find without one.
+		all.forget()
+	}
 	switch {
 	case all.stagingsLock != nil && first != nil:
 		first.release() // another was faster
@@ -65,9 +70,23 @@ func (all *stagings) next(s *Store, first *stagingsLock) *staging {
 	case all.stagingsLock == nil:
 		all.stagingsLock, all.made = first, 0
 	}
-	all.users++
+	all.n++
 	all.made++
 	return &staging{path: fmt.Sprintf("%s-%d", all.path, all.made), store: s}
+}
+
+func (all *stagings) forget() {
+	all.release()
+	all.stagingsLock = nil
+}
+
+// there reports whether the lock is at its path still.
+func (l *stagingsLock) there() bool {
+	if l.lock != nil {
+		return samePath(l.lock, l.path+".lock")
+	}
+	_, err := os.Lstat(l.path + ".lock")
+	return err == nil
 }
 
 func (l *stagingsLock) release() {
@@ -109,22 +128,22 @@ func (st *staging) discard() {
 	if _, err := os.Lstat(st.path); !errors.Is(err, fs.ErrNotExist) {
 		_ = removeAll(st.path)
 	}
-	st.store.stagings.leave()
+	st.store.stagings.leave(&st.store.stagings.n)
 }
 
 // stay keeps the lock, should there be one, until leave: what follows soon needs none of its own.
 func (all *stagings) stay() {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	all.users++
+	all.holds++
 }
 
-func (all *stagings) leave() {
+// leave takes one from a count of who needs the lock, which goes with the last.
+func (all *stagings) leave(count *int) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	if all.users--; all.users == 0 && all.stagingsLock != nil {
-		all.release()
-		all.stagingsLock = nil
+	if *count--; all.n+all.holds == 0 && all.stagingsLock != nil {
+		all.forget()
 	}
 }
 

@@ -26,6 +26,7 @@ def _compilation_context(ctx, cc_toolchain, feature_configuration):
         return cc_common.create_compilation_context(
             defines = depset(ctx.attr.defines),
             headers = depset(headers),
+            quote_includes = depset([ctx.label.workspace_root or "."]),  # by their paths in the repository
             system_includes = depset(includes),
         )
 

@@ -315,10 +315,14 @@ func linked(prefix fs.FS) (static, shared string, err error) {
 			return "", "", err
 		}
 		for _, link := range links {
-			file, err := fs.ReadLink(prefix, link)
-			if err == nil && !slices.Contains(found, strings.TrimSuffix(link, ".so")+".a") {
-				dynamic = append(dynamic, path.Join(path.Dir(link), file))
+			if slices.Contains(found, strings.TrimSuffix(link, ".so")+".a") {
+				continue
 			}
+			file, err := fs.ReadLink(prefix, link)
+			if err != nil {
+				continue // libelf-0.188.so: what libelf.so leads to, which has an archive
+			}
+			dynamic = append(dynamic, path.Join(path.Dir(link), file))
 		}
 	}
 	for list, names := range map[*string][]string{&static: archives, &shared: dynamic} {

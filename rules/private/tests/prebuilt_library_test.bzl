@@ -52,6 +52,7 @@ def _headers_test_impl(ctx):
     asserts.equals(env, ["z.h"], [header.basename for header in context.direct_public_headers])
     asserts.equals(env, [folder + "/include"], context.system_includes.to_list())
     asserts.equals(env, [], context.includes.to_list())
+    asserts.true(env, "." in context.quote_includes.to_list(), "no header is found by its path in the repository")
     asserts.equals(env, ["NEEDED=1", "WORDS=a $(b) 'c"], sorted(context.defines.to_list()))
     asserts.equals(env, [], _runfiles(env))
     asserts.equals(env, [], target[DefaultInfo].files.to_list())
