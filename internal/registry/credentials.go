@@ -18,6 +18,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/ocipkg/rules_ocipkg/internal/diagnostic"
 )
 
 // authenticator is what the keychain said for one repository; go-containerregistry asks it before each log-in.
@@ -149,24 +151,37 @@ type session struct {
 
 	presumed bool        // the registry was not asked how it wants to be logged in to
 	open     atomic.Bool // it has answered all the same
+	doubted  atomic.Bool // the network has failed before it did: the next attempt asks
 }
 
 // shut reports whether what came of a request in a session that was presumed says that the registry has to be asked how to log in.
 func (s *session) shut(resp *http.Response, err error) bool {
-	switch {
-	case !s.presumed:
+	if !s.presumed {
 		return false
-	case s.open.Load():
+	}
+	if s.open.Load() {
 		// Some give their documents to everybody, and blobs to who has a token.
 		return err == nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusNotFound)
-	case err == nil:
+	}
+	if err == nil {
 		// Not every registry that wants a login says so to who has not logged in; and a page for people to log in on is no answer.
 		mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-		s.open.Store(resp.StatusCode == http.StatusOK && isDocumentType(mediaType))
-		return !s.open.Load()
+		if resp.StatusCode != http.StatusOK || !isDocumentType(mediaType) {
+			return true
+		}
+		s.open.Store(true)
+		return false
 	}
-	_, answered := errors.AsType[*statusError](err)
-	return answered || s.wire.onLoopback() // where it may speak TLS
+	if status, ok := errors.AsType[*statusError](err); ok {
+		return status.status != http.StatusTooManyRequests && status.retryAfter == 0 // else it is not to be asked anything now
+	}
+	_, refused := errors.AsType[*refusal](err)
+	_, understood := errors.AsType[*diagnostic.Error](err)
+	if refused || understood || s.wire.onLoopback() { // of its challenge; or it may speak TLS
+		return true
+	}
+	s.doubted.Store(true)
+	return false
 }
 
 // sessionSlot lets one goroutine log in while the others wait; a failed login is not kept.
@@ -195,8 +210,8 @@ func (c *Client) sessionAfter(ctx context.Context, repo name.Repository, scope s
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	if slot.session != nil && slot.session != before {
-		return slot.session, nil
+	if last := slot.session; last != nil && last != before && !last.doubted.Load() {
+		return last, nil
 	}
 	auth, err := c.credentials(ctx, repo)
 	if err != nil {
@@ -209,7 +224,7 @@ func (c *Client) sessionAfter(ctx context.Context, repo name.Repository, scope s
 			said = answer
 			s.wire.realms = before.wire.knownRealms() // of the challenge, which has been read there
 		}
-	} else if presume && auth.anonymous && c.mayPresume(s.wire) {
+	} else if presume && slot.session == nil && auth.anonymous && c.mayPresume(s.wire) {
 		// There is nothing to log in with, and most registries that let everybody read answer at once: one round trip of five for a
 		// library. With those on this machine it is two: they hardly ever speak TLS, which is what go-containerregistry tries first.
 		s.presumed = true
@@ -280,10 +295,6 @@ func (c *Client) asked(repo name.Repository) (source string, anonymous bool) {
 	return slot.auth.source, slot.auth.anonymous
 }
 
-// presumedPatience is how long a registry on this machine has to answer in plain HTTP before TLS is tried: as long as go-containerregistry
-// waits with the other one. What speaks TLS may wait for its client to say more.
-const presumedPatience = 300 * time.Millisecond
-
 // get sends one request for a path under /v2/<repository>/ without any retry.
 func (c *Client) get(ctx context.Context, repo name.Repository, path string, header http.Header) (*http.Response, error) {
 	s, err := c.sessionAfter(ctx, repo, transport.PullScope, nil, nil, strings.HasPrefix(path, "/manifests/"))
@@ -302,15 +313,19 @@ func (c *Client) get(ctx context.Context, repo name.Repository, path string, hea
 	}
 	asked, inTime := req, func() bool { return true }
 	if !s.open.Load() && s.wire.onLoopback() {
-		patient, enough := context.WithCancel(ctx) // for as long as the body is read
-		asked, inTime = req.WithContext(patient), time.AfterFunc(presumedPatience, enough).Stop
+		// What speaks TLS may wait for its client to say more, and what speaks HTTP for another registry. The context is there for as
+		// long as the body is read.
+		patient, enough := context.WithCancel(ctx)
+		asked, inTime = req.WithContext(patient), time.AfterFunc(c.policy.HeaderTimeout/6, enough).Stop
 	}
 	resp, err := s.http.Do(asked)
 	if inTime() && !s.shut(resp, err) || ctx.Err() != nil {
 		return resp, err
 	}
 	if resp != nil {
-		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody) // to the end, as a rule, so that the connection can be used again
+		if 0 <= resp.ContentLength && resp.ContentLength <= maxErrorBody {
+			_, _ = io.Copy(io.Discard, resp.Body) // so that the connection can be used again
+		}
 		resp.Body.Close()
 	}
 	if s, err = c.sessionAfter(ctx, repo, transport.PullScope, s, resp, false); err != nil {

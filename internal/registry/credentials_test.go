@@ -116,6 +116,7 @@ func TestNobodyIsAskedForALogin(t *testing.T) {
 		{"silent about its tokens", strangers(404, "", "", ""), "1 404" + askedAfterAll},
 		{"a challenge that says nothing", strangers(401, "", "", ""), "1 401" + askedAfterAll},
 		{"a challenge that asks for another login", strangers(401, "Www-Authenticate", `Basic realm="a registry"`, ""), "1 401" + askedAfterAll},
+		{"a challenge that nobody understands", strangers(401, "Www-Authenticate", "Negotiate", ""), "1 401" + askedAfterAll},
 		{"a page for people", strangers(200, "Content-Type", "text/html", "<html>Please log in"), "1 200" + askedAfterAll},
 		{"a login elsewhere", strangers(302, "Location", "/login", ""), "1 302" + askedAfterAll},
 		{"a login where the question is asked", strangers(302, "Location", "/v2/", ""), "1 302" + askedAfterAll},
@@ -123,6 +124,13 @@ func TestNobodyIsAskedForALogin(t *testing.T) {
 		{"busy", func(s *registrytest.Server) {
 			s.Inject(registrytest.Fault{Path: manifests, Times: 1, Act: registrytest.Busy(503, "")})
 		}, "1 503, v2 200, 1 200"},
+		{"too busy to be asked anything", func(s *registrytest.Server) {
+			s.Inject(registrytest.Fault{Path: manifests, Times: 1, Act: registrytest.Busy(429, "")})
+		}, "1 429, 1 200"},
+		{"gone for strangers", func(s *registrytest.Server) {
+			tokens(s)
+			s.Inject(registrytest.Fault{Path: manifests, Times: 1, Act: registrytest.Unanswered()})
+		}, "1 0" + askedAfterAll},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -310,8 +310,8 @@ func parsePrefix(s string) (prefix, error) {
 	return prefix{host: host, path: path}, nil
 }
 
-// certified reports whether authorities or certificates were named for this host, and so that TLS is meant. What cannot be read
-// was named.
+// certified reports whether authorities or certificates were named for this host, and so that TLS is meant. A file that cannot be
+// read was named.
 func (s *Settings) certified(host string) bool {
 	host = strings.ToLower(host)
 	roots, certificates, err := certsDir(host)

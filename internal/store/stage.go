@@ -58,7 +58,7 @@ func (s *Store) stage() (*staging, error) {
 func (all *stagings) next(s *Store, first *stagingsLock) *staging {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	if all.n == 0 && all.stagingsLock != nil && !all.there() {
+	if all.stagingsLock != nil && !all.there() {
 		// Someone has deleted the store meanwhile. What is made under this lock now, a sweep of the next store would find without one.
 		all.forget()
 	}
