@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -70,6 +71,36 @@ func newServer(t *testing.T) *registrytest.Server {
 	s := registrytest.New(t.TempDir())
 	t.Cleanup(s.Close)
 	return s
+}
+
+// accepting has handle answer each connection to the address that it returns. What handle leaves open is closed.
+func accepting(t *testing.T, handle func(conn net.Conn)) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				handle(conn)
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// tunnel passes on what r, which reads from conn, has to there, and back what that says.
+func tunnel(conn net.Conn, r io.Reader, there net.Conn) {
+	defer there.Close()
+	go func() { _, _ = io.Copy(there, r) }()
+	_, _ = io.Copy(conn, there)
 }
 
 // source is an image in memory.

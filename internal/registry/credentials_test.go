@@ -213,49 +213,29 @@ func TestTLSOnLoopback(t *testing.T) {
 			t.Parallel()
 			s := registrytest.NewTLS(t.TempDir())
 			t.Cleanup(s.Close)
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { listener.Close() })
-			go func() {
-				for {
-					conn, err := listener.Accept()
-					if err != nil {
-						return
+			address := accepting(t, func(conn net.Conn) {
+				r := bufio.NewReader(conn)
+				first, err := r.Peek(1)
+				switch {
+				case err != nil:
+				case first[0] == 22: // a TLS handshake
+					if there, err := net.Dial("tcp", s.Host); err == nil {
+						tunnel(conn, r, there)
 					}
-					go func() {
-						defer conn.Close()
-						first := make([]byte, 1)
-						if _, err := io.ReadFull(conn, first); err != nil {
-							return
-						}
-						if first[0] == 22 { // a TLS handshake
-							if to, err := net.Dial("tcp", s.Host); err == nil {
-								defer to.Close()
-								go func() { _, _ = io.Copy(conn, to) }()
-								_, _ = io.Copy(to, io.MultiReader(bytes.NewReader(first), conn))
-							}
-							return
-						}
-						if answer == nil {
-							_, _ = io.Copy(io.Discard, conn)
-							return
-						}
-						_, _ = http.ReadRequest(bufio.NewReader(io.MultiReader(bytes.NewReader(first), conn)))
-						_, _ = io.WriteString(conn, answer(listener.Addr().String()))
-					}()
+				case answer == nil:
+					_, _ = io.Copy(io.Discard, r)
+				default:
+					if req, err := http.ReadRequest(r); err == nil {
+						_, _ = io.WriteString(conn, answer(req.Host))
+					}
 				}
-			}()
-			ref, src := parse(t, listener.Addr().String()+"/acme/zlib:1"), image(1, kib)
-			trusting := func(o *registry.Options) {
-				o.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.CertPool()}}
-			}
-			if err := newClient(t, withKeychain(keychain{}), trusting).Push(t.Context(), ref, src, nil); err != nil {
+			})
+			ref, src := parse(t, address+"/acme/zlib:1"), image(1, kib)
+			if err := newClient(t, withKeychain(keychain{}), trusting(s)).Push(t.Context(), ref, src, nil); err != nil {
 				t.Fatal(err)
 			}
 			s.Clear()
-			if _, err := newClient(t, withKeychain(keychain{}), trusting).Document(t.Context(), ref); err != nil {
+			if _, err := newClient(t, withKeychain(keychain{}), trusting(s)).Document(t.Context(), ref); err != nil {
 				t.Error(err)
 			}
 			if log := s.Requests(manifests); len(log) != 1 {

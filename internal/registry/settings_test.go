@@ -10,7 +10,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -195,9 +194,9 @@ func TestNamedCertificatesMeanTLS(t *testing.T) {
 		{"ca.pem", fmt.Sprintf(`{"registries": {%q: {"caFile": "../ca.pem"}}}`, s.Host), "v2, 1"},
 	} {
 		writeFile(t, filepath.Join(dir, "ocipkg", "config.json"), c.config)
+		var file string
 		if c.place != "" {
-			file := writeFile(t, filepath.Join(dir, c.place), string(cert))
-			defer os.Remove(file)
+			file = writeFile(t, filepath.Join(dir, c.place), string(cert))
 		}
 		s.Clear()
 		if _, err := newClient(t, with(load(t)), withKeychain(keychain{})).Document(t.Context(), ref); err != nil {
@@ -209,6 +208,11 @@ func TestNamedCertificatesMeanTLS(t *testing.T) {
 		}
 		if got := strings.Join(got, ", "); got != c.want {
 			t.Errorf("%q: %s, want %s", c.place, got, c.want)
+		}
+		if file != "" { // else the next case would find it, too
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
@@ -314,44 +318,28 @@ func TestProxy(t *testing.T) {
 	if err := newClient(t, trusting(s)).Push(t.Context(), parse(t, s.Host+"/acme/zlib:1"), image(1, kib), nil); err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
 	var mu sync.Mutex
 	var asked []string
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				r := bufio.NewReader(conn)
-				req, err := http.ReadRequest(r)
-				if err != nil {
-					return
-				}
-				mu.Lock()
-				asked = append(asked, req.Method+" "+req.Host)
-				mu.Unlock()
-				if req.Header.Get("Proxy-Authorization") != "Basic cHJveHk6cHJveHktc2VjcmV0" {
-					fmt.Fprint(conn, "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
-					return
-				}
-				there, err := net.Dial("tcp", s.Host)
-				if err != nil {
-					return
-				}
-				defer there.Close()
-				fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n")
-				go io.Copy(there, r)
-				_, _ = io.Copy(conn, there)
-			}()
+	address := accepting(t, func(conn net.Conn) {
+		r := bufio.NewReader(conn)
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return
 		}
-	}()
+		mu.Lock()
+		asked = append(asked, req.Method+" "+req.Host)
+		mu.Unlock()
+		if req.Header.Get("Proxy-Authorization") != "Basic cHJveHk6cHJveHktc2VjcmV0" {
+			fmt.Fprint(conn, "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+			return
+		}
+		there, err := net.Dial("tcp", s.Host)
+		if err != nil {
+			return
+		}
+		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n")
+		tunnel(conn, r, there)
+	})
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -363,7 +351,7 @@ func TestProxy(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := run("http://proxy:proxy-secret@" + listener.Addr().String()); err != nil {
+	if out, err := run("http://proxy:proxy-secret@" + address); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
 	mu.Lock()
@@ -372,7 +360,7 @@ func TestProxy(t *testing.T) {
 	}
 	mu.Unlock()
 	// B7: the proxy's password is in no error, whether it refuses it or is not there.
-	for _, proxy := range []string{"http://proxy:wrong-secret@" + listener.Addr().String(), "http://proxy:wrong-secret@127.0.0.1:1", "http://proxy:wrong-secret@bad host"} {
+	for _, proxy := range []string{"http://proxy:wrong-secret@" + address, "http://proxy:wrong-secret@127.0.0.1:1", "http://proxy:wrong-secret@bad host"} {
 		out, err := run(proxy)
 		if err == nil || strings.Contains(out, "secret") || !strings.Contains(out, "example.com") {
 			t.Errorf("%v: %s", err, out)

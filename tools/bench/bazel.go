@@ -325,14 +325,12 @@ func linked(prefix fs.FS) (static, shared string, err error) {
 			dynamic = append(dynamic, path.Join(path.Dir(link), file))
 		}
 	}
-	for list, names := range map[*string][]string{&static: archives, &shared: dynamic} {
-		text, err := json.Marshal(names)
-		if err != nil {
-			return "", "", err
-		}
-		*list = string(text)
+	staticList, err := json.Marshal(archives)
+	if err != nil {
+		return "", "", err
 	}
-	return static, shared, nil
+	sharedList, err := json.Marshal(dynamic)
+	return string(staticList), string(sharedList), err
 }
 
 type served struct {
