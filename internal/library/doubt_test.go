@@ -103,11 +103,11 @@ func TestDoubtIsToldOnce(t *testing.T) {
 	} {
 		d := newDepot(t, root)
 		d.Doubt = c.wants
-		var told []string
-		d.Warn = func(message string) { told = append(told, message) }
+		warned := warningsOf(d)
 		if err := c.fetch(d); (err == nil) != c.code {
 			t.Errorf("%s: %v", name, err)
 		}
+		told := warned()
 		if len(told) != map[bool]int{true: 1}[c.wants] || c.wants && !strings.Contains(told[0], "of foo 1, and the image is called "+server.Host+"/acme/bread:2.") {
 			t.Errorf("%s: told %q", name, told)
 		}

@@ -75,8 +75,7 @@ func TestLayoutsAsMirrors(t *testing.T) {
 			}
 			d := newDepot(t, t.TempDir())
 			d.Registry = registry.NewClient(registry.Options{Keychain: anonymous{}, Mirrors: list})
-			var warnings []string
-			d.Warn = func(message string) { warnings = append(warnings, message) }
+			told := warningsOf(d)
 			server.Clear()
 			l := pull(t, d, pinned)
 			defer l.release()
@@ -88,7 +87,8 @@ func TestLayoutsAsMirrors(t *testing.T) {
 			if asked := server.Requests(""); len(asked) > 0 != c.asks {
 				t.Errorf("requests: %v", asked)
 			}
-			if told := strings.Join(warnings, "\n"); (told == "") != (c.warning == "") || !strings.Contains(told, c.warning) || len(warnings) > 1 {
+			warnings := told()
+			if all := strings.Join(warnings, "\n"); (all == "") != (c.warning == "") || !strings.Contains(all, c.warning) || len(warnings) > 1 {
 				t.Errorf("warnings: %q, want %q", warnings, c.warning)
 			}
 			// What a tag means, files do not say.
@@ -117,8 +117,7 @@ func TestAWrongSizeCondemnsNoLayout(t *testing.T) {
 	d := newDepot(t, t.TempDir())
 	right := manifestOf(t, d, pinned).Layers[0]
 	d.Registry = registry.NewClient(registry.Options{Keychain: anonymous{}, Mirrors: list})
-	var warnings []string
-	d.Warn = func(message string) { warnings = append(warnings, message) }
+	told := warningsOf(d)
 	wrong := right
 	wrong.Size++
 	for range 2 {
@@ -126,7 +125,7 @@ func TestAWrongSizeCondemnsNoLayout(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	}
-	if len(warnings) != 1 || !strings.Contains(warnings[0], right.Digest.Hex) {
+	if warnings := told(); len(warnings) != 1 || !strings.Contains(warnings[0], right.Digest.Hex) {
 		t.Errorf("warnings: %q", warnings)
 	}
 	blob, err := d.layoutBlob(pinned, right)

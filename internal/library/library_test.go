@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
@@ -77,6 +79,22 @@ func newDepot(t *testing.T, root string) *Depot {
 	// Some tests close the registry: nothing is gained by waiting for it.
 	impatient := &registry.RetryPolicy{Attempts: 2, Base: time.Millisecond}
 	return &Depot{Registry: registry.NewClient(registry.Options{Keychain: anonymous{}, Retry: impatient}), Store: s}
+}
+
+// warningsOf has what d warns of from here on collected, and gives what it warned of so far.
+func warningsOf(d *Depot) func() []string {
+	var mu sync.Mutex
+	var list []string
+	d.Warn = func(message string) {
+		mu.Lock()
+		defer mu.Unlock()
+		list = append(list, message)
+	}
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(list)
+	}
 }
 
 func pull(t *testing.T, d *Depot, ref registry.Reference) *Library {
@@ -209,8 +227,7 @@ func TestDamageHealsWhenUsed(t *testing.T) {
 			pinned := publishLibrary(t, server, "acme/foo:1", files)
 			d := newDepot(t, t.TempDir())
 			d.Show = name != "missing" // either way
-			var warned []string
-			d.Warn = func(message string) { warned = append(warned, message) }
+			told := warningsOf(d)
 			l := pull(t, d, pinned)
 			if _, err := l.View(t.Context(), pinned); err != nil {
 				t.Fatal(err)
@@ -224,7 +241,7 @@ func TestDamageHealsWhenUsed(t *testing.T) {
 				t.Fatal(err)
 			}
 			has(t, dir, files)
-			if len(warned) != 1 || !strings.Contains(warned[0], "lib/libfoo.a") {
+			if warned := told(); len(warned) != 1 || !strings.Contains(warned[0], "lib/libfoo.a") {
 				t.Errorf("warned %q", warned)
 			}
 			view, err := l.View(t.Context(), pinned)
@@ -281,12 +298,12 @@ func TestPowerCutHealsWhenPulled(t *testing.T) {
 		if err := errors.Join(otherBoot(root), c.lost()); err != nil {
 			t.Fatal(err)
 		}
-		var warned []string
 		d := newDepot(t, root)
 		d.Show = true
-		d.Warn = func(message string) { warned = append(warned, message) }
+		told := warningsOf(d)
 		server.Clear()
 		l := pull(t, d, pinned)
+		warned := told()
 		layers := 0
 		for _, layer := range l.Manifest.Layers {
 			layers += len(server.Requests(layer.Digest.String()))

@@ -42,7 +42,8 @@ type Depot struct {
 	Doubt bool
 	// Waiting, where not nil, is told that another process (0: unknown) is fetching what is wanted.
 	Waiting func(pid int)
-	// Warn, where not nil, is told of what went wrong and was mended, and of what is odd.
+	// Warn, where not nil, is told of what went wrong and was mended, and of what is odd. It may be called concurrently, as
+	// layers are looked for and come side by side.
 	Warn func(message string)
 	// Progress, where not nil, is told of bytes of layers as they arrive: done of total.
 	Progress func(done, total int64)
