@@ -47,8 +47,12 @@ type Claims struct {
 func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 	p := &Package{Schema: Schema, Name: claims.Name, Version: claims.Version, License: claims.License,
 		Defines: claims.Defines, Linkopts: claims.Linkopts}
-	m := &measuring{fsys: fsys, tree: tree, claims: claims, calling: callingOf(tree), libraries: map[string]*Library{}, archives: map[string]*native.Archive{}, sharedFile: map[string]string{},
+	m := &measuring{fsys: fsys, tree: maps.Clone(tree), claims: claims, libraries: map[string]*Library{}, archives: map[string]*native.Archive{}, sharedFile: map[string]string{},
 		dlls: map[string]dll{}, interfaces: map[string]*native.Archive{}}
+	if err := m.linkCopies(); err != nil {
+		return nil, err
+	}
+	m.calling = callingOf(m.tree)
 	for _, place := range tree.paths() {
 		if err := m.library(place); err != nil {
 			return nil, err
@@ -102,7 +106,7 @@ func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 
 type measuring struct {
 	fsys      fs.FS
-	tree      Tree
+	tree      Tree // copies of libraries are links in it
 	claims    Claims
 	calling   calling
 	libraries map[string]*Library
@@ -130,8 +134,55 @@ func (m *measuring) resolve(place string) (string, Entry, bool) {
 	return real, m.tree[real], ok
 }
 
-// same reports whether two files of the tree hold the same bytes. The ocipkg project's packers write copies where
-// there were links.
+// linkCopies takes copies of a library for what they were before something followed the links: a packer of the ocipkg
+// project's, an archive, COPY in a Dockerfile. Else libpng.so and libpng16.so.16 would be two libraries of one SONAME,
+// which no program can be linked with.
+func (m *measuring) linkCopies() error {
+	folders := map[string][]string{}
+	for _, place := range m.tree.paths() {
+		if m.tree[place].Link == "" && copiedName(path.Base(place)) != "" {
+			folders[path.Dir(place)] = append(folders[path.Dir(place)], place)
+		}
+	}
+	for _, places := range folders {
+		// What links lead to has the longest name.
+		slices.SortStableFunc(places, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+		for i, place := range places {
+			base := path.Base(place)
+			for _, longer := range places[:i] {
+				if m.tree[longer].Link != "" || path.Ext(base) == ".a" != (path.Ext(longer) == ".a") {
+					continue
+				}
+				// glibc has archives of one content, and none: libdl.a is no copy of libpthread.a.
+				rest, ok := strings.CutPrefix(copiedName(path.Base(longer)), copiedName(base))
+				if !ok || rest != "" && letter(rest[0]) {
+					continue
+				}
+				same, err := m.same(place, longer)
+				if err != nil {
+					return err
+				}
+				if same {
+					m.tree[place] = Entry{Link: path.Base(longer)}
+					break
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// copiedName is the name of the library in a file called base that may be a copy; "" for what is none, and on Windows,
+// where programs find libraries by what their files are called.
+func copiedName(base string) string {
+	switch {
+	case strings.HasSuffix(base, ".dll"), strings.HasSuffix(base, ".lib"), strings.HasSuffix(base, ".dll.a"):
+		return ""
+	}
+	return libraryOf(staticName(), base) + libraryOf(sharedName(), base)
+}
+
+// same reports whether two files of the tree hold the same bytes.
 func (m *measuring) same(a, b string) (bool, error) {
 	x, n, done, err := m.open(m.tree[a])
 	if err != nil {

@@ -139,6 +139,12 @@ func TestLibrariesAreCalledAsByTheLinker(t *testing.T) {
 			"ldap_r: lib/libldap_r.a lib/libldap_r-2.4.so.2"},
 		{"a name that is none", map[string]string{"lib/lib.yaml.so": "-> libyaml-0.so.2", "lib/libyaml .so": "-> libyaml-0.so.2", "lib/libyaml-0.so.2": shared("libyaml-0.so.2")}, "yaml-0: lib/libyaml-0.so.2"},
 		{"copies of one name", map[string]string{"lib/libyaml.so": "-> libyaml-0.so.2", "lib/libyaml-0.so.2": shared("libyaml-0.so.2"), "lib/libyaml-0.so.2.0.9": shared("libyaml-0.so.2")}, "yaml: lib/libyaml-0.so.2"},
+		{"copies of all", map[string]string{"lib/libpng.a": static("a"), "lib/libpng16.a": static("a"), "lib/libpng.so": shared("libpng16.so.16"), "lib/libpng16.so": shared("libpng16.so.16"), "lib/libpng16.so.16": shared("libpng16.so.16"), "lib/libpng16.so.16.39.0": shared("libpng16.so.16")},
+			"png16: lib/libpng16.a lib/libpng16.so.16"},
+		{"copies of a version in the SONAME", map[string]string{"lib/libyaml.a": static("a"), "lib/libyaml.so": shared("libyaml-0.so.2"), "lib/libyaml-0.so.2": shared("libyaml-0.so.2"), "lib/libyaml-0.so.2.0.9": shared("libyaml-0.so.2")}, "yaml: lib/libyaml.a lib/libyaml-0.so.2"},
+		{"copies, and an archive of another content", map[string]string{"lib/libpng.a": static("a"), "lib/libpng16.a": static("b"), "lib/libpng.so": shared("libpng16.so.16"), "lib/libpng16.so.16": shared("libpng16.so.16")},
+			"png: lib/libpng.a, png16: lib/libpng16.a lib/libpng16.so.16"},
+		{"archives of one content (glibc)", map[string]string{"lib/libdl.a": "!<arch>\n", "lib/librt.a": "!<arch>\n", "lib/librtx.a": "!<arch>\n"}, "dl: lib/libdl.a, rt: lib/librt.a, rtx: lib/librtx.a"},
 		{"a link from elsewhere", map[string]string{"lib/libz.so": "-> ../lib64/libz-2.so.2", "lib64/libz-2.so.2": shared("libz-2.so.2")}, "z: lib/libz-2.so.2"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
