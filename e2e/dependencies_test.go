@@ -292,3 +292,28 @@ func TestDependencyWithoutShared(t *testing.T) {
 		})
 	}
 }
+
+// TestCopies: a library whose links something has turned into copies is one library still, found under its SONAME. As two
+// of one SONAME, Bazel links no program with them.
+func TestCopies(t *testing.T) {
+	s := theSuite
+	server := registrytest.New(t.TempDir())
+	defer server.Close()
+	copies := filepath.Join(t.TempDir(), "yaml")
+	s.must(t, s.out, "cp", "-rL", s.debian(t, "yaml", "libyaml-dev"), copies)
+	w := s.declare(t, "copies", map[string]string{"yaml": s.published(t, copies, "yaml", "copies", server.Host)})
+	w.append(t, "MODULE.bazel", "bazel_dep(name = \"rules_cc\", version = \"0.1.5\")\n")
+	w.append(t, "BUILD.bazel", `
+load("@rules_cc//cc:defs.bzl", "cc_binary")
+cc_binary(name = "static", srcs = ["main.c"], deps = ["@yaml"])
+cc_binary(name = "dynamic", srcs = ["main.c"], linkstatic = False, deps = ["@yaml"])
+`)
+	w.append(t, "main.c", "#include <yaml.h>\nint main(void) { yaml_parser_t p; int made = yaml_parser_initialize(&p); yaml_parser_delete(&p); return !made; }\n")
+	w.build(t)
+	w.runs(t, "static", "dynamic")
+	for program, shared := range map[string]bool{"static": false, "dynamic": true} {
+		if needed, _ := w.dynamic(t, "bazel-bin/"+program); slices.Contains(needed, "libyaml-0.so.2") != shared {
+			t.Errorf("%s needs %v", program, needed)
+		}
+	}
+}

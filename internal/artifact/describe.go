@@ -64,6 +64,9 @@ func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 	if err := m.alike(); err != nil {
 		return nil, err
 	}
+	if err := m.distinct(); err != nil {
+		return nil, err
+	}
 	if err := m.siblingsByName(); err != nil {
 		return nil, err
 	}
@@ -144,7 +147,8 @@ func (m *measuring) linkCopies() error {
 			folders[path.Dir(place)] = append(folders[path.Dir(place)], place)
 		}
 	}
-	for _, places := range folders {
+	for _, folder := range slices.Sorted(maps.Keys(folders)) {
+		places := folders[folder]
 		// What links lead to has the longest name.
 		slices.SortStableFunc(places, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 		for i, place := range places {
@@ -532,6 +536,25 @@ func (m *measuring) platform(p *Package, claims Claims) error {
 		t.Env = cmp.Or(m.compiler, "msvc")
 	}
 	p.Target = t.String()
+	return nil
+}
+
+// distinct refuses two shared libraries of one SONAME, whatever their files are called: people depend on all libraries of an
+// artifact at once, and the run-time linker takes the first that it finds for both.
+func (m *measuring) distinct() error {
+	first := map[string]*SharedLibrary{}
+	for _, name := range m.order {
+		s := m.libraries[name].Shared
+		if s == nil {
+			continue
+		}
+		run := m.runName(s.RunName())
+		if other := first[run]; other != nil {
+			return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + s.Path, Why: fmt.Sprintf("it and %s are two shared libraries of one SONAME, %s, of which a program loads one", other.Path, s.RunName()),
+				Do: "keep one of them"}
+		}
+		first[run] = s
+	}
 	return nil
 }
 

@@ -179,6 +179,7 @@ func TestDescribeRefuses(t *testing.T) {
 		{"two shared libraries of one name", map[string]string{"lib/libz.so.1": shared("libz.so.1"), "lib/libz.so.2": shared("libz.so.2")}, Claims{}, "lib/libz.so.2", "two shared libraries of one name"},
 		{"two builds of one library", map[string]string{"lib/libz.so": "-> libz-0.so.2.9", "lib/libz-0.so.2.9": shared("libz-0.so.2"), "lib/libz-0.so.2.8": shared("libz-0.so.2", "libm.so.6")}, Claims{}, "lib/libz-0.so.2.9", "two shared libraries of one name"},
 		{"two builds of one SONAME", map[string]string{"lib/libz.so.1.2": shared("libz.so.1"), "lib/libz.so.1.3": shared("libz.so.1", "libm.so.6")}, Claims{}, "lib/libz.so.1.3", "two shared libraries of one name"},
+		{"two names, one SONAME", map[string]string{"lib/libfoo.so": shared("libz.so.1"), "lib/libz.so.1": shared("libz.so.1", "libm.so.6")}, Claims{}, "lib/libz.so.1", "it and lib/libfoo.so are two shared libraries of one SONAME, libz.so.1"},
 		{"garbage called a static library", map[string]string{"lib/libz.a": "\x00\x01\x02"}, Claims{}, "lib/libz.a", "something else"},
 		{"garbage called a shared library", map[string]string{"lib/libz.so": "\x00\x01\x02"}, Claims{}, "lib/libz.so", "something else"},
 		{"static called shared", map[string]string{"lib/libz.so": static("a")}, Claims{}, "lib/libz.so", "something else (archive)"},
