@@ -5,7 +5,8 @@
 //
 // What is compared runs in turns, not one after the other, and the shortest of all turns counts: a busy machine slows
 // down whoever is on, and only the minimum is a property of the program. Nothing is deleted between the turns, because
-// a file system that has just deleted thousands of files makes new ones many times slower for a while.
+// a file system that has just deleted thousands of files makes new ones many times slower for a while. Bazel's builds, of
+// which there are few and long ones, are compared turn by turn: see there.
 package main
 
 import (
