@@ -64,9 +64,6 @@ func Describe(fsys fs.FS, tree Tree, claims Claims) (*Package, error) {
 	if err := m.alike(); err != nil {
 		return nil, err
 	}
-	if err := m.distinct(); err != nil {
-		return nil, err
-	}
 	if err := m.siblingsByName(); err != nil {
 		return nil, err
 	}
@@ -137,53 +134,121 @@ func (m *measuring) resolve(place string) (string, Entry, bool) {
 	return real, m.tree[real], ok
 }
 
-// linkCopies takes copies of a library for what they were before something followed the links: a packer of the ocipkg
+// linkCopies takes copies of a shared library for what they were before something followed the links: a packer of the ocipkg
 // project's, an archive, COPY in a Dockerfile. Else libpng.so and libpng16.so.16 would be two libraries of one SONAME,
-// which no program can be linked with.
+// which no program can be linked with. A library without a SONAME is another one under each name, as programs that are
+// linked with it look for that name.
 func (m *measuring) linkCopies() error {
-	folders := map[string][]string{}
+	bySize := map[int64][]string{}
 	for _, place := range m.tree.paths() {
-		if m.tree[place].Link == "" && copiedName(path.Base(place)) != "" {
-			folders[path.Dir(place)] = append(folders[path.Dir(place)], place)
+		e, base := m.tree[place], path.Base(place)
+		if e.Link != "" || libraryOf(sharedName(), base) == "" || strings.HasSuffix(base, ".dll") {
+			continue
+		}
+		size := int64(len(e.Data))
+		if e.Data == nil {
+			info, err := fs.Stat(m.fsys, e.Source)
+			if err != nil {
+				return err
+			}
+			size = info.Size()
+		}
+		bySize[size] = append(bySize[size], place)
+	}
+	bySONAME := map[string][]string{}
+	for _, size := range slices.Sorted(maps.Keys(bySize)) {
+		for _, place := range bySize[size] {
+			if len(bySize[size]) == 1 {
+				break
+			}
+			if run := m.soname(place); run != "" {
+				bySONAME[run] = append(bySONAME[run], place)
+			}
 		}
 	}
-	for _, folder := range slices.Sorted(maps.Keys(folders)) {
-		places := folders[folder]
-		// What links lead to has the longest name.
-		slices.SortStableFunc(places, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
-		for i, place := range places {
-			base := path.Base(place)
-			for _, longer := range places[:i] {
-				if m.tree[longer].Link != "" || path.Ext(base) == ".a" != (path.Ext(longer) == ".a") {
-					continue
-				}
-				// glibc has archives of one content, and none: libdl.a is no copy of libpthread.a.
-				rest, ok := strings.CutPrefix(copiedName(path.Base(longer)), copiedName(base))
-				if !ok || rest != "" && letter(rest[0]) {
-					continue
-				}
-				same, err := m.same(place, longer)
-				if err != nil {
-					return err
-				}
-				if same {
-					m.tree[place] = Entry{Link: path.Base(longer)}
-					break
-				}
-			}
+	for _, run := range slices.Sorted(maps.Keys(bySONAME)) {
+		if err := m.linkCopiesOf(run, bySONAME[run]); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// copiedName is the name of the library in a file called base that may be a copy; "" for what is none, and on Windows,
-// where programs find libraries by what their files are called.
-func copiedName(base string) string {
-	switch {
-	case strings.HasSuffix(base, ".dll"), strings.HasSuffix(base, ".lib"), strings.HasSuffix(base, ".dll.a"):
+// linkCopiesOf makes links of the copies among files of one SONAME: to the one that is called so, as what programs load,
+// and where none is, to the one of the longest name.
+func (m *measuring) linkCopiesOf(soname string, places []string) error {
+	called := slices.DeleteFunc(slices.Clone(places), func(p string) bool { return path.Base(p) != soname })
+	if len(called) == 0 {
+		called = []string{slices.MaxFunc(places, func(a, b string) int { return cmp.Compare(len(path.Base(a)), len(path.Base(b))) })}
+	}
+	merged := map[string][]string{} // by folder, the names of libraries that are one
+	for _, place := range places {
+		if slices.Contains(called, place) {
+			continue
+		}
+		target := called[0]
+		if i := slices.IndexFunc(called, func(p string) bool { return path.Dir(p) == path.Dir(place) }); i >= 0 {
+			target = called[i]
+		}
+		same, err := m.same(place, target)
+		if err != nil {
+			return err
+		}
+		if !same {
+			continue
+		}
+		m.tree[place] = Entry{Link: relative(path.Dir(place), target)}
+		if dir := path.Dir(place); dir == path.Dir(target) {
+			if merged[dir] == nil {
+				merged[dir] = []string{libraryOf(sharedName(), path.Base(target))}
+			}
+			merged[dir] = append(merged[dir], libraryOf(sharedName(), path.Base(place)))
+		}
+	}
+	for _, dir := range slices.Sorted(maps.Keys(merged)) {
+		if err := m.linkArchives(dir, merged[dir]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linkArchives makes links of the archives in dir that are copies of one that has another name of the same library.
+func (m *measuring) linkArchives(dir string, names []string) error {
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	target := ""
+	for _, name := range slices.Compact(names) {
+		place := path.Join(dir, "lib"+name+".a")
+		if e, ok := m.tree[place]; !ok || e.Link != "" {
+			continue
+		}
+		if target == "" {
+			target = place // the longest name, which is what a link leads to
+			continue
+		}
+		same, err := m.same(place, target)
+		if err != nil {
+			return err
+		}
+		if same {
+			m.tree[place] = Entry{Link: path.Base(target)}
+		}
+	}
+	return nil
+}
+
+// soname is the name that programs load a shared library by, "" where it says none, or is none: that is told in its turn.
+func (m *measuring) soname(place string) string {
+	r, size, done, err := m.open(m.tree[place])
+	if err != nil {
 		return ""
 	}
-	return libraryOf(staticName(), base) + libraryOf(sharedName(), base)
+	defer done()
+	s, err := native.ReadShared(r, size)
+	if err != nil || s.SONAME == "" {
+		return ""
+	}
+	return sharedLibrary(place, s).RunName()
 }
 
 // same reports whether two files of the tree hold the same bytes.
@@ -536,25 +601,6 @@ func (m *measuring) platform(p *Package, claims Claims) error {
 		t.Env = cmp.Or(m.compiler, "msvc")
 	}
 	p.Target = t.String()
-	return nil
-}
-
-// distinct refuses two shared libraries of one SONAME, whatever their files are called: people depend on all libraries of an
-// artifact at once, and the run-time linker takes the first that it finds for both.
-func (m *measuring) distinct() error {
-	first := map[string]*SharedLibrary{}
-	for _, name := range m.order {
-		s := m.libraries[name].Shared
-		if s == nil {
-			continue
-		}
-		run := m.runName(s.RunName())
-		if other := first[run]; other != nil {
-			return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + s.Path, Why: fmt.Sprintf("it and %s are two shared libraries of one SONAME, %s, of which a program loads one", other.Path, s.RunName()),
-				Do: "keep one of them"}
-		}
-		first[run] = s
-	}
 	return nil
 }
 

@@ -52,6 +52,29 @@ func described(t *testing.T, files map[string]string, claims Claims) (*Package, 
 	return Describe(prefix, tree, claims)
 }
 
+// Artifacts of others have libraries at the root and below lib/, and may hold what no packer of ours takes: which of two
+// libraries is linked, is up to whoever fetches them.
+func TestDescribeInSeveralFolders(t *testing.T) {
+	for what, c := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"copies": {map[string]string{"libpng.so": shared("libpng16.so.16"), "lib/libpng16.so.16": shared("libpng16.so.16"), "lib/libpng16.so": shared("libpng16.so.16")}, "png16: lib/libpng16.so.16"},
+		"builds": {map[string]string{"lib/libz.so.1": shared("libz.so.1"), "lib/libz_debug.so.1": shared("libz.so.1", "libm.so.6")}, "z: lib/libz.so.1, z_debug: lib/libz_debug.so.1"},
+	} {
+		tree := Tree{}
+		for place := range c.files {
+			tree[place] = Entry{Source: place}
+		}
+		p, err := Describe(os.DirFS(prefixOf(t, c.files)), tree, Claims{Name: "x"})
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		} else if got := librariesOf(p); got != c.want {
+			t.Errorf("%s: libraries %s, not %s", what, got, c.want)
+		}
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	const pc = "prefix=/usr\nlibdir=${prefix}/lib\nName: z\nDescription: d\nVersion: 1.3.1\nLibs: -L${libdir} -lz\nLibs.private: -lm -lpthread -lother -lz\n"
 	aarch64 := string(artifacttest.Shared{Machine: elf.EM_AARCH64, SONAME: "libz.so.1"}.Bytes())
@@ -144,7 +167,15 @@ func TestLibrariesAreCalledAsByTheLinker(t *testing.T) {
 		{"copies of a version in the SONAME", map[string]string{"lib/libyaml.a": static("a"), "lib/libyaml.so": shared("libyaml-0.so.2"), "lib/libyaml-0.so.2": shared("libyaml-0.so.2"), "lib/libyaml-0.so.2.0.9": shared("libyaml-0.so.2")}, "yaml: lib/libyaml.a lib/libyaml-0.so.2"},
 		{"copies, and an archive of another content", map[string]string{"lib/libpng.a": static("a"), "lib/libpng16.a": static("b"), "lib/libpng.so": shared("libpng16.so.16"), "lib/libpng16.so.16": shared("libpng16.so.16")},
 			"png: lib/libpng.a, png16: lib/libpng16.a lib/libpng16.so.16"},
-		{"archives of one content (glibc)", map[string]string{"lib/libdl.a": "!<arch>\n", "lib/librt.a": "!<arch>\n", "lib/librtx.a": "!<arch>\n"}, "dl: lib/libdl.a, rt: lib/librt.a, rtx: lib/librtx.a"},
+		{"copies under other names (ncurses)", map[string]string{"lib/libcurses.so": shared("libncursesw.so.6"), "lib/libncurses.so": shared("libncursesw.so.6"), "lib/libncursesw.so": shared("libncursesw.so.6"), "lib/libncursesw.so.6": shared("libncursesw.so.6"), "lib/libncursesw.so.6.4": shared("libncursesw.so.6")},
+			"ncursesw: lib/libncursesw.so.6"},
+		{"copies with archives (OpenLDAP)", map[string]string{"lib/libldap.a": static("a"), "lib/libldap_r.a": static("a"), "lib/libldap.so": shared("libldap_r-2.4.so.2"), "lib/libldap_r.so": shared("libldap_r-2.4.so.2"), "lib/libldap_r-2.4.so.2": shared("libldap_r-2.4.so.2")},
+			"ldap_r: lib/libldap_r.a lib/libldap_r-2.4.so.2"},
+		{"copies of a release (glibc)", map[string]string{"lib/libm.a": static("a"), "lib/libm.so.6": shared("libm.so.6"), "lib/libm-2.31.so": shared("libm.so.6")}, "m: lib/libm.a lib/libm.so.6"},
+		{"copies, and none called as the SONAME", map[string]string{"lib/libcurses.so": shared("libncurses.so.6"), "lib/libncurses.so": shared("libncurses.so.6")}, "ncurses: lib/libncurses.so"},
+		{"copies, and no archive", map[string]string{"libpng.so": shared("libpng16.so.16"), "lib/libpng16.so.16": shared("libpng16.so.16")}, "png: lib/libpng16.so.16"},
+		{"copies without a SONAME", map[string]string{"lib/libfoo.so": shared(""), "lib/libfoo-2.so": shared("")}, "foo: lib/libfoo.so, foo-2: lib/libfoo-2.so"},
+		{"copies of archives alone", map[string]string{"lib/libfoo.a": static("a"), "lib/libfoo_pic.a": static("a"), "lib/libfoo.so": "-> libfoo.so.1", "lib/libfoo.so.1": shared("libfoo.so.1")}, "foo: lib/libfoo.a lib/libfoo.so.1, foo_pic: lib/libfoo_pic.a"},
 		{"a link from elsewhere", map[string]string{"lib/libz.so": "-> ../lib64/libz-2.so.2", "lib64/libz-2.so.2": shared("libz-2.so.2")}, "z: lib/libz-2.so.2"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -179,7 +210,6 @@ func TestDescribeRefuses(t *testing.T) {
 		{"two shared libraries of one name", map[string]string{"lib/libz.so.1": shared("libz.so.1"), "lib/libz.so.2": shared("libz.so.2")}, Claims{}, "lib/libz.so.2", "two shared libraries of one name"},
 		{"two builds of one library", map[string]string{"lib/libz.so": "-> libz-0.so.2.9", "lib/libz-0.so.2.9": shared("libz-0.so.2"), "lib/libz-0.so.2.8": shared("libz-0.so.2", "libm.so.6")}, Claims{}, "lib/libz-0.so.2.9", "two shared libraries of one name"},
 		{"two builds of one SONAME", map[string]string{"lib/libz.so.1.2": shared("libz.so.1"), "lib/libz.so.1.3": shared("libz.so.1", "libm.so.6")}, Claims{}, "lib/libz.so.1.3", "two shared libraries of one name"},
-		{"two names, one SONAME", map[string]string{"lib/libfoo.so": shared("libz.so.1"), "lib/libz.so.1": shared("libz.so.1", "libm.so.6")}, Claims{}, "lib/libz.so.1", "it and lib/libfoo.so are two shared libraries of one SONAME, libz.so.1"},
 		{"garbage called a static library", map[string]string{"lib/libz.a": "\x00\x01\x02"}, Claims{}, "lib/libz.a", "something else"},
 		{"garbage called a shared library", map[string]string{"lib/libz.so": "\x00\x01\x02"}, Claims{}, "lib/libz.so", "something else"},
 		{"static called shared", map[string]string{"lib/libz.so": static("a")}, Claims{}, "lib/libz.so", "something else (archive)"},

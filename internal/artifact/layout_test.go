@@ -121,10 +121,10 @@ func TestUpstreamArchives(t *testing.T) {
 	}{
 		{"v0-compose-0.2.9.tar", "localhost:5077/test/compose0:v1", false, []string{"libf.a -r--r--r-- 1234", "libf.so -r-xr-xr-x 15008"}, "f: libf.a libf.so", nil, nil},
 		{"v0-pack-0.2.9.tar", "localhost:5077/test/pack0:v1", false,
-			[]string{"include/foo/f.h -r--r--r-- 13", "lib/libf.a -r--r--r-- 1234", "lib/libf.so -r-xr-xr-x 15008", "lib/libf.so.1 -r-xr-xr-x 15008", "libf.a -r--r--r-- 1234"}, "f: lib/libf.a lib/libf.so.1", []string{"include"}, nil},
+			[]string{"include/foo/f.h -r--r--r-- 13", "lib/libf.a -r--r--r-- 1234", "lib/libf.so -r-xr-xr-x 15008", "lib/libf.so.1 -r-xr-xr-x 15008", "libf.a -r--r--r-- 1234"}, "f: lib/libf.a lib/libf.so", []string{"include"}, nil},
 		{"v1-compose-0.4.0.tar", "localhost:5077/test/compose:v1", true, []string{"libf.a -r--r--r-- 1234", "libf.so -r-xr-xr-x 15008"}, "f: libf.a libf.so", nil, []string{"libf.a", "libf.so"}},
 		{"v1-pack-0.4.0.tar", "localhost:5077/test/pack:v1", true,
-			[]string{"include/foo/f.h -r--r--r-- 13", "lib/libf.a -r--r--r-- 1234", "lib/libf.so -r-xr-xr-x 15008", "lib/libf.so.1 -r-xr-xr-x 15008", "libf.a -r--r--r-- 1234"}, "f: lib/libf.a lib/libf.so.1", []string{"include"},
+			[]string{"include/foo/f.h -r--r--r-- 13", "lib/libf.a -r--r--r-- 1234", "lib/libf.so -r-xr-xr-x 15008", "lib/libf.so.1 -r-xr-xr-x 15008", "libf.a -r--r--r-- 1234"}, "f: lib/libf.a lib/libf.so", []string{"include"},
 			[]string{"in/dir/lib", "in/dir/libf.a", "in/dir/include"}},
 		{"v1-sparse-longname-0.4.0.tar", "x/y:z", true, []string{longName + " -r--r--r-- 1234", "sparse.bin -r--r--r-- 2097152"}, longName[3:len(longName)-2] + ": " + longName, nil, []string{"sparse.bin", longName}},
 	}

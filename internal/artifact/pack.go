@@ -84,6 +84,9 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 		}
 		return nil, &diagnostic.Error{Kind: diagnostic.Refused, What: "pack " + pkg.Name, Why: "the folder holds neither headers nor libraries", Do: do}
 	}
+	if err := distinct(pkg); err != nil {
+		return nil, err
+	}
 	if err := settle(pkg, tree, claims); err != nil {
 		return nil, err
 	}
@@ -139,6 +142,24 @@ func Pack(prefix fs.FS, claims Claims, compression Compression, blobs BlobWriter
 		desc.Platform = &platform
 	}
 	return &Packed{Manifest: desc, Package: pkg, LeftOut: leftOut, Texts: pkg.texts}, nil
+}
+
+// distinct refuses two shared libraries that programs load by one name, whatever their files are called: people depend on all
+// libraries of an artifact at once, and the run-time linker takes the first that it finds for both.
+func distinct(pkg *Package) error {
+	first := map[string]*SharedLibrary{}
+	for _, l := range pkg.Libraries {
+		s := l.Shared
+		if s == nil {
+			continue
+		}
+		if other := first[s.RunName()]; other != nil {
+			return &diagnostic.Error{Kind: diagnostic.Refused, What: "library " + s.Path, Why: fmt.Sprintf("it and %s are two shared libraries that programs load as %s, and a program loads one of them", other.Path, s.RunName()),
+				Do: "keep one of them"}
+		}
+		first[s.RunName()] = s
+	}
+	return nil
 }
 
 // named reports whether the author has named each single file, so that none may be left out.

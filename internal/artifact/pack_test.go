@@ -349,6 +349,7 @@ func TestPackRefuses(t *testing.T) {
 		{"no name", map[string]string{"include/z.h": ""}, Claims{}, diagnostic.Usage, "--name"},
 		{"two names", map[string]string{"include/z.h": "", "lib/pkgconfig/a.pc": "Name: a\nDescription: a\nVersion: 1\n", "lib/pkgconfig/b.pc": "Name: b\nDescription: b\nVersion: 1\n"}, Claims{}, diagnostic.Usage, "--name"},
 		{"missing library", map[string]string{"lib/libz.so.1": shared("libz.so.1", "libssl.so.3")}, Claims{Name: "z"}, diagnostic.Refused, "--allow-missing"},
+		{"two names, one SONAME", map[string]string{"lib/libz.so.1": shared("libz.so.1"), "lib/libz_debug.so.1": shared("libz.so.1", "libm.so.6")}, Claims{Name: "z"}, diagnostic.Refused, "lib/libz.so.1 are two shared libraries that programs load as libz.so.1"},
 		{"name that writes lines", map[string]string{"include/z.h": ""}, Claims{Name: "z\nload()"}, diagnostic.Usage, "control character"},
 		{"define that writes lines", map[string]string{"include/z.h": ""}, Claims{Name: "z", Defines: []string{"A=\x1b[2J"}}, diagnostic.Usage, "control character"},
 	} {

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/hex"
@@ -273,10 +272,10 @@ func (b *bench) bazel() ([]row, error) {
 	}
 	// The median of the turns' ratios, not the ratio of two minima: a turn compares what was built within a minute, and from one to
 	// the next the machine changes by more than the sides differ.
-	times := func(a, b []time.Duration) float64 {
+	times := func(these, those []time.Duration) float64 {
 		var ratios []float64
-		for turn := range a {
-			ratios = append(ratios, ratio(a[turn], b[turn]))
+		for turn := range these {
+			ratios = append(ratios, ratio(these[turn], those[turn]))
 		}
 		return median(ratios)
 	}
@@ -294,10 +293,10 @@ func (b *bench) bazel() ([]row, error) {
 	}, nil
 }
 
-// median is the middle one, of an even number the lesser of the two.
-func median[T cmp.Ordered](values []T) T {
+// median is the middle one, of an even number halfway between the two.
+func median[T time.Duration | float64](values []T) T {
 	sorted := slices.Sorted(slices.Values(values))
-	return sorted[(len(sorted)-1)/2]
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
 // released makes a copy of this module as it is in a release, whose tool for this machine is downloaded from url.

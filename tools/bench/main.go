@@ -26,6 +26,10 @@ func main() {
 	turns := flag.Int("turns", 5, "how often everything is run")
 	only := flag.String("only", "", "run the jobs alone whose names hold this")
 	flag.Parse()
+	if *turns < 1 {
+		fmt.Fprintln(os.Stderr, "bench: -turns is 1 or more")
+		os.Exit(2)
+	}
 	if err := run(*turns, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
