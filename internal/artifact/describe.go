@@ -177,18 +177,22 @@ func (m *measuring) linkCopies() error {
 // linkCopiesOf makes links of the copies among files of one SONAME: to the one that is called so, as what programs load,
 // and where none is, to the one of the longest name.
 func (m *measuring) linkCopiesOf(soname string, places []string) error {
-	called := slices.DeleteFunc(slices.Clone(places), func(p string) bool { return path.Base(p) != soname })
-	if len(called) == 0 {
-		called = []string{slices.MaxFunc(places, func(a, b string) int { return cmp.Compare(len(path.Base(a)), len(path.Base(b))) })}
+	called := map[string]string{} // by folder
+	first := ""
+	for _, place := range places {
+		if path.Base(place) == soname {
+			called[path.Dir(place)] = place
+			first = cmp.Or(first, place)
+		}
+	}
+	if first == "" {
+		first = slices.MaxFunc(places, func(a, b string) int { return cmp.Compare(len(path.Base(a)), len(path.Base(b))) })
 	}
 	merged := map[string][]string{} // by folder, the names of libraries that are one
 	for _, place := range places {
-		if slices.Contains(called, place) {
+		target := cmp.Or(called[path.Dir(place)], first)
+		if place == target || path.Base(place) == soname {
 			continue
-		}
-		target := called[0]
-		if i := slices.IndexFunc(called, func(p string) bool { return path.Dir(p) == path.Dir(place) }); i >= 0 {
-			target = called[i]
 		}
 		same, err := m.same(place, target)
 		if err != nil {
@@ -213,17 +217,18 @@ func (m *measuring) linkCopiesOf(soname string, places []string) error {
 	return nil
 }
 
-// linkArchives makes links of the archives in dir that are copies of one that has another name of the same library.
+// linkArchives makes links of the archives in dir that are copies of one that has another name of the same library: the
+// first of names, else the longest.
 func (m *measuring) linkArchives(dir string, names []string) error {
-	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	slices.SortFunc(names[1:], func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
 	target := ""
-	for _, name := range slices.Compact(names) {
+	for _, name := range names {
 		place := path.Join(dir, "lib"+name+".a")
-		if e, ok := m.tree[place]; !ok || e.Link != "" {
+		if e, ok := m.tree[place]; !ok || e.Link != "" || place == target {
 			continue
 		}
 		if target == "" {
-			target = place // the longest name, which is what a link leads to
+			target = place
 			continue
 		}
 		same, err := m.same(place, target)

@@ -172,6 +172,7 @@ func TestLibrariesAreCalledAsByTheLinker(t *testing.T) {
 		{"copies with archives (OpenLDAP)", map[string]string{"lib/libldap.a": static("a"), "lib/libldap_r.a": static("a"), "lib/libldap.so": shared("libldap_r-2.4.so.2"), "lib/libldap_r.so": shared("libldap_r-2.4.so.2"), "lib/libldap_r-2.4.so.2": shared("libldap_r-2.4.so.2")},
 			"ldap_r: lib/libldap_r.a lib/libldap_r-2.4.so.2"},
 		{"copies of a release (glibc)", map[string]string{"lib/libm.a": static("a"), "lib/libm.so.6": shared("libm.so.6"), "lib/libm-2.31.so": shared("libm.so.6")}, "m: lib/libm.a lib/libm.so.6"},
+		{"copies of a release, with archives", map[string]string{"lib/libfoo.a": static("a"), "lib/libfoo-2.a": static("a"), "lib/libfoo.so": shared("libfoo.so"), "lib/libfoo-2.so": shared("libfoo.so")}, "foo: lib/libfoo.a lib/libfoo.so"},
 		{"copies, and none called as the SONAME", map[string]string{"lib/libcurses.so": shared("libncurses.so.6"), "lib/libncurses.so": shared("libncurses.so.6")}, "ncurses: lib/libncurses.so"},
 		{"copies, and no archive", map[string]string{"libpng.so": shared("libpng16.so.16"), "lib/libpng16.so.16": shared("libpng16.so.16")}, "png: lib/libpng16.so.16"},
 		{"copies without a SONAME", map[string]string{"lib/libfoo.so": shared(""), "lib/libfoo-2.so": shared("")}, "foo: lib/libfoo.so, foo-2: lib/libfoo-2.so"},
