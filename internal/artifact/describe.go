@@ -142,25 +142,21 @@ func (m *measuring) linkCopies() error {
 	bySize := map[int64][]string{}
 	for _, place := range m.tree.paths() {
 		e, base := m.tree[place], path.Base(place)
-		if e.Link != "" || libraryOf(sharedName(), base) == "" || strings.HasSuffix(base, ".dll") {
+		if e.Link != "" || e.Data != nil || libraryOf(sharedName(), base) == "" || strings.HasSuffix(base, ".dll") {
 			continue
 		}
-		size := int64(len(e.Data))
-		if e.Data == nil {
-			info, err := fs.Stat(m.fsys, e.Source)
-			if err != nil {
-				return err
-			}
-			size = info.Size()
+		info, err := fs.Stat(m.fsys, e.Source)
+		if err != nil {
+			return err
 		}
-		bySize[size] = append(bySize[size], place)
+		bySize[info.Size()] = append(bySize[info.Size()], place)
 	}
 	bySONAME := map[string][]string{}
 	for _, size := range slices.Sorted(maps.Keys(bySize)) {
+		if len(bySize[size]) == 1 {
+			continue
+		}
 		for _, place := range bySize[size] {
-			if len(bySize[size]) == 1 {
-				break
-			}
 			if run := m.soname(place); run != "" {
 				bySONAME[run] = append(bySONAME[run], place)
 			}
@@ -443,9 +439,6 @@ func (m *measuring) library(place string) error {
 			}
 			if !same {
 				return refuse(fmt.Sprintf("it (SONAME %q) and %s (SONAME %q) are two shared libraries of one name", s.SONAME, l.Shared.Path, cmp.Or(l.Shared.SONAME, l.Shared.InstallName)), "keep one of them")
-			}
-			if base == l.Shared.RunName() {
-				l.Shared.Path = place
 			}
 			return nil
 		}

@@ -81,20 +81,27 @@ func newDepot(t *testing.T, root string) *Depot {
 	return &Depot{Registry: registry.NewClient(registry.Options{Keychain: anonymous{}, Retry: impatient}), Store: s}
 }
 
-// warningsOf has what d warns of from here on collected, and gives what it warned of so far.
-func warningsOf(d *Depot) func() []string {
+// collected are messages: add adds one, and all gives what has been added so far.
+func collected() (add func(message string), all func() []string) {
 	var mu sync.Mutex
 	var list []string
-	d.Warn = func(message string) {
+	add = func(message string) {
 		mu.Lock()
 		defer mu.Unlock()
 		list = append(list, message)
 	}
-	return func() []string {
+	return add, func() []string {
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.Clone(list)
 	}
+}
+
+// warningsOf has what d warns of from here on collected.
+func warningsOf(d *Depot) func() []string {
+	add, all := collected()
+	d.Warn = add
+	return all
 }
 
 func pull(t *testing.T, d *Depot, ref registry.Reference) *Library {

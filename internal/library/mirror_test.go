@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/ocipkg/rules_ocipkg/internal/artifact"
@@ -52,24 +51,19 @@ func TestPullFromLyingMirror(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var mu sync.Mutex
-			var warnings []string
+			warn, warned := collected()
 			s, err := store.Open(filepath.Join(t.TempDir(), "store"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := &Depot{Store: s, Registry: registry.NewClient(registry.Options{Keychain: anonymous{}, Mirrors: list, Warn: func(m string) {
-				mu.Lock()
-				defer mu.Unlock()
-				warnings = append(warnings, m)
-			}})}
+			d := &Depot{Store: s, Registry: registry.NewClient(registry.Options{Keychain: anonymous{}, Mirrors: list, Warn: warn})}
 			if l, err = d.Pull(t.Context(), ref, triple(t, intel)); err != nil {
 				t.Fatal(err)
 			}
 			if l.Reference != ref || len(l.Trees) != 3 {
 				t.Errorf("pulled %+v", l)
 			}
-			if len(warnings) != 1 || !strings.Contains(warnings[0], "the mirror "+mirror.Host+"/acme/zlib is passed over: "+mirror.Host+" sent other bytes") {
+			if warnings := warned(); len(warnings) != 1 || !strings.Contains(warnings[0], "the mirror "+mirror.Host+"/acme/zlib is passed over: "+mirror.Host+" sent other bytes") {
 				t.Errorf("warnings %q", warnings)
 			}
 		})

@@ -270,7 +270,7 @@ func (b *bench) bazel() ([]row, error) {
 			}
 		}
 	}
-	// The median of the turns' ratios, not the ratio of two minima: a turn compares what was built within a minute, and from one to
+	// The median of the turns' ratios, not the ratio of two minima: a turn compares what was built within two minutes, and from one to
 	// the next the machine changes by more than the sides differ.
 	times := func(these, those []time.Duration) float64 {
 		var ratios []float64
